@@ -1,0 +1,1 @@
+//! What an object is: the type table of Kubernetes 1.36 and all that follows from it. Pure: no IO, no tokio, no clock.

@@ -1,0 +1,35 @@
+//! Reading current objects inside the apiserver: what authentication, authorization and admission look things up in.
+//!
+//! Reads come from the watch cache, which on RocksDB is consistent with what was last acknowledged.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokio::sync::watch;
+
+/// A resource as the store keeps it: group and plural name, without a version.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GroupResource {
+    /// The API group, empty for core.
+    pub group: String,
+    /// The plural name.
+    pub resource: String,
+}
+
+impl GroupResource {
+    /// Names a resource.
+    pub fn new(group: &str, resource: &str) -> Self {
+        Self { group: group.to_owned(), resource: resource.to_owned() }
+    }
+}
+
+/// Read access to the current state of any resource.
+pub trait ObjectReader: Send + Sync {
+    /// One object, with `apiVersion`, `kind` and `resourceVersion` set; `namespace` is empty for cluster-scoped ones.
+    fn get(&self, resource: &GroupResource, namespace: &str, name: &str) -> Option<Arc<Value>>;
+    /// Every object of a resource; of one namespace where `namespace` is not empty.
+    fn list(&self, resource: &GroupResource, namespace: &str) -> Vec<Arc<Value>>;
+    /// Tells of changes: the receiver is marked changed after each committed write to the resource, and holds the
+    /// revision of the newest.
+    fn changes(&self, resource: &GroupResource) -> watch::Receiver<u64>;
+}

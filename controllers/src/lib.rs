@@ -1,0 +1,1 @@
+//! The cluster's controllers: each a pure plan and a thin shell that acts.

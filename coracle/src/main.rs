@@ -1,0 +1,3 @@
+//! Coracle: Kubernetes in one binary.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Where objects live: keys, bytes and revisions behind one trait.
