@@ -13,6 +13,7 @@
 //! Values are opaque bytes: the store never looks into them and knows nothing of Kubernetes' types.
 
 mod error;
+pub mod model;
 mod request;
 mod revision;
 mod watch;

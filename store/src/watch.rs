@@ -54,6 +54,22 @@ pub struct Batch {
     pub events: Vec<Event>,
 }
 
+impl Batch {
+    /// The part of this batch that lies in a range, if there is any.
+    pub(crate) fn within(&self, range: &KeyRange) -> Option<Batch> {
+        let events: Vec<Event> = self
+            .events
+            .iter()
+            .filter(|event| range.contains(event.key()))
+            .cloned()
+            .collect();
+        (!events.is_empty()).then_some(Batch {
+            revision: self.revision,
+            events,
+        })
+    }
+}
+
 /// One change of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
