@@ -1,3 +1,44 @@
-//! The project's own tools.
+//! The project's own tools: `cargo xtask generate` writes the type table, `cargo xtask check` guards the directions that
+//! dependencies may take.
 
-fn main() {}
+use std::path::{Path, PathBuf};
+
+use clap::{Parser, Subcommand};
+
+mod generate;
+
+/// The project's own tools.
+#[derive(Parser)]
+#[command(name = "xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Write the tables of types and resources under api/src from facts about a Kubernetes version.
+    Generate {
+        /// The folder with types.json, resources.json and printer-columns.json; ../shared/facts if not given.
+        facts: Option<PathBuf>,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().command {
+        Command::Generate { facts } => generate::write(&facts.unwrap_or_else(default_facts), &root()),
+    }
+}
+
+/// Where the facts lie when nothing else is said: beside the repository.
+fn default_facts() -> PathBuf {
+    root().join("../shared/facts")
+}
+
+/// The root of the repository.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("xtask lies in the root")
+        .to_owned()
+}
