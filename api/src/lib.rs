@@ -1,5 +1,7 @@
 //! What an object is: the type table of Kubernetes 1.36 and all that follows from it. Pure: no IO, no tokio, no clock.
 
 pub mod quote;
+pub mod resources;
 pub mod status;
+pub mod table;
 pub mod validation;
