@@ -1,0 +1,598 @@
+//! Quantities: exact numbers with a suffix (`100m`, `1.5Gi`, `3e6`), parsed, compared, added and written as upstream's
+//! `resource.Quantity` does.
+//!
+//! A quantity is a whole number times a power of ten, never finer than a billionth (finer input is rounded away from
+//! zero). Integers of more than 36 digits are refused where upstream would compute with big integers.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::str::FromStr;
+
+const NANO: i32 = -9;
+/// Powers of ten beyond this are refused: no resource is counted in them, and digits would have to be stored.
+const EXPONENT_MAX: i32 = 1000;
+const DIGITS_MAX: usize = 36;
+
+/// The family of suffixes in which a quantity was written and is written again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// `Ki`, `Mi`, `Gi`, `Ti`, `Pi`, `Ei`.
+    BinarySi,
+    /// `n`, `u`, `m`, none, `k`, `M`, `G`, `T`, `P`, `E`.
+    DecimalSi,
+    /// `e3`, `E-6`.
+    DecimalExponent,
+}
+
+/// Why text is no quantity, in upstream's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum QuantityError {
+    /// The text as a whole has another shape.
+    #[error("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")]
+    Format,
+    /// The number cannot be computed with.
+    #[error("unable to parse numeric part of quantity")]
+    Numeric,
+    /// There is no such suffix.
+    #[error("unable to parse quantity's suffix")]
+    Suffix,
+}
+
+/// An exact number: `value` times ten to the power of `scale`. Equality and order are those of the numbers: `1` equals `1000m`.
+#[derive(Debug, Clone)]
+pub struct Quantity {
+    value: i128,
+    scale: i32,
+    format: Format,
+    /// The text as written, where upstream keeps it although it may not be canonical.
+    written: Option<String>,
+}
+
+struct Parts<'a> {
+    negative: bool,
+    whole: &'a str,
+    fraction: &'a str,
+    suffix: &'a str,
+}
+
+impl Quantity {
+    /// Nothing, written `0`.
+    pub const ZERO: Quantity = Quantity {
+        value: 0,
+        scale: 0,
+        format: Format::DecimalSi,
+        written: None,
+    };
+
+    /// A whole number.
+    pub fn from_whole(value: i64, format: Format) -> Self {
+        Self {
+            value: value.into(),
+            scale: 0,
+            format,
+            written: None,
+        }
+    }
+
+    /// A number of thousandths.
+    pub fn from_milli(value: i64) -> Self {
+        Self {
+            value: value.into(),
+            scale: -3,
+            format: Format::DecimalSi,
+            written: None,
+        }
+    }
+
+    /// How the quantity was written.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Less than, equal to or greater than zero.
+    pub fn sign(&self) -> Ordering {
+        self.value.cmp(&0)
+    }
+
+    /// Whether this is zero.
+    pub fn is_zero(&self) -> bool {
+        self.value == 0
+    }
+
+    /// The number of units, a fraction rounded away from zero, kept within the range of `i64`.
+    pub fn value(&self) -> i64 {
+        self.scaled(0)
+    }
+
+    /// The number of thousandths, a fraction rounded away from zero, kept within the range of `i64`.
+    pub fn milli_value(&self) -> i64 {
+        self.scaled(-3)
+    }
+
+    /// Whether the number has no fraction finer than ten to the power of `scale`.
+    pub fn is_multiple_of(&self, scale: i32) -> bool {
+        let (value, own) = stripped(self.value, self.scale);
+        value == 0 || own >= scale
+    }
+
+    fn scaled(&self, scale: i32) -> i64 {
+        let wide = rescale_up(self.value, self.scale, scale);
+        wide.clamp(i64::MIN.into(), i64::MAX.into())
+            .try_into()
+            .expect("clamped to the range of i64")
+    }
+
+    /// The number as floating point, for ratios.
+    pub fn as_f64(&self) -> f64 {
+        #[allow(clippy::cast_precision_loss, reason = "an approximation is what is asked for")]
+        let value = self.value as f64;
+        value * 10f64.powi(self.scale)
+    }
+
+    /// The sum; it is written as `self` was, unless that is zero.
+    #[must_use]
+    pub fn plus(&self, other: &Quantity) -> Quantity {
+        let format = if self.is_zero() { other.format } else { self.format };
+        let (a, b, scale) = aligned(self, other);
+        let (value, scale) = stripped(a.saturating_add(b), scale);
+        Quantity {
+            value,
+            scale,
+            format,
+            written: None,
+        }
+    }
+
+    /// The difference; it is written as `self` was, unless that is zero.
+    #[must_use]
+    pub fn minus(&self, other: &Quantity) -> Quantity {
+        self.plus(&Quantity {
+            value: -other.value,
+            written: None,
+            ..other.clone()
+        })
+    }
+
+    /// This many times as much.
+    #[must_use]
+    pub fn times(&self, factor: i64) -> Quantity {
+        let (value, scale) = stripped(self.value.saturating_mul(factor.into()), self.scale);
+        Quantity {
+            value,
+            scale,
+            format: self.format,
+            written: None,
+        }
+    }
+}
+
+/// The canonical form of `text`: what upstream writes after reading it.
+pub fn canonical(text: &str) -> Result<String, QuantityError> {
+    text.trim()
+        .parse::<Quantity>()
+        .map(|quantity| quantity.to_string())
+}
+
+impl FromStr for Quantity {
+    type Err = QuantityError;
+
+    fn from_str(text: &str) -> Result<Self, QuantityError> {
+        let parts = split(text)?;
+        let (base, exponent, format) = suffix(parts.suffix)?;
+        let digits = format!("{}{}", parts.whole, parts.fraction);
+        if kept_as_written(&parts, &digits, exponent, format) {
+            let mut quantity = number(&parts, base, exponent, format)?;
+            quantity.written = Some(text.to_owned());
+            return Ok(quantity);
+        }
+        number(&parts, base, exponent, format)
+    }
+}
+
+fn split(text: &str) -> Result<Parts<'_>, QuantityError> {
+    if text.is_empty() {
+        return Err(QuantityError::Format);
+    }
+    let (negative, rest) = match text.as_bytes()[0] {
+        b'-' => (true, &text[1..]),
+        b'+' => (false, &text[1..]),
+        _ => (false, text),
+    };
+    let rest = rest.trim_start_matches('0');
+    let (whole, rest) = take(rest, |b| b.is_ascii_digit());
+    let (fraction, rest) = match rest.strip_prefix('.') {
+        Some(rest) => take(rest, |b| b.is_ascii_digit()),
+        None => ("", rest),
+    };
+    let (letters, tail) = take(rest, |b| b"eEinumkKMGTP".contains(&b));
+    let sign = usize::from(tail.starts_with(['-', '+']));
+    let (exponent, left) = take(&tail[sign..], |b| b.is_ascii_digit());
+    if !left.is_empty() {
+        return Err(QuantityError::Format);
+    }
+    let suffix = &rest[..letters.len() + sign + exponent.len()];
+    Ok(Parts {
+        negative,
+        whole,
+        fraction,
+        suffix,
+    })
+}
+
+fn take(text: &str, keep: impl Fn(u8) -> bool) -> (&str, &str) {
+    let end = text.bytes().position(|b| !keep(b)).unwrap_or(text.len());
+    // Only ASCII is kept, so `end` is never inside a character.
+    text.split_at(end)
+}
+
+fn suffix(text: &str) -> Result<(u32, i32, Format), QuantityError> {
+    use Format::{BinarySi, DecimalExponent, DecimalSi};
+    Ok(match text {
+        "n" => (10, -9, DecimalSi),
+        "u" => (10, -6, DecimalSi),
+        "m" => (10, -3, DecimalSi),
+        "" => (10, 0, DecimalSi),
+        "k" => (10, 3, DecimalSi),
+        "M" => (10, 6, DecimalSi),
+        "G" => (10, 9, DecimalSi),
+        "T" => (10, 12, DecimalSi),
+        "P" => (10, 15, DecimalSi),
+        "E" => (10, 18, DecimalSi),
+        "Ki" => (2, 10, BinarySi),
+        "Mi" => (2, 20, BinarySi),
+        "Gi" => (2, 30, BinarySi),
+        "Ti" => (2, 40, BinarySi),
+        "Pi" => (2, 50, BinarySi),
+        "Ei" => (2, 60, BinarySi),
+        _ => {
+            let digits = text.strip_prefix(['e', 'E']).ok_or(QuantityError::Suffix)?;
+            let exponent: i32 = digits.parse().map_err(|_| QuantityError::Suffix)?;
+            if exponent.abs() > EXPONENT_MAX {
+                return Err(QuantityError::Suffix);
+            }
+            (10, exponent, DecimalExponent)
+        }
+    })
+}
+
+/// Upstream computes short numbers in 64 bits and then keeps their text when it is canonical at a glance.
+fn kept_as_written(parts: &Parts<'_>, digits: &str, exponent: i32, format: Format) -> bool {
+    let count = i32::try_from(digits.len().max(1)).unwrap_or(i32::MAX);
+    if parts.whole.is_empty() && parts.fraction.is_empty() {
+        return false;
+    }
+    if format == Format::BinarySi {
+        let room = 14 - count - exponent * 3 / 10;
+        let odd = digits.parse::<i64>().is_ok_and(|number| number & 7 != 0);
+        return parts.fraction.is_empty() && room >= 0 && odd;
+    }
+    let scale = exponent - i32::try_from(parts.fraction.len()).unwrap_or(i32::MAX);
+    let whole = if parts.whole.is_empty() { 1 } else { 0 };
+    18 - count - whole >= 0
+        && scale >= NANO
+        && scale % 3 == 0
+        && !digits.ends_with("000")
+        && !parts.whole.is_empty()
+}
+
+fn number(parts: &Parts<'_>, base: u32, exponent: i32, format: Format) -> Result<Quantity, QuantityError> {
+    let mut digits = format!("{}{}", parts.whole, parts.fraction);
+    let mut scale = -i32::try_from(parts.fraction.len()).map_err(|_| QuantityError::Numeric)?;
+    if base == 10 {
+        scale = scale.saturating_add(exponent);
+    }
+    cut_to_nano(&mut digits, &mut scale, base, exponent);
+    let significant = digits.trim_start_matches('0');
+    let kept = significant.trim_end_matches('0');
+    let stripped_zeros = i32::try_from(significant.len() - kept.len()).map_err(|_| QuantityError::Numeric)?;
+    let most = Quantity::from_whole(i64::MAX, Format::BinarySi);
+    if kept.len() > DIGITS_MAX {
+        return if base == 2 {
+            Ok(signed(most, parts.negative))
+        } else {
+            Err(QuantityError::Numeric)
+        };
+    }
+    let mut value: i128 = if kept.is_empty() {
+        0
+    } else {
+        kept.parse().map_err(|_| QuantityError::Numeric)?
+    };
+    scale += stripped_zeros;
+    let mut format = format;
+    if base == 2 {
+        let Some(product) = value.checked_mul(1 << exponent) else {
+            return Ok(signed(most, parts.negative));
+        };
+        value = product;
+    }
+    if value != 0 && scale < NANO {
+        value = rescale_up(value, scale, NANO);
+        scale = NANO;
+    }
+    let quantity = Quantity {
+        value,
+        scale,
+        format,
+        written: None,
+    };
+    if base == 2 && quantity > most {
+        return Ok(signed(most, parts.negative));
+    }
+    if base == 2 && value != 0 && quantity < Quantity::from_whole(1, format) {
+        format = Format::DecimalSi;
+    }
+    let scale = if value == 0 { 0 } else { scale };
+    Ok(signed(
+        Quantity {
+            value,
+            scale,
+            format,
+            written: None,
+        },
+        parts.negative,
+    ))
+}
+
+/// Drops fraction digits that only decide about rounding, leaving a 1 in their place, so that long input stays computable.
+fn cut_to_nano(digits: &mut String, scale: &mut i32, base: u32, exponent: i32) {
+    let finest = if base == 2 { NANO - exponent } else { NANO } - 1;
+    let Ok(surplus) = usize::try_from(finest - *scale) else {
+        return;
+    };
+    let surplus = surplus.min(digits.len());
+    let cut = digits.split_off(digits.len() - surplus);
+    if surplus > 0 && cut.bytes().any(|b| b != b'0') {
+        digits.push('1');
+        *scale = finest - 1;
+    } else if surplus > 0 {
+        *scale = finest;
+    }
+}
+
+fn signed(quantity: Quantity, negative: bool) -> Quantity {
+    if negative {
+        Quantity {
+            value: -quantity.value,
+            ..quantity
+        }
+    } else {
+        quantity
+    }
+}
+
+fn power_of_ten(exponent: u32) -> Option<i128> {
+    10i128.checked_pow(exponent)
+}
+
+/// `value`·10^`from` as a multiple of 10^`to`: exact when finer, rounded away from zero when coarser, saturating.
+fn rescale_up(value: i128, from: i32, to: i32) -> i128 {
+    let distance = from.abs_diff(to);
+    if from >= to {
+        return match power_of_ten(distance).and_then(|factor| value.checked_mul(factor)) {
+            Some(exact) => exact,
+            None => i128::MAX.saturating_mul(value.signum()),
+        };
+    }
+    match power_of_ten(distance) {
+        None => value.signum(),
+        Some(factor) => value / factor + if value % factor == 0 { 0 } else { value.signum() },
+    }
+}
+
+fn stripped(mut value: i128, mut scale: i32) -> (i128, i32) {
+    if value == 0 {
+        return (0, 0);
+    }
+    while value % 10 == 0 {
+        value /= 10;
+        scale += 1;
+    }
+    (value, scale)
+}
+
+/// Both numbers at the finer of the two scales.
+fn aligned(a: &Quantity, b: &Quantity) -> (i128, i128, i32) {
+    let scale = match (a.is_zero(), b.is_zero()) {
+        (true, _) => b.scale,
+        (_, true) => a.scale,
+        _ => a.scale.min(b.scale),
+    };
+    (
+        rescale_up(a.value, a.scale, scale),
+        rescale_up(b.value, b.scale, scale),
+        scale,
+    )
+}
+
+impl Ord for Quantity {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let (a, b, _) = aligned(self, other);
+        a.cmp(&b)
+    }
+}
+
+impl PartialOrd for Quantity {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Quantity {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Quantity {}
+
+impl fmt::Display for Quantity {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(written) = &self.written {
+            return out.write_str(written);
+        }
+        if self.is_zero() {
+            return out.write_str("0");
+        }
+        if self.format == Format::BinarySi && self.is_multiple_of(0) {
+            let whole = rescale_up(self.value, self.scale, 0);
+            if whole.unsigned_abs() >= 1024 {
+                return write_binary(out, whole);
+            }
+        }
+        let format = if self.format == Format::BinarySi {
+            Format::DecimalSi
+        } else {
+            self.format
+        };
+        write_decimal(out, self.value, self.scale, format)
+    }
+}
+
+fn write_binary(out: &mut fmt::Formatter<'_>, mut whole: i128) -> fmt::Result {
+    let suffixes = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
+    let mut at = 0;
+    while whole % 1024 == 0 && at + 1 < suffixes.len() {
+        whole /= 1024;
+        at += 1;
+    }
+    write!(out, "{whole}{}", suffixes[at])
+}
+
+fn write_decimal(out: &mut fmt::Formatter<'_>, value: i128, scale: i32, format: Format) -> fmt::Result {
+    let (mut value, mut scale) = stripped(value, scale);
+    let most = if format == Format::DecimalSi { 18 } else { i32::MAX };
+    while scale % 3 != 0 || scale > most {
+        value = value.saturating_mul(10);
+        scale -= 1;
+    }
+    if scale == 0 {
+        return write!(out, "{value}");
+    }
+    if format == Format::DecimalExponent {
+        return write!(out, "{value}e{scale}");
+    }
+    let suffix = match scale {
+        -9 => "n",
+        -6 => "u",
+        -3 => "m",
+        3 => "k",
+        6 => "M",
+        9 => "G",
+        12 => "T",
+        15 => "P",
+        _ => "E",
+    };
+    write!(out, "{value}{suffix}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn canonical_forms_are_those_of_upstream() {
+        let cases = [
+            ("0", "0"),
+            ("-0", "0"),
+            ("100m", "100m"),
+            ("1000m", "1"),
+            ("0.5", "500m"),
+            ("0.001", "1m"),
+            ("1500m", "1500m"),
+            ("1.5Gi", "1536Mi"),
+            ("1024", "1024"),
+            ("1024Ki", "1Mi"),
+            ("0.5Ki", "512"),
+            ("1Ki", "1Ki"),
+            ("8Ki", "8Ki"),
+            ("1024Mi", "1Gi"),
+            ("1.1Ki", "1126400m"),
+            ("1e3", "1e3"),
+            ("1000e0", "1e3"),
+            ("12E-3", "12E-3"),
+            ("5", "5"),
+            ("1000", "1k"),
+            ("1500", "1500"),
+            ("100000", "100k"),
+            ("1e-9", "1e-9"),
+            ("0.0000000001", "1n"),
+            ("-0.0000000001", "-1n"),
+            ("9223372036854775807", "9223372036854775807"),
+            ("8Ei", "9223372036854775807"),
+            ("+5", "+5"),
+            ("1.25", "1250m"),
+            ("3.000", "3"),
+            ("10Gi", "10Gi"),
+            ("16Gi", "16Gi"),
+            ("100M", "100M"),
+            ("0.1Ki", "102400m"),
+            ("0.0001Ki", "102400u"),
+            ("-1Ki", "-1Ki"),
+            (".5", "500m"),
+            ("5.", "5."),
+            ("1_", ""),
+            ("1KiB", ""),
+            ("", ""),
+            ("Ki", "0"),
+            ("1.1.1", ""),
+            ("1 Gi", ""),
+            ("1ki", ""),
+            ("é", ""),
+            ("1e99999", ""),
+        ];
+        for (text, want) in cases {
+            assert_eq!(canonical(text).unwrap_or_default(), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn values_round_away_from_zero() {
+        let quantity = |text: &str| text.parse::<Quantity>().unwrap();
+        assert_eq!(quantity("1500m").value(), 2);
+        assert_eq!(quantity("-1500m").value(), -2);
+        assert_eq!(quantity("1.0001").milli_value(), 1001);
+        assert_eq!(quantity("1e100").value(), i64::MAX);
+        assert!(quantity("0.3").is_multiple_of(-3) && !quantity("0.0003").is_multiple_of(-3));
+        assert_eq!(quantity("1Gi").plus(&quantity("500M")).to_string(), "1573741824");
+        assert_eq!(quantity("1").minus(&quantity("300m")).to_string(), "700m");
+        assert_eq!(Quantity::ZERO.plus(&quantity("1Gi")).to_string(), "1Gi");
+    }
+
+    fn written() -> impl Strategy<Value = String> {
+        let suffixes = [
+            "", "n", "u", "m", "k", "M", "G", "T", "Ki", "Mi", "Gi", "e3", "E-2",
+        ];
+        (
+            "-?[0-9]{1,12}(\\.[0-9]{0,12})?",
+            proptest::sample::select(suffixes.to_vec()),
+        )
+            .prop_map(|(n, s)| n + s)
+    }
+
+    proptest! {
+        #[test]
+        fn writing_and_reading_gives_the_same_number(text in written()) {
+            let quantity: Quantity = text.parse().unwrap();
+            let again: Quantity = quantity.to_string().parse().unwrap();
+            prop_assert_eq!(&again, &quantity);
+            prop_assert_eq!(again.to_string(), quantity.to_string());
+        }
+
+        #[test]
+        fn adding_commutes_and_subtracting_undoes_it(a in written(), b in written()) {
+            let (a, b): (Quantity, Quantity) = (a.parse().unwrap(), b.parse().unwrap());
+            prop_assert_eq!(a.plus(&b), b.plus(&a));
+            prop_assert_eq!(a.plus(&b).minus(&b), a.clone());
+            prop_assert_eq!(a < b, a.minus(&b).sign() == Ordering::Less);
+        }
+
+        #[test]
+        fn no_text_panics(text in "[+-]?[0-9.]{0,60}[eEinumkKMGTP]{0,3}[-+]?[0-9]{0,6}") {
+            if let Ok(quantity) = text.parse::<Quantity>() {
+                prop_assert!(!quantity.to_string().is_empty());
+            }
+        }
+    }
+}
