@@ -1,6 +1,7 @@
 //! What an object is: the type table of Kubernetes 1.36 and all that follows from it. Pure: no IO, no tokio, no clock.
 
 pub mod names;
+pub mod patch;
 pub mod quantity;
 pub mod quote;
 pub mod resources;
