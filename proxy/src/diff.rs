@@ -1,0 +1,263 @@
+//! What the kernel holds against what it should hold, and the `iptables-restore` input that leads from one to the other.
+//!
+//! Only chains that differ are written. A chain named in the input (`:CHAIN - [0:0]`) is made or emptied, then filled;
+//! one that is no longer wanted is emptied and deleted (`-X`). Both happen in the table's one commit, so no packet sees a
+//! state in between.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::chain::Chain;
+use crate::rules::{Body, JUMPS, Jump, Rules, Table};
+
+/// What the kernel is known to hold of ours, for one family.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Installed {
+    chains: BTreeMap<Table, BTreeMap<Chain, Contents>>,
+    jumps: Vec<FoundJump>,
+}
+
+/// What is known of a chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Contents {
+    /// It holds exactly this: we wrote it.
+    Known(Body),
+    /// It exists: an earlier process wrote it.
+    Unknown,
+}
+
+/// A jump into one of our chains as the kernel reports it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct FoundJump {
+    table: Table,
+    to: Chain,
+    /// The rule without its leading `-A `, chain first.
+    rule: String,
+}
+
+impl FoundJump {
+    fn is(&self, jump: &Jump) -> bool {
+        let from = self.rule.split_whitespace().next();
+        self.table == jump.table && self.to == jump.to && from == Some(jump.from)
+    }
+}
+
+impl Installed {
+    /// Adds what `iptables-save -t TABLE` tells. Chains and jumps that are not ours are passed over.
+    pub fn observe(&mut self, table: Table, saved: &str) {
+        for line in saved.lines() {
+            if let Some(chain) = line.strip_prefix(':') {
+                let name = chain.split_whitespace().next().unwrap_or_default();
+                if let Some(chain) = Chain::recognise(name) {
+                    self.chains
+                        .entry(table)
+                        .or_default()
+                        .insert(chain, Contents::Unknown);
+                }
+            } else if let Some(rule) = line.strip_prefix("-A ") {
+                self.jumps.extend(found_jump(table, rule));
+            }
+        }
+    }
+
+    /// The state after [`diff`]'s batch was applied.
+    pub fn after(mut rules: Rules) -> Self {
+        let mut installed = Self::default();
+        for table in Table::ALL {
+            let chains = std::mem::take(rules.table_mut(table)).into_iter();
+            let known = chains
+                .map(|(chain, body)| (chain, Contents::Known(body)))
+                .collect();
+            installed.chains.insert(table, known);
+        }
+        for Jump {
+            table,
+            from,
+            to,
+            matches,
+        } in &JUMPS
+        {
+            let rule = format!("{from} {matches} -j {to}");
+            installed.jumps.push(FoundJump {
+                table: *table,
+                to: to.clone(),
+                rule,
+            });
+        }
+        installed
+    }
+
+    /// Whether every jump into the rule set that `table` should hold is there.
+    pub fn has_jumps(&self, table: Table, from: &str) -> bool {
+        let mut wanted = JUMPS
+            .iter()
+            .filter(|jump| jump.table == table && jump.from == from);
+        wanted.all(|jump| self.jumps.iter().any(|found| found.is(jump)))
+    }
+
+    /// The restore input that removes every chain and jump of ours; nothing when there is none.
+    pub fn removal(&self) -> Option<String> {
+        use fmt::Write;
+        let mut text = String::new();
+        for table in Table::ALL {
+            let chains: Vec<_> = self
+                .chains
+                .get(&table)
+                .into_iter()
+                .flat_map(BTreeMap::keys)
+                .collect();
+            let jumps: Vec<_> = self.jumps.iter().filter(|jump| jump.table == table).collect();
+            if chains.is_empty() && jumps.is_empty() {
+                continue;
+            }
+            let mut write = |line: fmt::Arguments<'_>| writeln!(text, "{line}").expect("a String takes all");
+            write(format_args!("*{table}"));
+            chains
+                .iter()
+                .for_each(|chain| write(format_args!(":{chain} - [0:0]")));
+            jumps
+                .iter()
+                .for_each(|jump| write(format_args!("-D {}", jump.rule)));
+            chains.iter().for_each(|chain| write(format_args!("-X {chain}")));
+            write(format_args!("COMMIT"));
+        }
+        (!text.is_empty()).then_some(text)
+    }
+}
+
+/// A rule of a chain that is not ours, leading to one that is.
+fn found_jump(table: Table, rule: &str) -> Option<FoundJump> {
+    let from = rule.split_whitespace().next()?;
+    let target = rule.rsplit_once(" -j ")?.1.split_whitespace().next()?;
+    let to = Chain::recognise(target)?;
+    Chain::recognise(from).is_none().then(|| FoundJump {
+        table,
+        to,
+        rule: rule.to_owned(),
+    })
+}
+
+/// The changes that lead from one state to another.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Batch<'a> {
+    write: Vec<(Table, &'a Chain, &'a Body)>,
+    delete: Vec<(Table, &'a Chain)>,
+    jumps: Vec<&'a Jump>,
+}
+
+impl Batch<'_> {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.write.is_empty() && self.delete.is_empty() && self.jumps.is_empty()
+    }
+
+    /// How many chains are written.
+    pub fn chains_written(&self) -> usize {
+        self.write.len()
+    }
+}
+
+/// Compares what is installed with what should be.
+pub fn diff<'a>(installed: &'a Installed, rules: &'a Rules) -> Batch<'a> {
+    let mut batch = Batch::default();
+    for table in Table::ALL {
+        let known = installed.chains.get(&table);
+        for (chain, body) in rules.table(table) {
+            let known = known.and_then(|known| known.get(chain));
+            if !matches!(known, Some(Contents::Known(known)) if known == body) {
+                batch.write.push((table, chain, body));
+            }
+        }
+        for chain in known.into_iter().flat_map(BTreeMap::keys) {
+            if !rules.table(table).contains_key(chain) {
+                batch.delete.push((table, chain));
+            }
+        }
+    }
+    let missing = |jump: &&Jump| !installed.jumps.iter().any(|found| found.is(jump));
+    batch.jumps.extend(JUMPS.iter().filter(missing));
+    batch
+}
+
+/// The batch as the input of `iptables-restore --noflush`. Tables without a change are left out.
+impl fmt::Display for Batch<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for table in Table::ALL {
+            let write = || self.write.iter().filter(|(of, ..)| *of == table);
+            let delete = || self.delete.iter().filter(|(of, _)| *of == table);
+            let jumps = || self.jumps.iter().filter(|jump| jump.table == table);
+            if write().next().is_none() && delete().next().is_none() && jumps().next().is_none() {
+                continue;
+            }
+            writeln!(f, "*{table}")?;
+            write().try_for_each(|(_, chain, _)| writeln!(f, ":{chain} - [0:0]"))?;
+            delete().try_for_each(|(_, chain)| writeln!(f, ":{chain} - [0:0]"))?;
+            jumps().try_for_each(
+                |Jump {
+                     from, to, matches, ..
+                 }| writeln!(f, "-I {from} {matches} -j {to}"),
+            )?;
+            write().try_for_each(|(_, _, body)| f.write_str(body))?;
+            delete().try_for_each(|(_, chain)| writeln!(f, "-X {chain}"))?;
+            writeln!(f, "COMMIT")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAVED: &str = "\
+*nat
+:PREROUTING ACCEPT [0:0]
+:KUBE-SERVICES - [0:0]
+:KUBE-SEP-AAAAAAAAAAAAAAAA - [0:0]
+:CNI-DN-1 - [0:0]
+-A PREROUTING -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES
+-A PREROUTING -m addrtype --dst-type LOCAL -j CNI-DN-1
+-A KUBE-SERVICES -j KUBE-SEP-AAAAAAAAAAAAAAAA
+COMMIT
+";
+
+    #[test]
+    fn what_an_earlier_process_left_is_taken_over() {
+        let mut installed = Installed::default();
+        installed.observe(Table::Nat, SAVED);
+        assert!(installed.has_jumps(Table::Nat, "PREROUTING"));
+        assert!(!installed.has_jumps(Table::Nat, "OUTPUT"));
+        let mut rules = Rules::default();
+        rules.append(Table::Nat, &Chain::SERVICES, format_args!("-j RETURN"));
+        let batch = diff(&installed, &rules).to_string();
+        assert!(
+            batch.contains("-A KUBE-SERVICES -j RETURN\n-X KUBE-SEP-AAAAAAAAAAAAAAAA\n"),
+            "{batch}"
+        );
+        assert!(batch.contains("-I OUTPUT"), "{batch}");
+        assert!(!batch.contains("-I PREROUTING"), "{batch}");
+    }
+
+    #[test]
+    fn removal_takes_jumps_and_chains_and_nothing_else() {
+        let mut installed = Installed::default();
+        installed.observe(Table::Nat, SAVED);
+        assert_eq!(
+            installed.removal().unwrap(),
+            "*nat\n:KUBE-SEP-AAAAAAAAAAAAAAAA - [0:0]\n:KUBE-SERVICES - [0:0]\n\
+             -D PREROUTING -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES\n\
+             -X KUBE-SEP-AAAAAAAAAAAAAAAA\n-X KUBE-SERVICES\nCOMMIT\n"
+        );
+        assert_eq!(Installed::default().removal(), None);
+    }
+
+    #[test]
+    fn nothing_changed_is_nothing_to_do() {
+        let mut rules = Rules::default();
+        rules.append(Table::Nat, &Chain::SERVICES, format_args!("-j RETURN"));
+        let installed = Installed::after(rules.clone());
+        let batch = diff(&installed, &rules);
+        assert!(batch.is_empty());
+        assert_eq!(batch.to_string(), "");
+    }
+}

@@ -1,0 +1,201 @@
+//! The iptables programs: reading what the kernel holds, applying a restore. No decisions here.
+
+use std::ffi::OsString;
+use std::io;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+use crate::cidr::Family;
+use crate::diff::Installed;
+use crate::rules::{JUMPS, Table};
+
+/// How long a program may hold up the proxy. A restore of tens of thousands of rules takes a few seconds.
+const PROGRAM_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Seconds to wait for another program that holds the tables' lock.
+const LOCK_WAIT_SECONDS: &str = "5";
+
+/// Where administrators' programs lie, should `PATH` not say so.
+const SYSTEM_PATHS: &str = "/usr/local/sbin:/usr/sbin:/sbin";
+
+/// Why the kernel's tables could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum IptablesError {
+    /// The program is not there.
+    #[error("{program} is not installed: install the package iptables")]
+    Missing {
+        /// The program's name.
+        program: &'static str,
+    },
+    /// The program could not be started, or its pipes broke.
+    #[error("{program} could not be run")]
+    Run {
+        /// The program's name.
+        program: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The program ended with a failure.
+    #[error("{program} failed: {message}")]
+    Failed {
+        /// The program's name.
+        program: &'static str,
+        /// What it said.
+        message: String,
+    },
+    /// The program did not end.
+    #[error("{program} did not finish within {} seconds", PROGRAM_TIMEOUT.as_secs())]
+    Timeout {
+        /// The program's name.
+        program: &'static str,
+    },
+}
+
+/// The programs of one family.
+#[derive(Clone, Copy, Debug)]
+pub struct Iptables {
+    list: &'static str,
+    save: &'static str,
+    restore: &'static str,
+}
+
+impl Iptables {
+    /// The programs for a family.
+    pub fn new(family: Family) -> Self {
+        match family {
+            Family::V4 => Self {
+                list: "iptables",
+                save: "iptables-save",
+                restore: "iptables-restore",
+            },
+            Family::V6 => Self {
+                list: "ip6tables",
+                save: "ip6tables-save",
+                restore: "ip6tables-restore",
+            },
+        }
+    }
+
+    /// Whether the programs are there and the kernel lets them in.
+    ///
+    /// # Errors
+    /// When it is not so.
+    pub async fn probe(&self) -> Result<(), IptablesError> {
+        run_program(self.restore, &["--version"], "").await?;
+        run_program(
+            self.list,
+            &["--wait", LOCK_WAIT_SECONDS, "-t", "nat", "-S", "PREROUTING"],
+            "",
+        )
+        .await
+        .map(drop)
+    }
+
+    /// Reads what an earlier process, or this one, left in the kernel.
+    ///
+    /// # Errors
+    /// When a table cannot be listed.
+    pub async fn read(&self) -> Result<Installed, IptablesError> {
+        let mut installed = Installed::default();
+        for table in Table::ALL {
+            installed.observe(table, &run_program(self.save, &["-t", table.as_str()], "").await?);
+        }
+        Ok(installed)
+    }
+
+    /// Whether the jumps into the rule set still stand. Another program that flushes the tables takes these with
+    /// everything else, and the chains they stand in are short.
+    ///
+    /// # Errors
+    /// When a chain cannot be listed.
+    pub async fn has_jumps(&self) -> Result<bool, IptablesError> {
+        let mut last = None;
+        for jump in &JUMPS {
+            let place = (jump.table, jump.from);
+            if last.replace(place) == Some(place) {
+                continue;
+            }
+            let mut installed = Installed::default();
+            let arguments = [
+                "--wait",
+                LOCK_WAIT_SECONDS,
+                "-t",
+                jump.table.as_str(),
+                "-S",
+                jump.from,
+            ];
+            installed.observe(jump.table, &run_program(self.list, &arguments, "").await?);
+            if !installed.has_jumps(jump.table, jump.from) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Applies a restore input, each table in one step.
+    ///
+    /// # Errors
+    /// When the kernel refuses it: then tables up to the faulty one may be changed, and the state must be read again.
+    pub async fn restore(&self, input: &str) -> Result<(), IptablesError> {
+        run_program(self.restore, &["--noflush", "--wait", LOCK_WAIT_SECONDS], input)
+            .await
+            .map(drop)
+    }
+}
+
+/// Runs a program to its end and gives what it printed.
+async fn run_program(
+    program: &'static str,
+    arguments: &[&str],
+    input: &str,
+) -> Result<String, IptablesError> {
+    let run = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => IptablesError::Missing { program },
+        _ => IptablesError::Run { program, source },
+    };
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .env("PATH", search_path())
+        .kill_on_drop(true);
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(run)?;
+    let mut stdin = child.stdin.take();
+    let feed = async {
+        if let Some(stdin) = stdin.as_mut() {
+            // A program that refuses its input closes the pipe; what it says then is the better message.
+            let _ = stdin.write_all(input.as_bytes()).await;
+        }
+        drop(stdin.take());
+    };
+    let finish = async { tokio::join!(feed, child.wait_with_output()).1 };
+    let output = tokio::time::timeout(PROGRAM_TIMEOUT, finish).await;
+    let output = output
+        .map_err(|_| IptablesError::Timeout { program })?
+        .map_err(run)?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let message = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
+    Err(IptablesError::Failed {
+        program,
+        message: format!("{message} ({})", output.status),
+    })
+}
+
+/// `PATH` and, after it, the places where a system keeps such programs.
+pub(crate) fn search_path() -> OsString {
+    let mut path = std::env::var_os("PATH").unwrap_or_default();
+    if !path.is_empty() {
+        path.push(":");
+    }
+    path.push(SYSTEM_PATHS);
+    path
+}
