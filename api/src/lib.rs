@@ -1,11 +1,14 @@
 //! What an object is: the type table of Kubernetes 1.36 and all that follows from it. Pure: no IO, no tokio, no clock.
 
+pub mod defaults;
 pub mod names;
+pub mod object;
 pub mod patch;
 pub mod quantity;
 pub mod quote;
 pub mod resources;
 pub mod selector;
 pub mod status;
+pub mod strategy;
 pub mod table;
 pub mod validation;

@@ -23,6 +23,11 @@ fn too_long(most: usize) -> String {
     format!("must be no more than {most} characters")
 }
 
+/// Upstream's newer checks count in bytes.
+fn too_many_bytes(most: usize) -> String {
+    format!("must be no more than {most} bytes")
+}
+
 fn pattern(rule: &str, format: &str, examples: &[&str]) -> String {
     let examples: Vec<String> = examples.iter().map(|example| format!("'{example}', ")).collect();
     if examples.is_empty() {
@@ -161,7 +166,7 @@ pub fn qualified_name(text: &str) -> Vec<String> {
     if name.is_empty() {
         faults.push("name part must be non-empty".into());
     } else if name.len() > LABEL_MAX {
-        faults.push(format!("name part {}", too_long(LABEL_MAX)));
+        faults.push(format!("name part {}", too_many_bytes(LABEL_MAX)));
     }
     if !is_qualified_part(name) {
         faults.push(format!(
@@ -184,7 +189,10 @@ pub fn label_value(value: &str) -> Vec<String> {
         &format!("({QUALIFIED_FORMAT})?"),
         &["MyValue", "my_value", "12345"],
     );
-    checks([(value.len() <= LABEL_MAX, too_long(LABEL_MAX)), (fine, message)])
+    checks([
+        (value.len() <= LABEL_MAX, too_many_bytes(LABEL_MAX)),
+        (fine, message),
+    ])
 }
 
 /// The key of a ConfigMap or Secret: a file's name.

@@ -115,6 +115,21 @@ impl Quantity {
         value == 0 || own >= scale
     }
 
+    /// The number without what is finer than ten to the power of `scale`, rounded away from zero.
+    #[must_use]
+    pub fn rounded_up(&self, scale: i32) -> Quantity {
+        if self.scale >= scale {
+            return self.clone();
+        }
+        let (value, scale) = stripped(rescale_up(self.value, self.scale, scale), scale);
+        Quantity {
+            value,
+            scale,
+            format: self.format,
+            written: None,
+        }
+    }
+
     fn scaled(&self, scale: i32) -> i64 {
         let wide = rescale_up(self.value, self.scale, scale);
         wide.clamp(i64::MIN.into(), i64::MAX.into())

@@ -1,0 +1,380 @@
+//! What a write may not say: fields that the server sets or keeps whatever a client sends, kind by kind.
+//!
+//! These are upstream's `PrepareForCreate` and `PrepareForUpdate`: a client never writes the status through the main
+//! resource nor the spec through `/status`, and `metadata.generation` counts changes of what is desired.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use crate::object::{Fields, object_in, same, set_if_absent};
+use crate::quantity::Quantity;
+use crate::resources;
+use crate::table::Gvk;
+
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
+/// How `metadata.generation` of a kind grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Generation {
+    /// It has none.
+    None,
+    /// It starts at 1 and stays.
+    Fixed,
+    /// It starts at 1 and grows with every change outside of `metadata` and `status`.
+    Desired,
+    /// As `Desired`, and with changes of annotations too.
+    DesiredAndAnnotations,
+    /// As `Desired`, and with changes of labels too.
+    DesiredAndLabels,
+    /// It does not start, but grows with every change of what is desired.
+    OnlyGrows,
+}
+
+fn generation(gvk: Gvk) -> Generation {
+    match (gvk.group, gvk.kind) {
+        ("apps", "Deployment") => Generation::DesiredAndAnnotations,
+        ("discovery.k8s.io", "EndpointSlice") => Generation::DesiredAndLabels,
+        ("scheduling.k8s.io", "PriorityClass") => Generation::Fixed,
+        ("storage.k8s.io", "CSIDriver") => Generation::OnlyGrows,
+        ("", "Pod" | "PodTemplate" | "ReplicationController")
+        | ("apps", "ReplicaSet" | "StatefulSet" | "DaemonSet")
+        | ("batch", "Job" | "CronJob")
+        | ("policy", "PodDisruptionBudget")
+        | ("networking.k8s.io", "Ingress" | "IngressClass" | "NetworkPolicy")
+        | ("admissionregistration.k8s.io" | "flowcontrol.apiserver.k8s.io" | "apiextensions.k8s.io", _)
+        | ("resource.k8s.io", "DeviceClass" | "DeviceTaintRule" | "ResourceSlice") => Generation::Desired,
+        _ => Generation::None,
+    }
+}
+
+fn has_status(gvk: Gvk) -> bool {
+    let resource = resources::by_kind(gvk.group, gvk.version, gvk.kind);
+    resource.is_some_and(|resource| resource.subresources.iter().any(|sub| sub.name == "status"))
+}
+
+/// Resets what a new object may not bring. Its name, uid and creation time are set already, its defaults filled in.
+pub fn prepare_create(gvk: Gvk, object: &mut Value, now: Timestamp) {
+    let Value::Object(fields) = object else { return };
+    let starts = !matches!(generation(gvk), Generation::None | Generation::OnlyGrows);
+    if let Some(metadata) = object_in(fields, "metadata") {
+        metadata.remove("generation");
+        if starts {
+            metadata.insert("generation".into(), 1.into());
+        }
+    }
+    // A kubelet says in what state its node is when it registers it.
+    if has_status(gvk) && gvk.kind != "Node" {
+        fields.remove("status");
+    }
+    match (gvk.group, gvk.kind) {
+        ("", "Pod") => new_pod_status(fields),
+        ("", "Namespace") => new_namespace(fields),
+        ("", "PersistentVolume") => {
+            fields.insert(
+                "status".into(),
+                json!({"phase": "Pending", "lastPhaseTransitionTime": seconds(now)}),
+            );
+        }
+        ("", "PersistentVolumeClaim") => {
+            fields.insert("status".into(), json!({"phase": "Pending"}));
+        }
+        ("apps", "DaemonSet") => set_template_generation(fields, 1),
+        ("batch", "Job") => select_by_uid(fields),
+        _ => {}
+    }
+}
+
+/// Resets what an update through the main resource may not change, fills in the metadata it leaves out, and counts it in
+/// `metadata.generation` when what is desired has changed.
+pub fn prepare_update(gvk: Gvk, new: &mut Value, old: &Value) {
+    let Value::Object(fields) = new else { return };
+    keep_system_metadata(fields, old);
+    if has_status(gvk) {
+        keep(fields, old, "status");
+    }
+    if (gvk.group, gvk.kind) == ("", "Namespace")
+        && let Some(spec) = object_in(fields, "spec")
+    {
+        keep(spec, &old["spec"], "finalizers");
+    }
+    if (gvk.group, gvk.kind) == ("apps", "DaemonSet") {
+        let before = template_generation(old);
+        let changed = !same(
+            fields.get("spec").map(|s| &s["template"]),
+            old.get("spec").map(|s| &s["template"]),
+        );
+        set_template_generation(fields, before + i64::from(changed));
+    }
+    let start = old["metadata"].number("generation");
+    if changes_what_is_desired(gvk, fields, old)
+        && let Some(metadata) = object_in(fields, "metadata")
+    {
+        metadata.insert("generation".into(), (start.unwrap_or_default() + 1).into());
+    }
+}
+
+/// Resets what an update through `/status` may not change: everything but the status and the metadata.
+pub fn prepare_status_update(gvk: Gvk, new: &mut Value, old: &Value) {
+    let (Value::Object(fields), Value::Object(before)) = (new, old) else {
+        return;
+    };
+    keep_system_metadata(fields, old);
+    let status = fields.remove("status");
+    let metadata = fields.remove("metadata");
+    *fields = before.clone();
+    for (name, value) in [("status", status), ("metadata", metadata)] {
+        match value {
+            Some(value) => fields.insert(name.into(), value),
+            None => fields.remove(name),
+        };
+    }
+    if let Some(metadata) = object_in(fields, "metadata") {
+        match (gvk.group, gvk.kind) {
+            ("apps", "Deployment") => keep(metadata, &old["metadata"], "labels"),
+            ("", "Pod") => keep(metadata, &old["metadata"], "ownerReferences"),
+            _ => {}
+        }
+    }
+    if gvk.kind == "Pod"
+        && let Some(status) = object_in(fields, "status")
+        && let Some(class) = old["status"].field("qosClass")
+    {
+        set_if_absent(status, "qosClass", class.clone());
+    }
+}
+
+/// `fields` get the value that the field had before, or none.
+fn keep(fields: &mut Map<String, Value>, old: &Value, name: &str) {
+    match old.field(name) {
+        Some(value) => fields.insert(name.into(), value.clone()),
+        None => fields.remove(name),
+    };
+}
+
+/// A client may leave out what only the server sets; it may not set `generation` at all.
+fn keep_system_metadata(fields: &mut Map<String, Value>, old: &Value) {
+    let before = &old["metadata"];
+    let Some(metadata) = object_in(fields, "metadata") else {
+        return;
+    };
+    keep(metadata, before, "generation");
+    for name in [
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+    ] {
+        if let Some(value) = before.field(name) {
+            set_if_absent(metadata, name, value.clone());
+        }
+    }
+}
+
+fn changes_what_is_desired(gvk: Gvk, new: &Map<String, Value>, old: &Value) -> bool {
+    let beside = |name: &str| matches!(name, "apiVersion" | "kind" | "metadata" | "status");
+    let old_fields = old.as_object().into_iter().flat_map(Map::keys);
+    let names = new
+        .keys()
+        .chain(old_fields.filter(|name| !new.contains_key(*name)));
+    let desired = || {
+        names
+            .into_iter()
+            .any(|name| !beside(name) && !same(new.get(name), old.get(name)))
+    };
+    let metadata = |name: &str| {
+        !same(
+            new.get("metadata").map(|m| &m[name]),
+            Some(&old["metadata"][name]),
+        )
+    };
+    match generation(gvk) {
+        Generation::None | Generation::Fixed => false,
+        Generation::Desired | Generation::OnlyGrows => desired(),
+        Generation::DesiredAndAnnotations => desired() || metadata("annotations"),
+        Generation::DesiredAndLabels => desired() || metadata("labels"),
+    }
+}
+
+fn seconds(now: Timestamp) -> String {
+    now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+fn new_pod_status(pod: &mut Map<String, Value>) {
+    let spec = pod.get("spec").unwrap_or(&Value::Null);
+    let mut status = json!({"phase": "Pending", "qosClass": qos_class(spec)});
+    if spec.count("schedulingGates") > 0 {
+        status["conditions"] = json!([{
+            "type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "lastProbeTime": null,
+            "lastTransitionTime": null, "message": "Scheduling is blocked due to non-empty scheduling gates"}]);
+    }
+    pod.insert("status".into(), status);
+}
+
+/// The quality of service that a pod's requests and limits of cpu and memory amount to.
+pub fn qos_class(spec: &Value) -> &'static str {
+    let containers = || {
+        spec.items("containers")
+            .iter()
+            .chain(spec.items("initContainers"))
+    };
+    let amount = |container: &Value, kind: &str, name: &str| -> Option<Quantity> {
+        container["resources"][kind]
+            .text(name)
+            .parse()
+            .ok()
+            .filter(|quantity: &Quantity| !quantity.is_zero())
+    };
+    let pod_level = ["requests", "limits"]
+        .iter()
+        .any(|kind| spec["resources"].has(kind));
+    let judged: Vec<&Value> = if pod_level {
+        vec![spec]
+    } else {
+        containers().collect()
+    };
+    let mut guaranteed = true;
+    let mut any = false;
+    for container in judged {
+        for name in ["cpu", "memory"] {
+            let (request, limit) = (
+                amount(container, "requests", name),
+                amount(container, "limits", name),
+            );
+            any |= request.is_some() || limit.is_some();
+            guaranteed &= limit.is_some() && (request.is_none() || request == limit);
+        }
+    }
+    match (any, guaranteed) {
+        (false, _) => "BestEffort",
+        (true, true) => "Guaranteed",
+        (true, false) => "Burstable",
+    }
+}
+
+fn new_namespace(namespace: &mut Map<String, Value>) {
+    namespace.insert("status".into(), json!({"phase": "Active"}));
+    let Some(spec) = object_in(namespace, "spec") else {
+        return;
+    };
+    set_if_absent(spec, "finalizers", json!([]));
+    if let Some(Value::Array(finalizers)) = spec.get_mut("finalizers")
+        && !finalizers.contains(&json!("kubernetes"))
+    {
+        finalizers.push("kubernetes".into());
+    }
+}
+
+fn template_generation(set: &Value) -> i64 {
+    set["metadata"]["annotations"]
+        .text(TEMPLATE_GENERATION)
+        .parse()
+        .unwrap_or(1)
+}
+
+fn set_template_generation(set: &mut Map<String, Value>, generation: i64) {
+    if let Some(metadata) = object_in(set, "metadata")
+        && let Some(annotations) = object_in(metadata, "annotations")
+    {
+        annotations.insert(TEMPLATE_GENERATION.into(), generation.to_string().into());
+    }
+}
+
+/// A Job without a selector of its own selects by its uid, and labels its pods so that it finds them.
+fn select_by_uid(job: &mut Map<String, Value>) {
+    let metadata = job.get("metadata").unwrap_or(&Value::Null);
+    let (name, uid) = (metadata.text("name").to_owned(), metadata.text("uid").to_owned());
+    let Some(spec) = object_in(job, "spec").filter(|spec| !spec.flag("manualSelector")) else {
+        return;
+    };
+    if let Some(labels) = object_in(spec, "template")
+        .and_then(|template| object_in(template, "metadata"))
+        .and_then(|metadata| object_in(metadata, "labels"))
+    {
+        for prefix in ["", "batch.kubernetes.io/"] {
+            set_if_absent(labels, &format!("{prefix}job-name"), name.as_str());
+            set_if_absent(labels, &format!("{prefix}controller-uid"), uid.as_str());
+        }
+    }
+    if let Some(labels) = object_in(spec, "selector").and_then(|selector| object_in(selector, "matchLabels"))
+    {
+        set_if_absent(labels, "batch.kubernetes.io/controller-uid", uid);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEPLOYMENT: Gvk = Gvk {
+        group: "apps",
+        version: "v1",
+        kind: "Deployment",
+    };
+    const POD: Gvk = Gvk {
+        group: "",
+        version: "v1",
+        kind: "Pod",
+    };
+    const JOB: Gvk = Gvk {
+        group: "batch",
+        version: "v1",
+        kind: "Job",
+    };
+
+    #[test]
+    fn a_new_object_starts_without_a_status() {
+        let mut pod = json!({"metadata": {"generation": 7}, "spec": {}, "status": {"phase": "Running"}});
+        prepare_create(POD, &mut pod, Timestamp::UNIX_EPOCH);
+        assert_eq!(
+            pod["status"],
+            json!({"phase": "Pending", "qosClass": "BestEffort"})
+        );
+        assert_eq!(pod["metadata"]["generation"], 1);
+    }
+
+    #[test]
+    fn generation_counts_changes_of_what_is_desired() {
+        let old = json!({"metadata": {"generation": 4, "uid": "u"}, "spec": {"replicas": 1}, "status": {"replicas": 1}});
+        let cases = [
+            (json!({"metadata": {"generation": 9}, "spec": {"replicas": 1}}), 4),
+            (json!({"metadata": {}, "spec": {"replicas": 2}}), 5),
+            (
+                json!({"metadata": {"annotations": {"a": "b"}}, "spec": {"replicas": 1}}),
+                5,
+            ),
+            (
+                json!({"metadata": {"labels": {"a": "b"}}, "spec": {"replicas": 1, "template": {}}}),
+                4,
+            ),
+        ];
+        for (mut new, want) in cases {
+            prepare_update(DEPLOYMENT, &mut new, &old);
+            assert_eq!(new["metadata"]["generation"], want, "{new}");
+            assert_eq!(
+                (&new["status"], &new["metadata"]["uid"]),
+                (&old["status"], &json!("u"))
+            );
+        }
+    }
+
+    #[test]
+    fn a_status_update_keeps_the_spec() {
+        let old = json!({"metadata": {"uid": "u", "labels": {"a": "1"}}, "spec": {"replicas": 1}});
+        let mut new =
+            json!({"metadata": {"labels": {"a": "2"}}, "spec": {"replicas": 5}, "status": {"replicas": 3}});
+        prepare_status_update(DEPLOYMENT, &mut new, &old);
+        let want = json!({"metadata": {"uid": "u", "labels": {"a": "1"}}, "spec": {"replicas": 1}, "status": {"replicas": 3}});
+        assert_eq!(new, want);
+    }
+
+    #[test]
+    fn a_job_selects_its_pods_by_its_uid() {
+        let mut job = json!({"metadata": {"name": "j", "uid": "u"}, "spec": {"template": {}}});
+        prepare_create(JOB, &mut job, Timestamp::UNIX_EPOCH);
+        assert_eq!(
+            job["spec"]["selector"],
+            json!({"matchLabels": {"batch.kubernetes.io/controller-uid": "u"}})
+        );
+        assert_eq!(job["spec"]["template"]["metadata"]["labels"]["job-name"], "j");
+    }
+}

@@ -1,0 +1,3 @@
+//! Rules of the core group, but for pods.
+
+pub(super) mod config;
