@@ -15,7 +15,9 @@
 mod error;
 pub mod model;
 mod request;
+pub mod retention;
 mod revision;
+pub mod rocks;
 mod watch;
 
 pub use error::{CheckpointError, CompactError, Fault, ReadError, TxnError, WatchError};

@@ -253,6 +253,11 @@ impl Txn {
         self
     }
 
+    /// The bytes of all keys and values that are written.
+    pub(crate) fn bytes(&self) -> usize {
+        self.ops.iter().map(Op::bytes).sum()
+    }
+
     /// Whether the transaction keeps the limits and names each changed key once. Every backend checks this first.
     ///
     /// # Errors
@@ -261,7 +266,7 @@ impl Txn {
         if self.ops.len() > MAX_TXN_OPS || self.compares.len() > MAX_TXN_OPS {
             return Err(TxnError::TooManyOps { limit: MAX_TXN_OPS });
         }
-        let bytes: usize = self.ops.iter().map(Op::bytes).sum();
+        let bytes = self.bytes();
         if bytes > MAX_TXN_BYTES {
             return Err(TxnError::TooLarge {
                 bytes,

@@ -1,0 +1,190 @@
+//! Data directories that are in use, damaged, or no data directories at all.
+
+use crate::backend::{open, small};
+use crate::history;
+use coracle_store::rocks::{OpenError, RocksStore};
+use coracle_store::{Fault, KeyRange, KeyValue, ListRequest, ReadError, Store, Txn};
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// A closed store with some contents.
+struct Closed {
+    dir: TempDir,
+    contents: Vec<KeyValue>,
+}
+
+/// Whether the contents are in files, or only in the write-ahead log as after a crash.
+#[derive(Clone, Copy, PartialEq)]
+enum Left {
+    InFiles,
+    InWriteAheadLog,
+}
+
+async fn closed(left: Left) -> Closed {
+    let (original, dir) = (
+        tempfile::tempdir().expect("a directory"),
+        tempfile::tempdir().expect("a directory"),
+    );
+    let store = open(original.path());
+    for number in 0..40 {
+        let value: Vec<u8> = (0..2000_u32)
+            .map(|i| (i.wrapping_mul(number + 7) >> 5) as u8)
+            .collect();
+        store
+            .txn(Txn::new().put(format!("{number:04}"), value))
+            .await
+            .expect("a transaction");
+    }
+    let contents = history::contents(&store, None).await;
+    if left == Left::InFiles {
+        store.close();
+    }
+    // What a process that is killed now would leave behind.
+    for file in std::fs::read_dir(original.path()).expect("a directory") {
+        let path = file.expect("an entry").path();
+        std::fs::copy(&path, dir.path().join(path.file_name().expect("a name"))).expect("a copy");
+    }
+    Closed { dir, contents }
+}
+
+impl Closed {
+    /// The largest file of a kind.
+    fn file(&self, is_kind: impl Fn(&str) -> bool) -> PathBuf {
+        let files = std::fs::read_dir(self.dir.path())
+            .expect("a directory")
+            .map(|file| file.expect("a file"));
+        let of_kind = files.filter(|file| is_kind(&file.file_name().to_string_lossy()));
+        of_kind
+            .max_by_key(|file| file.metadata().expect("metadata").len())
+            .expect("one of that kind")
+            .path()
+    }
+
+    /// Opens and reads everything: what is found, or what is wrong.
+    async fn read(&self) -> Result<Vec<KeyValue>, Fault> {
+        let store = match RocksStore::open(self.dir.path(), small()) {
+            Ok(store) => store,
+            Err(OpenError::Fault(fault)) => return Err(fault),
+            Err(other) => panic!("{other}"),
+        };
+        match store.list(ListRequest::new(KeyRange::all())).await {
+            Ok(list) => Ok(list.items),
+            Err(ReadError::Fault(fault)) => Err(fault),
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
+fn flip(path: &Path, at: impl Fn(usize) -> usize) {
+    let mut bytes = std::fs::read(path).expect("a file");
+    let position = at(bytes.len());
+    bytes[position] ^= 0x40;
+    std::fs::write(path, bytes).expect("a file");
+}
+
+fn is_write_ahead_log(name: &str) -> bool {
+    name.ends_with(".log")
+}
+
+fn assert_corrupt(found: &Result<Vec<KeyValue>, Fault>, what: &str) {
+    assert!(
+        matches!(found, Err(Fault::Corrupt { .. })),
+        "{what}: {:?}",
+        found.as_ref().map(Vec::len)
+    );
+}
+
+#[tokio::test]
+async fn undamaged_copies_read_as_they_were() {
+    for left in [Left::InFiles, Left::InWriteAheadLog] {
+        let closed = closed(left).await;
+        assert_eq!(closed.read().await.as_ref(), Ok(&closed.contents));
+    }
+}
+
+#[tokio::test]
+async fn a_flipped_bit_in_a_file_is_found() {
+    for eighth in 1..8 {
+        let closed = closed(Left::InFiles).await;
+        flip(&closed.file(|name| name.ends_with(".sst")), |length| {
+            length * eighth / 8
+        });
+        let found = closed.read().await;
+        // The largest file may be the log's, which a list of the present does not read; nothing is ever read wrong.
+        assert!(found.as_ref().is_ok_and(|all| *all == closed.contents) || found.is_err());
+        if let Err(fault) = &found {
+            assert!(matches!(fault, Fault::Corrupt { .. }), "{fault}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn flipped_bits_in_every_file_are_found() {
+    let closed = closed(Left::InFiles).await;
+    for file in std::fs::read_dir(closed.dir.path()).expect("a directory") {
+        let path = file.expect("a file").path();
+        if path.extension().is_some_and(|extension| extension == "sst") {
+            (1..8).for_each(|eighth| flip(&path, |length| length * eighth / 8));
+        }
+    }
+    assert_corrupt(&closed.read().await, "files");
+}
+
+#[tokio::test]
+async fn a_flipped_bit_in_the_write_ahead_log_is_found() {
+    for eighth in 0..7 {
+        let closed = closed(Left::InWriteAheadLog).await;
+        flip(&closed.file(is_write_ahead_log), |length| {
+            20 + length * eighth / 8
+        });
+        assert_corrupt(&closed.read().await, "write-ahead log");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_or_damaged_manifest_is_found() {
+    let is_manifest = |name: &str| name.starts_with("MANIFEST");
+    let damaged = closed(Left::InFiles).await;
+    flip(&damaged.file(is_manifest), |length| length / 2);
+    assert_corrupt(&damaged.read().await, "a flipped bit");
+    let missing = closed(Left::InFiles).await;
+    std::fs::remove_file(missing.file(is_manifest)).expect("a file");
+    assert_corrupt(&missing.read().await, "no manifest");
+}
+
+#[tokio::test]
+async fn a_missing_file_is_found() {
+    let closed = closed(Left::InFiles).await;
+    std::fs::remove_file(closed.file(|name| name.ends_with(".sst"))).expect("a file");
+    assert_corrupt(&closed.read().await, "no file");
+}
+
+#[tokio::test]
+async fn a_write_cut_short_at_the_end_of_the_log_was_not_acknowledged() {
+    let closed = closed(Left::InWriteAheadLog).await;
+    let path = closed.file(is_write_ahead_log);
+    let length = std::fs::metadata(&path).expect("a file").len();
+    let file = std::fs::File::options().write(true).open(&path).expect("a file");
+    file.set_len(length - 100).expect("the file is cut");
+    let (_, before) = closed.contents.split_last().expect("contents");
+    assert_eq!(closed.read().await.as_deref(), Ok(before));
+}
+
+#[test]
+fn a_directory_in_use_is_refused() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let store = open(dir.path());
+    let second = RocksStore::open(dir.path(), small()).map(drop);
+    assert!(matches!(second, Err(OpenError::Locked { .. })), "{second:?}");
+    drop(store);
+    drop(open(dir.path()));
+}
+
+#[test]
+fn what_is_no_directory_is_refused() {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let path = place.path().join("file");
+    std::fs::write(&path, "not a directory").expect("a file");
+    let opened = RocksStore::open(&path, small()).map(drop);
+    assert!(matches!(opened, Err(OpenError::Directory { .. })), "{opened:?}");
+}

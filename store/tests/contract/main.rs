@@ -1,0 +1,14 @@
+//! The store's contract, held against every backend.
+//!
+//! `random` compares a backend with the model over random operations; `concurrent`, `watches` and `checkpoints` hold what
+//! the model cannot show; `crash`, `disk` and `damage` do to the durable backend what the world does to it.
+
+mod backend;
+mod checkpoints;
+mod concurrent;
+mod crash;
+mod damage;
+mod disk;
+mod history;
+mod random;
+mod watches;
