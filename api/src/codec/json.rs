@@ -1,0 +1,262 @@
+//! JSON to objects and back.
+
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+use super::conform::conform;
+use super::path::{At, Step, render};
+use super::{DecodeError, Decoded, syntax};
+use crate::table::Type;
+
+/// JSON as it stands, before any type is known.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parsed {
+    /// The value; of keys that stand twice, the last.
+    pub value: Value,
+    /// The keys that stand twice, in upstream's wording: `duplicate field "spec.foo"`.
+    pub duplicates: Vec<String>,
+}
+
+/// Reads JSON of whatever type, with Go's words for what is wrong with it.
+pub fn parse(bytes: &[u8]) -> Result<Parsed, DecodeError> {
+    let mut reading = Reading {
+        duplicates: Vec::new(),
+        budget: usize::MAX,
+    };
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let value = Seed {
+        reading: &mut reading,
+        at: None,
+    }
+    .deserialize(&mut deserializer)
+    .and_then(|value| deserializer.end().map(|()| value))
+    .map_err(|error| failure(bytes, &error))?;
+    Ok(Parsed {
+        value,
+        duplicates: reading.duplicates,
+    })
+}
+
+fn failure(bytes: &[u8], error: &serde_json::Error) -> DecodeError {
+    match syntax::fault(bytes) {
+        Some(fault) => DecodeError::Json(fault),
+        None if error.to_string().starts_with("recursion limit") => DecodeError::TooDeep,
+        None => DecodeError::Json(error.to_string()),
+    }
+}
+
+/// Reads an object of a type: unknown and duplicate fields are dropped and reported, values brought into canonical form.
+pub fn decode(bytes: &[u8], ty: &'static Type) -> Result<Decoded, DecodeError> {
+    parse(bytes)?.into_type(ty)
+}
+
+impl Parsed {
+    /// Conforms what was read to a type.
+    pub fn into_type(self, ty: &'static Type) -> Result<Decoded, DecodeError> {
+        let mut value = self.value;
+        let mut findings = self.duplicates;
+        findings.extend(conform(&mut value, ty)?);
+        Ok(Decoded { value, findings })
+    }
+}
+
+/// Writes an object as one line of JSON.
+pub fn encode(value: &Value) -> Vec<u8> {
+    serde_json::to_vec(value).expect("a Value has string keys and is written to memory")
+}
+
+/// What is noted while reading.
+pub(super) struct Reading {
+    pub(super) duplicates: Vec<String>,
+    /// How many values may still come; aliases in YAML can make many of few bytes.
+    pub(super) budget: usize,
+}
+
+/// Reads a value from any deserializer.
+pub(super) struct Seed<'a, 'p> {
+    pub(super) reading: &'a mut Reading,
+    pub(super) at: Option<&'p At<'p>>,
+}
+
+impl<'de> DeserializeSeed<'de> for Seed<'_, '_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        match self.reading.budget.checked_sub(1) {
+            Some(budget) => self.reading.budget = budget,
+            None => return Err(D::Error::custom("document contains excessive aliasing")),
+        }
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Seed<'_, '_> {
+    type Value = Value;
+
+    fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, flag: bool) -> Result<Value, E> {
+        Ok(Value::Bool(flag))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
+        Ok(number.into())
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
+        Ok(number.into())
+    }
+
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Value, E> {
+        let number =
+            Number::from_f64(number).ok_or_else(|| E::custom("unsupported value: not a finite number"))?;
+        Ok(Value::Number(number))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::String(text.to_owned()))
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Value, E> {
+        Ok(Value::String(text))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        loop {
+            let at = At {
+                parent: self.at,
+                step: Step::Index(list.len()),
+            };
+            match items.next_element_seed(Seed {
+                reading: &mut *self.reading,
+                at: Some(&at),
+            })? {
+                Some(item) => list.push(item),
+                None => return Ok(Value::Array(list)),
+            }
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut map = Map::new();
+        while let Some(key) = entries.next_key_seed(Key)? {
+            let at = At {
+                parent: self.at,
+                step: Step::Key(&key),
+            };
+            let value = entries.next_value_seed(Seed {
+                reading: &mut *self.reading,
+                at: Some(&at),
+            })?;
+            if map.contains_key(&key) {
+                self.reading
+                    .duplicates
+                    .push(format!("duplicate field \"{}\"", render(self.at, &key)));
+            }
+            map.insert(key, value);
+        }
+        Ok(Value::Object(map))
+    }
+}
+
+/// Reads a key; YAML's may be numbers and booleans, which become text.
+struct Key;
+
+impl<'de> DeserializeSeed<'de> for Key {
+    type Value = String;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl Visitor<'_> for Key {
+    type Value = String;
+
+    fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("a string key")
+    }
+
+    fn visit_bool<E>(self, key: bool) -> Result<String, E> {
+        Ok(key.to_string())
+    }
+
+    fn visit_i64<E>(self, key: i64) -> Result<String, E> {
+        Ok(key.to_string())
+    }
+
+    fn visit_u64<E>(self, key: u64) -> Result<String, E> {
+        Ok(key.to_string())
+    }
+
+    fn visit_f64<E>(self, key: f64) -> Result<String, E> {
+        Ok(key.to_string())
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<String, E> {
+        Ok(key.to_owned())
+    }
+
+    fn visit_string<E>(self, key: String) -> Result<String, E> {
+        Ok(key)
+    }
+
+    fn visit_unit<E>(self) -> Result<String, E> {
+        Ok("null".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::table;
+
+    #[test]
+    fn duplicates_are_named_by_path() {
+        let parsed = parse(br#"{"a": 1, "b": [{"c": 1, "c": 2}], "a": 3}"#).unwrap();
+        assert_eq!(parsed.value, json!({"a": 3, "b": [{"c": 2}]}));
+        assert_eq!(
+            parsed.duplicates,
+            [r#"duplicate field "b[0].c""#, r#"duplicate field "a""#]
+        );
+    }
+
+    #[test]
+    fn decodes_and_reports() {
+        let ty = table::by_gvk("", "v1", "ConfigMap").unwrap();
+        let decoded = decode(br#"{"metadata": {"name": "a", "name": "b"}, "dat": {}}"#, ty).unwrap();
+        assert_eq!(decoded.value, json!({"metadata": {"name": "b"}}));
+        assert_eq!(
+            decoded.findings,
+            [r#"duplicate field "metadata.name""#, r#"unknown field "dat""#]
+        );
+        let strict = decoded
+            .validated(super::super::FieldValidation::Strict)
+            .unwrap_err();
+        assert_eq!(
+            strict.to_string(),
+            r#"strict decoding error: duplicate field "metadata.name", unknown field "dat""#
+        );
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        let deep = "[".repeat(100_000);
+        assert!(parse(deep.as_bytes()).is_err());
+        let closed = format!("{}{}", "[".repeat(5000), "]".repeat(5000));
+        assert_eq!(parse(closed.as_bytes()), Err(DecodeError::TooDeep));
+    }
+}
