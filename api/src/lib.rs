@@ -1,6 +1,7 @@
 //! What an object is: the type table of Kubernetes 1.36 and all that follows from it. Pure: no IO, no tokio, no clock.
 
 pub mod codec;
+pub mod convert;
 pub mod defaults;
 pub mod names;
 pub mod object;

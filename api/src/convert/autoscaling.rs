@@ -1,0 +1,288 @@
+//! Horizontal pod autoscalers: autoscaling/v1 knows a target for CPU only. The other metrics, the behavior and parts of the
+//! status stand in annotations, in the forms that upstream gave them: metrics as autoscaling/v1's own (unserved)
+//! `MetricSpec` and `MetricStatus`, the behavior with the field names of Go's internal type.
+
+use serde_json::{Map, Value, json};
+
+const METRICS: &str = "autoscaling.alpha.kubernetes.io/metrics";
+const CURRENT_METRICS: &str = "autoscaling.alpha.kubernetes.io/current-metrics";
+const CONDITIONS: &str = "autoscaling.alpha.kubernetes.io/conditions";
+const BEHAVIOR: &str = "autoscaling.alpha.kubernetes.io/behavior";
+
+/// The sources of metrics: the value of `type` and the field that goes with it.
+const SOURCES: [(&str, &str); 5] = [
+    ("Object", "object"),
+    ("Pods", "pods"),
+    ("Resource", "resource"),
+    ("ContainerResource", "containerResource"),
+    ("External", "external"),
+];
+
+/// The two sides of a metric: what is wanted (`spec`) and what is measured (`status`).
+#[derive(Clone, Copy)]
+struct Side {
+    /// The field of v2 that holds the values.
+    values: &'static str,
+    /// What v1 puts in front of their names.
+    prefix: &'static str,
+    /// Whether v2 says which kind of value is meant.
+    typed: bool,
+}
+
+const SPEC: Side = Side {
+    values: "target",
+    prefix: "target",
+    typed: true,
+};
+const STATUS: Side = Side {
+    values: "current",
+    prefix: "current",
+    typed: false,
+};
+
+pub(super) fn v2_to_v1(object: &mut Value) {
+    let mut kept = Map::new();
+    if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
+        let metrics = list(spec.remove("metrics"));
+        if let Some(percent) = metrics.iter().find_map(|metric| cpu_utilization(metric, SPEC)) {
+            spec.insert("targetCPUUtilizationPercentage".to_owned(), percent.clone());
+        }
+        let others = metrics
+            .iter()
+            .filter(|metric| cpu_utilization(metric, SPEC).is_none());
+        keep(
+            &mut kept,
+            METRICS,
+            others.map(|metric| metric_to_v1(metric, SPEC)).collect(),
+        );
+        if let Some(behavior) = spec.remove("behavior") {
+            keep(&mut kept, BEHAVIOR, with_keys(behavior, &upper_first));
+        }
+    }
+    if let Some(status) = object.get_mut("status").and_then(Value::as_object_mut) {
+        let metrics = list(status.remove("currentMetrics"));
+        if let Some(percent) = metrics.iter().find_map(|metric| cpu_utilization(metric, STATUS)) {
+            status.insert("currentCPUUtilizationPercentage".to_owned(), percent.clone());
+        }
+        keep(
+            &mut kept,
+            CURRENT_METRICS,
+            metrics
+                .iter()
+                .map(|metric| metric_to_v1(metric, STATUS))
+                .collect(),
+        );
+        keep(
+            &mut kept,
+            CONDITIONS,
+            status.remove("conditions").unwrap_or_default(),
+        );
+    }
+    if !kept.is_empty() {
+        let annotations = &mut object["metadata"]["annotations"];
+        match annotations.as_object_mut() {
+            Some(annotations) => annotations.append(&mut kept),
+            None => *annotations = Value::Object(kept),
+        }
+    }
+}
+
+pub(super) fn v1_to_v2(object: &mut Value) {
+    let mut take = |name: &str| -> Option<Value> {
+        let annotations = object.pointer_mut("/metadata/annotations")?.as_object_mut()?;
+        serde_json::from_str(annotations.remove(name)?.as_str()?).ok()
+    };
+    let (metrics, current) = (list(take(METRICS)), list(take(CURRENT_METRICS)));
+    let (behavior, conditions) = (take(BEHAVIOR), take(CONDITIONS));
+    if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
+        let cpu = spec
+            .remove("targetCPUUtilizationPercentage")
+            .map(|percent| cpu_metric(percent, SPEC));
+        let metrics = metrics
+            .iter()
+            .filter_map(|metric| metric_to_v2(metric, SPEC))
+            .chain(cpu);
+        set_list(spec, "metrics", metrics.collect());
+        if let Some(behavior) = behavior.filter(Value::is_object) {
+            spec.insert("behavior".to_owned(), with_keys(behavior, &lower_first));
+        }
+    }
+    if let Some(status) = object.get_mut("status").and_then(Value::as_object_mut) {
+        let cpu = status
+            .remove("currentCPUUtilizationPercentage")
+            .map(|percent| cpu_metric(percent, STATUS));
+        // What the annotation says has more to it than the percentage.
+        let mut measured: Vec<Value> = current
+            .iter()
+            .filter_map(|metric| metric_to_v2(metric, STATUS))
+            .collect();
+        if measured.is_empty() {
+            measured.extend(cpu);
+        }
+        set_list(status, "currentMetrics", measured);
+        set_list(status, "conditions", list(conditions));
+    }
+}
+
+fn list(value: Option<Value>) -> Vec<Value> {
+    match value {
+        Some(Value::Array(items)) => items,
+        _ => Vec::new(),
+    }
+}
+
+fn set_list(map: &mut Map<String, Value>, name: &str, items: Vec<Value>) {
+    if !items.is_empty() {
+        map.insert(name.to_owned(), Value::Array(items));
+    }
+}
+
+/// Adds an annotation, unless there is nothing to say in it.
+fn keep(annotations: &mut Map<String, Value>, name: &str, value: Value) {
+    if !value.is_null() && value.as_array().is_none_or(|items| !items.is_empty()) {
+        annotations.insert(name.to_owned(), value.to_string().into());
+    }
+}
+
+/// The utilization of a metric that is about CPU, which v1 has a field for.
+fn cpu_utilization(metric: &Value, side: Side) -> Option<&Value> {
+    let resource = metric
+        .get("resource")
+        .filter(|resource| resource["name"] == "cpu")?;
+    resource.get(side.values)?.get("averageUtilization")
+}
+
+fn cpu_metric(percent: Value, side: Side) -> Value {
+    let mut values = Map::from_iter([("averageUtilization".to_owned(), percent)]);
+    if side.typed {
+        values.insert("type".to_owned(), "Utilization".into());
+    }
+    json!({"type": "Resource", "resource": {"name": "cpu", side.values: values}})
+}
+
+/// v1's name of one of v2's values: `targetAverageValue` for the `averageValue` of a target.
+fn v1_name(source: &str, value: &str, side: Side) -> String {
+    if source == "object" && value == "averageValue" {
+        return value.to_owned();
+    }
+    format!("{}{}", side.prefix, upper_first(value))
+}
+
+fn selector_name(source: &str) -> &'static str {
+    if source == "external" {
+        "metricSelector"
+    } else {
+        "selector"
+    }
+}
+
+const VALUES: [&str; 3] = ["averageUtilization", "averageValue", "value"];
+
+fn metric_to_v1(metric: &Value, side: Side) -> Value {
+    let mut out = Map::from_iter([("type".to_owned(), metric["type"].clone())]);
+    for (_, source) in SOURCES {
+        let Some(details) = metric.get(source) else {
+            continue;
+        };
+        let mut flat = Map::new();
+        let mut copy = |from: Option<&Value>, to: String| {
+            flat.extend(from.map(|value| (to, value.clone())));
+        };
+        copy(details.get("name"), "name".to_owned());
+        copy(details.get("container"), "container".to_owned());
+        copy(details.get("describedObject"), "target".to_owned());
+        copy(details.pointer("/metric/name"), "metricName".to_owned());
+        copy(
+            details.pointer("/metric/selector"),
+            selector_name(source).to_owned(),
+        );
+        for value in VALUES {
+            copy(
+                details.get(side.values).and_then(|values| values.get(value)),
+                v1_name(source, value, side),
+            );
+        }
+        out.insert(source.to_owned(), Value::Object(flat));
+    }
+    Value::Object(out)
+}
+
+/// A metric from an annotation, or nothing where it is not one.
+fn metric_to_v2(metric: &Value, side: Side) -> Option<Value> {
+    let kind = metric.get("type")?.as_str()?;
+    let (_, source) = SOURCES.into_iter().find(|(name, _)| *name == kind)?;
+    let flat = metric.get(source)?.as_object()?;
+    let mut values = Map::new();
+    for value in VALUES {
+        values.extend(
+            flat.get(&v1_name(source, value, side))
+                .map(|found| (value.to_owned(), found.clone())),
+        );
+    }
+    // Of an object's two values v1 always has one, even when only the average is meant.
+    if side.typed && source == "object" && values.contains_key("averageValue") {
+        values.remove("value");
+    }
+    if side.typed {
+        let meant = VALUES.into_iter().find(|value| values.contains_key(*value))?;
+        let meant = if meant == "averageUtilization" {
+            "Utilization".to_owned()
+        } else {
+            upper_first(meant)
+        };
+        values.insert("type".to_owned(), meant.into());
+    }
+    let mut details = Map::from_iter([(side.values.to_owned(), Value::Object(values))]);
+    for (from, to) in [
+        ("name", "name"),
+        ("container", "container"),
+        ("target", "describedObject"),
+    ] {
+        details.extend(flat.get(from).map(|value| (to.to_owned(), value.clone())));
+    }
+    if let Some(name) = flat.get("metricName") {
+        let mut identifier = Map::from_iter([("name".to_owned(), name.clone())]);
+        identifier.extend(
+            flat.get(selector_name(source))
+                .map(|value| ("selector".to_owned(), value.clone())),
+        );
+        details.insert("metric".to_owned(), Value::Object(identifier));
+    }
+    Some(json!({"type": kind, source: details}))
+}
+
+/// The same value with other keys in all its objects; `null` is left out.
+fn with_keys(value: Value, rename: &impl Fn(&str) -> String) -> Value {
+    match value {
+        Value::Object(map) => {
+            let entries = map.into_iter().filter(|(_, value)| !value.is_null());
+            Value::Object(
+                entries
+                    .map(|(key, value)| (rename(&key), with_keys(value, rename)))
+                    .collect(),
+            )
+        }
+        Value::Array(items) => items.into_iter().map(|item| with_keys(item, rename)).collect(),
+        other => other,
+    }
+}
+
+fn upper_first(text: &str) -> String {
+    let mut chars = text.chars();
+    chars
+        .next()
+        .map(|first| first.to_ascii_uppercase())
+        .into_iter()
+        .chain(chars)
+        .collect()
+}
+
+fn lower_first(text: &str) -> String {
+    let mut chars = text.chars();
+    chars
+        .next()
+        .map(|first| first.to_ascii_lowercase())
+        .into_iter()
+        .chain(chars)
+        .collect()
+}
