@@ -70,6 +70,18 @@ pub(crate) fn small() -> RocksOptions {
     }
 }
 
+/// Bytes that depend on a seed and cannot be compressed (xorshift).
+pub(crate) fn noise(seed: u32, length: usize) -> Vec<u8> {
+    let mut state = u64::from(seed) << 1 | 1;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    std::iter::repeat_with(next).flatten().take(length).collect()
+}
+
 /// Makes one test of each backend from a function that takes one.
 macro_rules! on_every_backend {
     ($($(#[$attribute:meta])* $name:ident;)*) => {

@@ -1,6 +1,6 @@
 //! Data directories that are in use, damaged, or no data directories at all.
 
-use crate::backend::{open, small};
+use crate::backend::{noise, open, small};
 use crate::history;
 use coracle_store::rocks::{OpenError, RocksStore};
 use coracle_store::{Fault, KeyRange, KeyValue, ListRequest, ReadError, Store, Txn};
@@ -27,11 +27,8 @@ async fn closed(left: Left) -> Closed {
     );
     let store = open(original.path());
     for number in 0..40 {
-        let value: Vec<u8> = (0..2000_u32)
-            .map(|i| (i.wrapping_mul(number + 7) >> 5) as u8)
-            .collect();
         store
-            .txn(Txn::new().put(format!("{number:04}"), value))
+            .txn(Txn::new().put(format!("{number:04}"), noise(number, 2000)))
             .await
             .expect("a transaction");
     }

@@ -1,5 +1,6 @@
 //! A disk that is full: a file system of its own, in memory. Needs to be root.
 
+use crate::backend::noise;
 use crate::history;
 use coracle_store::rocks::{RocksOptions, RocksStore};
 use coracle_store::{Fault, Revision, Store, Txn, TxnError, TxnOutcome};
@@ -51,11 +52,10 @@ fn open(dir: &Path, min_free_bytes: u64) -> RocksStore {
 /// Writes until that fails; answers how many were acknowledged, and the error.
 async fn fill(store: &dyn Store) -> (u32, TxnError) {
     for number in 0.. {
-        // Random enough not to be compressed away.
-        let value: Vec<u8> = (0..16_000_u32)
-            .map(|i| (i.wrapping_mul(number + 7) >> 5) as u8)
-            .collect();
-        match store.txn(Txn::new().put(key(number), value)).await {
+        match store
+            .txn(Txn::new().put(key(number), noise(number, 16_000)))
+            .await
+        {
             Ok(TxnOutcome::Committed { .. }) => {}
             Ok(other) => panic!("{other:?}"),
             Err(error) => return (number, error),

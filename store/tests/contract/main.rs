@@ -1,7 +1,8 @@
 //! The store's contract, held against every backend.
 //!
 //! `random` compares a backend with the model over random operations; `concurrent`, `watches` and `checkpoints` hold what
-//! the model cannot show; `crash`, `disk` and `damage` do to the durable backend what the world does to it.
+//! the model cannot show; `crash`, `disk` and `damage` do to the durable backend what the world does to it, and `size`
+//! watches how much it keeps.
 
 mod backend;
 mod checkpoints;
@@ -11,4 +12,5 @@ mod damage;
 mod disk;
 mod history;
 mod random;
+mod size;
 mod watches;
