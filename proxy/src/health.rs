@@ -147,6 +147,7 @@ impl HealthServers {
             service.clone(),
             local_endpoints.clone(),
             self.tasks.clone(),
+            stop.clone(),
         );
         let ended = stop.clone();
         self.tasks
@@ -174,6 +175,7 @@ async fn serve(
     service: ServiceName,
     local_endpoints: Arc<AtomicUsize>,
     tasks: TaskTracker,
+    stop: CancellationToken,
 ) {
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     loop {
@@ -190,7 +192,7 @@ async fn serve(
                 continue;
             }
         };
-        let (service, local_endpoints) = (service.clone(), local_endpoints.clone());
+        let (service, local_endpoints, stop) = (service.clone(), local_endpoints.clone(), stop.clone());
         tasks.spawn(async move {
             let respond = service_fn(move |_| {
                 let response = answer(&service, local_endpoints.load(Ordering::Relaxed));
@@ -202,7 +204,9 @@ async fn serve(
                 .header_read_timeout(HEADER_TIMEOUT)
                 .keep_alive(false);
             // A peer that hangs up or talks nonsense is its own affair.
-            let _ = server.serve_connection(TokioIo::new(stream), respond).await;
+            let _ = stop
+                .run_until_cancelled(server.serve_connection(TokioIo::new(stream), respond))
+                .await;
             drop(place);
         });
     }
