@@ -1,1 +1,25 @@
 //! Decides which node a pod runs on, and binds it there.
+//!
+//! [`schedule()`] is a pure function of a [`Snapshot`] and a pod. [`cluster`] keeps the snapshot and the queue, also purely;
+//! [`run()`] is the only part that does IO: it follows pods and nodes, binds, and tells why a pod goes nowhere.
+
+mod affinity;
+pub mod cluster;
+pub mod config;
+mod events;
+pub mod filters;
+#[cfg(test)]
+mod fixtures;
+pub mod leader;
+pub mod queue;
+pub mod resources;
+mod run;
+pub mod schedule;
+mod scores;
+pub mod snapshot;
+mod taints;
+
+pub use config::{Config, LeaderElection};
+pub use run::{RunError, run};
+pub use schedule::{Placement, Unschedulable, schedule};
+pub use snapshot::Snapshot;

@@ -1,0 +1,146 @@
+//! Which nodes a pod can run on, and what keeps it off the others. Pure.
+//!
+//! The filters run in upstream's order and the first that fails names the reasons, so that counts per reason are the same.
+
+use crate::resources::Amounts;
+use crate::snapshot::{HostPort, Snapshot};
+use crate::{affinity, taints};
+use k8s_openapi::api::core::v1::{PodSpec, Taint};
+use std::fmt;
+
+/// What keeps a pod off a node, in upstream's words.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// The node is cordoned and the pod does not tolerate that.
+    Unschedulable,
+    /// The pod names another node.
+    NodeName,
+    /// A taint is not tolerated.
+    Taint,
+    /// Node selector or required node affinity do not match.
+    Affinity,
+    /// A port of the node is taken.
+    Ports,
+    /// The node has as many pods as it takes.
+    TooManyPods,
+    /// There is not enough left of this resource.
+    Insufficient(String),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unschedulable => f.write_str("node(s) were unschedulable"),
+            Self::NodeName => f.write_str("node(s) didn't match the requested node name"),
+            Self::Taint => f.write_str("node(s) had untolerated taint(s)"),
+            Self::Affinity => f.write_str("node(s) didn't match Pod's node affinity/selector"),
+            Self::Ports => f.write_str("node(s) didn't have free ports for the requested pod ports"),
+            Self::TooManyPods => f.write_str("Too many pods"),
+            Self::Insufficient(resource) => write!(f, "Insufficient {resource}"),
+        }
+    }
+}
+
+/// Why one node was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// At least one.
+    pub reasons: Vec<Reason>,
+    /// Whether the pods on the node are what is in the way: without them the pod might fit.
+    pub resolvable: bool,
+}
+
+impl Refusal {
+    fn for_good(reason: Reason) -> Self {
+        Self {
+            reasons: vec![reason],
+            resolvable: false,
+        }
+    }
+}
+
+/// What filters ask about the pod, read once.
+#[derive(Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) spec: &'a PodSpec,
+    pub(crate) amounts: Amounts,
+    pub(crate) ports: Vec<HostPort>,
+}
+
+/// Whether the node in this row can take the pod.
+pub(crate) fn check(nodes: &Snapshot, row: usize, asked: &Asked<'_>) -> Result<(), Refusal> {
+    let facts = &nodes.facts[row];
+    let spec = asked.spec;
+    if facts.unschedulable && !taints::admit(spec, &[cordon()]) {
+        return Err(Refusal::for_good(Reason::Unschedulable));
+    }
+    if spec
+        .node_name
+        .as_ref()
+        .is_some_and(|name| !name.is_empty() && *name != facts.name)
+    {
+        return Err(Refusal::for_good(Reason::NodeName));
+    }
+    if !taints::admit(spec, &facts.taints) {
+        return Err(Refusal::for_good(Reason::Taint));
+    }
+    if !affinity::admits(spec, &facts.name, &facts.labels) {
+        return Err(Refusal::for_good(Reason::Affinity));
+    }
+    let taken = &nodes.ports[row];
+    if asked
+        .ports
+        .iter()
+        .any(|port| taken.iter().any(|other| port.conflicts(other)))
+    {
+        return Err(Refusal {
+            reasons: vec![Reason::Ports],
+            resolvable: true,
+        });
+    }
+    fits(nodes, row, &asked.amounts)
+}
+
+/// The taint that stands for `spec.unschedulable`.
+fn cordon() -> Taint {
+    Taint {
+        key: "node.kubernetes.io/unschedulable".to_owned(),
+        effect: "NoSchedule".to_owned(),
+        ..Taint::default()
+    }
+}
+
+/// Whether enough is left of everything; names all that is short.
+fn fits(nodes: &Snapshot, row: usize, asked: &Amounts) -> Result<(), Refusal> {
+    let (has, used) = (&nodes.allocatable[row], &nodes.requested[row]);
+    let mut refusal = Refusal {
+        reasons: Vec::new(),
+        resolvable: true,
+    };
+    if nodes.pods[row] + 1 > nodes.max_pods[row] {
+        refusal.reasons.push(Reason::TooManyPods);
+    }
+    let mut need = |resource: &str, asked: i64, has: i64, used: i64| {
+        if asked > 0 && asked > has - used {
+            refusal.reasons.push(Reason::Insufficient(resource.to_owned()));
+            refusal.resolvable &= asked <= has;
+        }
+    };
+    need("cpu", asked.milli_cpu, has.milli_cpu, used.milli_cpu);
+    need("memory", asked.memory, has.memory, used.memory);
+    need(
+        "ephemeral-storage",
+        asked.ephemeral_storage,
+        has.ephemeral_storage,
+        used.ephemeral_storage,
+    );
+    for (name, amount) in &asked.others {
+        let of = |amounts: &Amounts| amounts.others.get(name).copied().unwrap_or(0);
+        need(name, *amount, of(has), of(used));
+    }
+    if refusal.reasons.is_empty() {
+        Ok(())
+    } else {
+        Err(refusal)
+    }
+}
