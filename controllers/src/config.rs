@@ -1,0 +1,168 @@
+//! What the controllers are told at start.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// A controller as `--controllers` names it (kube-controller-manager's own names).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ControllerName {
+    /// Rolls Deployments out over ReplicaSets.
+    Deployment,
+    /// Keeps the number of a ReplicaSet's pods.
+    ReplicaSet,
+    /// Keeps the EndpointSlices of Services.
+    EndpointSlice,
+    /// Keeps the legacy Endpoints of Services.
+    Endpoints,
+    /// Empties and finalizes namespaces that are being deleted.
+    Namespace,
+    /// Makes the `default` ServiceAccount of every namespace.
+    ServiceAccount,
+    /// Publishes the cluster's CA bundle into every namespace.
+    RootCaPublisher,
+    /// Gives every node a pod CIDR.
+    NodeIpam,
+    /// Watches node leases, marks nodes unready and taints them.
+    NodeLifecycle,
+    /// Evicts pods that do not tolerate their node's NoExecute taints.
+    TaintEviction,
+    /// Deletes dependents whose owners are gone.
+    GarbageCollector,
+    /// Deletes pods that are finished in excess or whose node is gone.
+    PodGarbageCollector,
+    /// Fills ClusterRoles that have an aggregation rule.
+    ClusterRoleAggregation,
+}
+
+impl ControllerName {
+    /// All of them, in the order they start.
+    pub const ALL: [Self; 13] = [
+        Self::ServiceAccount,
+        Self::RootCaPublisher,
+        Self::ClusterRoleAggregation,
+        Self::NodeIpam,
+        Self::NodeLifecycle,
+        Self::TaintEviction,
+        Self::ReplicaSet,
+        Self::Deployment,
+        Self::EndpointSlice,
+        Self::Endpoints,
+        Self::Namespace,
+        Self::GarbageCollector,
+        Self::PodGarbageCollector,
+    ];
+
+    /// The name `--controllers` knows it by.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Deployment => "deployment-controller",
+            Self::ReplicaSet => "replicaset-controller",
+            Self::EndpointSlice => "endpointslice-controller",
+            Self::Endpoints => "endpoints-controller",
+            Self::Namespace => "namespace-controller",
+            Self::ServiceAccount => "serviceaccount-controller",
+            Self::RootCaPublisher => "root-ca-certificate-publisher-controller",
+            Self::NodeIpam => "node-ipam-controller",
+            Self::NodeLifecycle => "node-lifecycle-controller",
+            Self::TaintEviction => "taint-eviction-controller",
+            Self::GarbageCollector => "garbage-collector-controller",
+            Self::PodGarbageCollector => "pod-garbage-collector-controller",
+            Self::ClusterRoleAggregation => "clusterrole-aggregation-controller",
+        }
+    }
+
+    /// The service account in `kube-system` it acts as.
+    #[must_use]
+    pub fn service_account(self) -> &'static str {
+        match self {
+            Self::Deployment => "deployment-controller",
+            Self::ReplicaSet => "replicaset-controller",
+            Self::EndpointSlice => "endpointslice-controller",
+            Self::Endpoints => "endpoint-controller",
+            Self::Namespace => "namespace-controller",
+            Self::ServiceAccount => "service-account-controller",
+            Self::RootCaPublisher => "root-ca-cert-publisher",
+            Self::NodeIpam | Self::NodeLifecycle | Self::TaintEviction => "node-controller",
+            Self::GarbageCollector => "generic-garbage-collector",
+            Self::PodGarbageCollector => "pod-garbage-collector",
+            Self::ClusterRoleAggregation => "clusterrole-aggregation-controller",
+        }
+    }
+}
+
+/// An IPv4 or IPv6 network that pod addresses come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClusterCidr {
+    /// The network's first address.
+    pub network: IpAddr,
+    /// The length of its prefix in bits.
+    pub prefix: u8,
+    /// The length of the prefix each node gets a network of.
+    pub node_prefix: u8,
+}
+
+/// What the controllers are told at start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Which controllers run: entries as in `--controllers` (`*` for all, `name`, `-name` to leave one out).
+    pub controllers: Vec<String>,
+    /// The PEM bundle that clients in pods verify the API server with. Without one, nothing is published.
+    pub root_ca: Option<String>,
+    /// The network that node networks are cut from. Without one, nodes get none.
+    pub cluster_cidr: Option<ClusterCidr>,
+    /// Reconciles that one controller may run at once.
+    pub workers: usize,
+    /// How long a node may stay silent before it counts as unreachable (`--node-monitor-grace-period`).
+    pub node_grace_period: Duration,
+    /// How many finished pods may stay (`--terminated-pod-gc-threshold`); 0 keeps all.
+    pub terminated_pod_threshold: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            controllers: vec!["*".to_owned()],
+            root_ca: None,
+            cluster_cidr: None,
+            workers: 5,
+            node_grace_period: Duration::from_secs(50),
+            terminated_pod_threshold: 12_500,
+        }
+    }
+}
+
+impl Config {
+    /// Whether `--controllers` lets this one run: an entry of its own wins over `*`.
+    #[must_use]
+    pub fn enables(&self, name: ControllerName) -> bool {
+        for entry in &self.controllers {
+            if entry == name.as_str() {
+                return true;
+            }
+            if entry.strip_prefix('-') == Some(name.as_str()) {
+                return false;
+            }
+        }
+        self.controllers.iter().any(|entry| entry == "*")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_of_its_own_wins_over_the_star() {
+        let with = |entries: &[&str]| Config {
+            controllers: entries.iter().map(|e| (*e).to_owned()).collect(),
+            ..Config::default()
+        };
+        let deployment = ControllerName::Deployment;
+        assert!(with(&["*"]).enables(deployment));
+        assert!(with(&["deployment-controller"]).enables(deployment));
+        assert!(!with(&["*", "-deployment-controller"]).enables(deployment));
+        assert!(with(&["*", "-deployment-controller"]).enables(ControllerName::ReplicaSet));
+        assert!(!with(&[]).enables(deployment));
+    }
+}

@@ -1,0 +1,240 @@
+//! Starts the informers and the chosen controllers, and ends them together.
+
+use crate::clients::{ClientError, ClientFactory};
+use crate::config::{Config, ControllerName};
+use crate::owners::controller_of;
+use crate::runtime::informer::Observable;
+use crate::runtime::{Informer, Queue, Reconcile, Recorder, work};
+use crate::services::endpointslice;
+use crate::workloads::{deployment, replicaset};
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, Service, ServiceAccount};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::rbac::v1::ClusterRole;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::Api;
+use std::sync::Arc;
+use thiserror::Error;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// The controllers could not be started.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// A controller got no client.
+    #[error("could not start controller {controller}")]
+    Client {
+        /// Which controller, or `shared informers`.
+        controller: &'static str,
+        /// Why not.
+        #[source]
+        source: ClientError,
+    },
+}
+
+/// One informer per kind, shared by all controllers of the process.
+pub(crate) struct Informers {
+    pub(crate) deployments: Informer<Deployment>,
+    pub(crate) replica_sets: Informer<ReplicaSet>,
+    pub(crate) pods: Informer<Pod>,
+    pub(crate) services: Informer<Service>,
+    pub(crate) endpoint_slices: Informer<EndpointSlice>,
+    pub(crate) endpoints: Informer<Endpoints>,
+    pub(crate) namespaces: Informer<Namespace>,
+    pub(crate) service_accounts: Informer<ServiceAccount>,
+    /// Only those named `kube-root-ca.crt`.
+    pub(crate) root_cas: Informer<ConfigMap>,
+    pub(crate) nodes: Informer<Node>,
+    /// Only those of nodes.
+    pub(crate) node_leases: Informer<Lease>,
+    pub(crate) cluster_roles: Informer<ClusterRole>,
+}
+
+impl Informers {
+    fn new(client: &kube::Client) -> Self {
+        let all = || client.clone();
+        Self {
+            deployments: Informer::new("deployments", Api::all(all()), |_| Vec::new()),
+            replica_sets: Informer::new("replica_sets", Api::all(all()), |set| {
+                vec![owner_term(&set.metadata)]
+            }),
+            pods: Informer::new("pods", Api::all(all()), pod_terms),
+            services: Informer::new("services", Api::all(all()), |_| Vec::new()),
+            endpoint_slices: Informer::new("endpoint_slices", Api::all(all()), |slice| {
+                endpointslice::terms(&slice.metadata)
+            }),
+            endpoints: Informer::new("endpoints", Api::all(all()), |_| Vec::new()),
+            namespaces: Informer::new("namespaces", Api::all(all()), |_| Vec::new()),
+            service_accounts: Informer::new("service_accounts", Api::all(all()), |_| Vec::new())
+                .with_fields("metadata.name=default"),
+            root_cas: Informer::new("root_cas", Api::all(all()), |_| Vec::new())
+                .with_fields("metadata.name=kube-root-ca.crt"),
+            nodes: Informer::new("nodes", Api::all(all()), |_| Vec::new()),
+            node_leases: Informer::new("node_leases", Api::namespaced(all(), "kube-node-lease"), |_| {
+                Vec::new()
+            }),
+            cluster_roles: Informer::new("cluster_roles", Api::all(all()), |_| Vec::new()),
+        }
+    }
+}
+
+impl Informers {
+    /// Waits until every wanted resource has been listed.
+    async fn synced(&self) {
+        synced(&self.deployments).await;
+        synced(&self.replica_sets).await;
+        synced(&self.pods).await;
+        synced(&self.services).await;
+        synced(&self.endpoint_slices).await;
+        synced(&self.endpoints).await;
+        synced(&self.namespaces).await;
+        synced(&self.service_accounts).await;
+        synced(&self.root_cas).await;
+        synced(&self.nodes).await;
+        synced(&self.node_leases).await;
+        synced(&self.cluster_roles).await;
+    }
+}
+
+async fn synced<K: Observable>(informer: &Informer<K>) {
+    if informer.is_wanted() {
+        informer.cache().synced().await;
+    }
+}
+
+/// `owner/UID` of the controller, or `orphan/NAMESPACE` where there is none.
+fn owner_term(meta: &ObjectMeta) -> String {
+    match controller_of(meta) {
+        Some(owner) => format!("owner/{}", owner.uid),
+        None => format!("orphan/{}", meta.namespace.as_deref().unwrap_or_default()),
+    }
+}
+
+fn pod_terms(pod: &Pod) -> Vec<String> {
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref());
+    node.map(|node| format!("node/{node}"))
+        .into_iter()
+        .chain([owner_term(&pod.metadata)])
+        .collect()
+}
+
+/// What one controller is built from.
+pub(crate) struct Context {
+    /// Acts as the controller's service account.
+    pub(crate) client: kube::Client,
+    pub(crate) recorder: Recorder,
+    pub(crate) config: Arc<Config>,
+}
+
+/// Runs the controllers that the configuration names until the token is cancelled, and leaves no task behind.
+///
+/// # Errors
+/// [`RunError`] when a controller's credentials cannot be had at start. Later failures are retried and logged.
+pub async fn run(
+    clients: Arc<dyn ClientFactory>,
+    config: Config,
+    shutdown: CancellationToken,
+) -> Result<(), RunError> {
+    let shared = clients.shared().await;
+    let shared = shared.map_err(|source| RunError::Client {
+        controller: "shared informers",
+        source,
+    })?;
+    // However this ends, the tasks end with it.
+    let ending = shutdown.child_token();
+    let _guard = ending.clone().drop_guard();
+    let starting = Starting {
+        informers: Arc::new(Informers::new(&shared)),
+        clients,
+        shared,
+        config: Arc::new(config),
+        tasks: TaskTracker::new(),
+        shutdown: ending,
+    };
+    for name in ControllerName::ALL {
+        if starting.config.enables(name) {
+            starting.start(name).await?;
+        }
+    }
+    starting.follow();
+    starting.tasks.close();
+    starting.tasks.wait().await;
+    Ok(())
+}
+
+/// Everything that is needed while controllers are being started.
+struct Starting {
+    informers: Arc<Informers>,
+    clients: Arc<dyn ClientFactory>,
+    shared: kube::Client,
+    config: Arc<Config>,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+impl Starting {
+    async fn start(&self, name: ControllerName) -> Result<(), RunError> {
+        let context = self.context(name).await?;
+        let informers = &self.informers;
+        match name {
+            ControllerName::Deployment => self.work(name, deployment::start(&context, informers)),
+            ControllerName::ReplicaSet => self.work(name, replicaset::start(&context, informers)),
+            ControllerName::EndpointSlice => self.work(name, endpointslice::start(&context, informers)),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    async fn context(&self, name: ControllerName) -> Result<Context, RunError> {
+        let client = self.clients.client(name.service_account()).await;
+        let client = client.map_err(|source| RunError::Client {
+            controller: name.as_str(),
+            source,
+        })?;
+        let component = name.service_account();
+        let (recorder, write) = Recorder::new(client.clone(), component, self.shutdown.clone());
+        self.tasks.spawn(write);
+        Ok(Context {
+            client,
+            recorder,
+            config: self.config.clone(),
+        })
+    }
+
+    /// Lets the controller work off its queue once the informers know the world.
+    fn work<R: Reconcile>(&self, name: ControllerName, (controller, queue): (Arc<R>, Arc<Queue<R::Key>>)) {
+        let (informers, shutdown, workers) =
+            (self.informers.clone(), self.shutdown.clone(), self.config.workers);
+        self.tasks.spawn(async move {
+            if shutdown.run_until_cancelled(informers.synced()).await.is_some() {
+                work(name.as_str(), controller, queue, workers, shutdown).await;
+            }
+        });
+    }
+
+    /// Follows every resource that a controller asked for.
+    fn follow(&self) {
+        let all = &self.informers;
+        self.follow_one(all, |all| &all.deployments);
+        self.follow_one(all, |all| &all.replica_sets);
+        self.follow_one(all, |all| &all.pods);
+        self.follow_one(all, |all| &all.services);
+        self.follow_one(all, |all| &all.endpoint_slices);
+        self.follow_one(all, |all| &all.endpoints);
+        self.follow_one(all, |all| &all.namespaces);
+        self.follow_one(all, |all| &all.service_accounts);
+        self.follow_one(all, |all| &all.root_cas);
+        self.follow_one(all, |all| &all.nodes);
+        self.follow_one(all, |all| &all.node_leases);
+        self.follow_one(all, |all| &all.cluster_roles);
+    }
+
+    fn follow_one<K: Observable>(&self, all: &Arc<Informers>, which: fn(&Informers) -> &Informer<K>) {
+        if which(all).is_wanted() {
+            let (all, shutdown) = (all.clone(), self.shutdown.clone());
+            self.tasks
+                .spawn(async move { which(&all).follow(shutdown).await });
+        }
+    }
+}

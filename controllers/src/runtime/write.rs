@@ -1,0 +1,146 @@
+//! Writes that hold to what was observed: deletes and updates with uid and resourceVersion preconditions.
+
+use super::worker::ReconcileError;
+use crate::target::Target;
+use kube::api::{
+    Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy,
+};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::fmt::Debug;
+
+/// Whether the API server said that there is no such object, or not this one any more.
+pub(crate) fn is_gone(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 404)
+}
+
+/// Whether the API server said that the object changed, or that one of that name exists.
+pub(crate) fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409)
+}
+
+/// Whether a create was refused because its namespace is going away; there is nothing to do then, and nothing to report.
+pub(crate) fn is_namespace_terminating(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else {
+        return false;
+    };
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    status.code == 403
+        && causes
+            .into_iter()
+            .any(|cause| cause.reason == "NamespaceTerminating")
+}
+
+/// What the API server said, in its own words where it gave any.
+pub(crate) fn api_message(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// Deletes this very object; that it is gone, or another of its name stands there, is as good. Returns the revision it was
+/// left at, where it stays for a while (finalizers, grace).
+pub(crate) async fn delete<K>(
+    api: &Api<K>,
+    target: &Target,
+    policy: Option<PropagationPolicy>,
+) -> Result<Option<String>, kube::Error>
+where
+    K: kube::Resource + Clone + DeserializeOwned + Debug,
+{
+    let preconditions = Preconditions {
+        uid: Some(target.uid.clone()),
+        resource_version: None,
+    };
+    let params = DeleteParams {
+        preconditions: Some(preconditions),
+        propagation_policy: policy,
+        ..DeleteParams::default()
+    };
+    match api.delete(&target.name, &params).await {
+        Ok(answer) => Ok(answer
+            .left()
+            .and_then(|object| object.meta().resource_version.clone())),
+        Err(error) if is_gone(&error) || is_conflict(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Merges `change` into the object if it is still the observed one. Returns its new metadata.
+pub(crate) async fn patch<K>(api: &Api<K>, target: &Target, mut change: Value) -> Result<K, kube::Error>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    hold(&mut change, target);
+    api.patch(&target.name, &PatchParams::default(), &Patch::Merge(change))
+        .await
+}
+
+/// Merges `change` into the object's status if it is still the observed one.
+pub(crate) async fn patch_status<K>(
+    api: &Api<K>,
+    target: &Target,
+    mut change: Value,
+) -> Result<K, kube::Error>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    hold(&mut change, target);
+    api.patch_status(&target.name, &PatchParams::default(), &Patch::Merge(change))
+        .await
+}
+
+/// Writes uid and resourceVersion into a change, so that the API server refuses it for any other state of the object.
+fn hold(change: &mut Value, target: &Target) {
+    if !change["metadata"].is_object() {
+        change["metadata"] = json!({});
+    }
+    change["metadata"]["uid"] = json!(target.uid);
+    change["metadata"]["resourceVersion"] = json!(target.resource_version);
+}
+
+/// Which part of an object an update writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// The object itself.
+    Main,
+    /// Its `status` subresource.
+    Status,
+}
+
+/// Reads the object, lets `change` edit it and writes it back whole, for where a controller may update but not patch. The
+/// object goes through untyped, so that fields this program does not know survive.
+pub(crate) async fn update(
+    api: &Api<DynamicObject>,
+    target: &Target,
+    part: Part,
+    change: impl FnOnce(&mut DynamicObject),
+) -> Result<DynamicObject, ReconcileError> {
+    let doing = || {
+        format!(
+            "updating {} {}/{}",
+            api.resource_url(),
+            target.namespace,
+            target.name
+        )
+    };
+    let mut object = api
+        .get(&target.name)
+        .await
+        .map_err(ReconcileError::request(doing()))?;
+    let observed = object.metadata.resource_version.as_ref() == Some(&target.resource_version);
+    if !observed || object.metadata.uid.as_ref() != Some(&target.uid) {
+        return Err(ReconcileError::Stale(format!(
+            "{}/{}",
+            target.namespace, target.name
+        )));
+    }
+    change(&mut object);
+    let params = PostParams::default();
+    let written = match part {
+        Part::Main => api.replace(&target.name, &params, &object).await,
+        Part::Status => api.replace_status(&target.name, &params, &object).await,
+    };
+    written.map_err(ReconcileError::request(doing()))
+}
