@@ -1,0 +1,158 @@
+//! The EndpointSlice controller: says which pods stand behind a Service, a hundred a slice.
+
+pub(crate) mod plan;
+
+use super::enqueue_for_pod;
+use crate::run::{Context, Informers};
+use crate::runtime::write;
+use crate::runtime::{Cache, Change, ObjectKey, Queue, Reconcile, ReconcileError};
+use crate::target::Target;
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Api, PostParams};
+use plan::{MANAGED_BY, MANAGER, Observed, Plan, SERVICE_NAME};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(crate) struct EndpointSlices {
+    client: kube::Client,
+    services: Arc<Cache<Service>>,
+    pods: Arc<Cache<Pod>>,
+    nodes: Arc<Cache<Node>>,
+    slices: Arc<Cache<EndpointSlice>>,
+}
+
+/// The terms a slice is found by: `service/NAMESPACE/NAME` where it is managed here.
+pub(crate) fn terms(meta: &ObjectMeta) -> Vec<String> {
+    service_of(meta)
+        .map(|service| format!("service/{service}"))
+        .into_iter()
+        .collect()
+}
+
+/// The Service a slice that is managed here belongs to.
+fn service_of(meta: &ObjectMeta) -> Option<ObjectKey> {
+    let labels = meta.labels.as_ref()?;
+    let ours = labels.get(MANAGED_BY).is_some_and(|manager| manager == MANAGER);
+    let name = labels.get(SERVICE_NAME).filter(|_| ours)?;
+    Some(ObjectKey::new(
+        meta.namespace.as_deref().unwrap_or_default(),
+        name,
+    ))
+}
+
+/// Builds the controller and its queue, fed by the informers.
+pub(crate) fn start(
+    context: &Context,
+    informers: &Informers,
+) -> (Arc<EndpointSlices>, Arc<Queue<ObjectKey>>) {
+    let queue = Arc::new(Queue::new());
+    let own = queue.clone();
+    informers
+        .services
+        .subscribe(move |change| own.add(ObjectKey::of(&change.object().metadata)));
+    let (own, services) = (queue.clone(), informers.services.cache().clone());
+    informers
+        .pods
+        .subscribe(move |change| enqueue_for_pod(&own, &services, change));
+    let own = queue.clone();
+    informers.endpoint_slices.subscribe(move |change| {
+        if let Some(service) = service_of(&change.object().metadata) {
+            own.add(service);
+        }
+    });
+    let (own, services) = (queue.clone(), informers.services.cache().clone());
+    let pods = informers.pods.cache().clone();
+    informers.nodes.subscribe(move |change| {
+        // A pod on a node that was not known yet is published now.
+        if let Change::Added(node) = change {
+            let name = node.metadata.name.as_deref().unwrap_or_default();
+            for pod in pods.by_term(&format!("node/{name}")) {
+                enqueue_for_pod(&own, &services, &Change::Added(&pod));
+            }
+        }
+    });
+    let controller = EndpointSlices {
+        client: context.client.clone(),
+        services: informers.services.cache().clone(),
+        pods: informers.pods.cache().clone(),
+        nodes: informers.nodes.cache().clone(),
+        slices: informers.endpoint_slices.cache().clone(),
+    };
+    (Arc::new(controller), queue)
+}
+
+impl Reconcile for EndpointSlices {
+    type Key = ObjectKey;
+
+    async fn reconcile(&self, key: &ObjectKey) -> Result<Option<Duration>, ReconcileError> {
+        // The slices of a Service that is gone are the garbage collector's.
+        let Some(service) = self.services.get(key) else {
+            return Ok(None);
+        };
+        let spec = service.spec.as_ref();
+        let external = spec.is_some_and(|spec| spec.type_.as_deref() == Some("ExternalName"));
+        let selects = spec.is_some_and(|spec| spec.selector.is_some());
+        if external || !selects || service.metadata.deletion_timestamp.is_some() {
+            return Ok(None);
+        }
+        let pods = self.pods.in_namespace(&key.namespace);
+        let nodes = self.nodes_of(&pods);
+        let slices = self.slices.by_term(&format!("service/{key}"));
+        let observed = Observed {
+            service: &service,
+            pods: &pods,
+            nodes: &nodes,
+            slices: &slices,
+        };
+        self.act(&key.namespace, plan::plan(&observed)).await?;
+        Ok(None)
+    }
+}
+
+impl EndpointSlices {
+    fn nodes_of(&self, pods: &[Arc<Pod>]) -> HashMap<String, Arc<Node>> {
+        let names = pods.iter().filter_map(|pod| super::backends::node(pod));
+        let found =
+            names.filter_map(|name| Some((name.to_owned(), self.nodes.get(&ObjectKey::cluster(name))?)));
+        found.collect()
+    }
+
+    async fn act(&self, namespace: &str, plan: Plan) -> Result<(), ReconcileError> {
+        let api: Api<EndpointSlice> = Api::namespaced(self.client.clone(), namespace);
+        let params = PostParams::default();
+        for slice in &plan.create {
+            match api.create(&params, slice).await {
+                Ok(slice) => self.wait(&slice.metadata).await,
+                Err(error) if write::is_namespace_terminating(&error) => return Ok(()),
+                Err(error) => return Err(ReconcileError::request("creating an endpoint slice")(error)),
+            }
+        }
+        for slice in &plan.update {
+            let name = slice.metadata.name.as_deref().unwrap_or_default();
+            let updated = api.replace(name, &params, slice).await;
+            let doing = ReconcileError::request(format!("updating endpoint slice {name}"));
+            self.wait(&updated.map_err(doing)?.metadata).await;
+        }
+        for target in &plan.delete {
+            self.delete(&api, target).await?;
+        }
+        Ok(())
+    }
+
+    async fn delete(&self, api: &Api<EndpointSlice>, target: &Target) -> Result<(), ReconcileError> {
+        let deleted = write::delete(api, target, None).await;
+        let doing = ReconcileError::request(format!("deleting endpoint slice {}", target.name));
+        let version = deleted.map_err(doing)?;
+        self.slices.shows(self.slices.mark(version.as_deref())).await;
+        Ok(())
+    }
+
+    async fn wait(&self, meta: &ObjectMeta) {
+        self.slices
+            .shows(self.slices.mark(meta.resource_version.as_deref()))
+            .await;
+    }
+}

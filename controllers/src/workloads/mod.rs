@@ -1,0 +1,5 @@
+//! Controllers that keep pods running: Deployment and ReplicaSet.
+
+pub(crate) mod deployment;
+pub(crate) mod pods;
+pub(crate) mod replicaset;
