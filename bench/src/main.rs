@@ -1,7 +1,27 @@
 //! Benchmarks of Coracle: what it costs, in seconds, bytes and CPU time.
+//!
+//! `coracle-bench figures` measures and writes `docs/figures.md`; the other commands measure one thing and print it. Those
+//! that talk to a cluster take any kubeconfig, so that the same load can be put on kube-apiserver with etcd.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `store`, `server`, `creates`, `pod`, `memory` | one measurement each: its options, its run, its table |
+//! | `figures` | all of them, into one page |
+//! | `control_plane` | a `coracle server` of our own, started and stopped |
+//! | `cluster` | requests to whatever a kubeconfig names |
+//! | `process`, `facts` | what the kernel says about processes and the machine |
+//! | `stats`, `report` | what many measurements come to, as Markdown (pure) |
 
+mod cluster;
+mod control_plane;
+mod creates;
 mod facts;
+mod figures;
+mod memory;
+mod pod;
+mod process;
 mod report;
+mod server;
 mod stats;
 mod store;
 
@@ -18,18 +38,36 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Synced writes per second of the embedded store alone
+    /// Synced creates per second of the embedded store alone
     Store(store::Args),
+    /// Time from starting `coracle server` until it is ready, and what it takes when idle
+    Server(server::Args),
+    /// Creates per second through the API, their latency and the server's CPU time for each
+    Creates(creates::Args),
+    /// Time from `kubectl apply` until the pod is Running
+    Pod(pod::Args),
+    /// Resident memory of all processes of some names
+    Memory(memory::Args),
+    /// Measure all of it and write docs/figures.md
+    Figures(figures::Args),
 }
 
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .ok()
+        .context("the TLS provider is set once")?;
     let runtime = tokio::runtime::Runtime::new().context("start the runtime")?;
-    let table = runtime.block_on(async {
-        match cli.command {
-            Command::Store(args) => store::run(&args).await,
-        }
+    let text = runtime.block_on(async {
+        Ok::<_, anyhow::Error>(match cli.command {
+            Command::Store(args) => store::run(&args).await?.to_string(),
+            Command::Server(args) => server::run(&args).await?.to_string(),
+            Command::Creates(args) => creates::run(&args).await?.to_string(),
+            Command::Pod(args) => pod::run(&args).await?.to_string(),
+            Command::Memory(args) => memory::run(&args)?.to_string(),
+            Command::Figures(args) => figures::run(&args).await?,
+        })
     })?;
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{}\n{table}", facts::describe(std::path::Path::new("."))?).context("print the result")
+    writeln!(std::io::stdout().lock(), "{text}").context("print the result")
 }

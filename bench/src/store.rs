@@ -11,23 +11,40 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+const WRITERS: [usize; 4] = [1, 8, 32, 128];
+const SECONDS: u64 = 3;
+const VALUE_BYTES: usize = 1500;
+
 #[derive(clap::Args, Clone)]
 pub(crate) struct Args {
     /// Where the store's files go while it is measured; should be on the disk of interest
     #[arg(long, default_value = ".")]
-    pub(crate) dir: PathBuf,
+    dir: PathBuf,
     /// How many writers there are at once
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 8, 32, 128])]
-    pub(crate) clients: Vec<usize>,
+    #[arg(long, value_delimiter = ',', default_values_t = WRITERS)]
+    writers: Vec<usize>,
     /// How long each run takes
-    #[arg(long, default_value_t = 3)]
-    pub(crate) seconds: u64,
+    #[arg(long, default_value_t = SECONDS)]
+    seconds: u64,
     /// The size of a value
-    #[arg(long, default_value_t = 1500)]
-    pub(crate) value_bytes: usize,
+    #[arg(long, default_value_t = VALUE_BYTES)]
+    value_bytes: usize,
     /// How often each measurement is made
     #[arg(long, default_value_t = 5)]
-    pub(crate) runs: usize,
+    runs: usize,
+}
+
+impl Args {
+    /// What is measured by default.
+    pub(crate) fn in_dir(dir: PathBuf, runs: usize) -> Args {
+        Args {
+            dir,
+            writers: WRITERS.to_vec(),
+            seconds: SECONDS,
+            value_bytes: VALUE_BYTES,
+            runs,
+        }
+    }
 }
 
 /// One run with one number of writers.
@@ -53,14 +70,14 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Table> {
         "open after ms",
     ];
     let mut table = Table::new("The store alone", &note, head);
-    for &clients in &args.clients {
+    for &writers in &args.writers {
         let mut runs = Vec::new();
         for _ in 0..args.runs {
-            runs.push(measure(args, clients).await?);
+            runs.push(measure(args, writers).await?);
         }
         let spread = |value: fn(&Run) -> f64| Spread::of(runs.iter().map(value)).to_string();
         table.row([
-            clients.to_string(),
+            writers.to_string(),
             spread(|run| run.per_second),
             spread(|run| percentile_ms(&run.latencies, 0.5)),
             spread(|run| percentile_ms(&run.latencies, 0.99)),
@@ -71,18 +88,18 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Table> {
     Ok(table)
 }
 
-async fn measure(args: &Args, clients: usize) -> anyhow::Result<Run> {
+async fn measure(args: &Args, writers: usize) -> anyhow::Result<Run> {
     let dir = tempfile::tempdir_in(&args.dir).context("make a directory for the store")?;
     let (store, open) = timed_open(dir.path())?;
     let store = Arc::new(store);
     let started = Instant::now();
     let until = started + Duration::from_secs(args.seconds);
-    let mut writers = JoinSet::new();
-    for client in 0..clients {
-        writers.spawn(create_until(store.clone(), client, until, args.value_bytes));
+    let mut tasks = JoinSet::new();
+    for writer in 0..writers {
+        tasks.spawn(create_until(store.clone(), writer, until, args.value_bytes));
     }
     let mut latencies = Vec::new();
-    while let Some(written) = writers.join_next().await {
+    while let Some(written) = tasks.join_next().await {
         latencies.extend(written.context("a writer")??);
     }
     let per_second = latencies.len() as f64 / started.elapsed().as_secs_f64();
@@ -106,7 +123,7 @@ fn timed_open(dir: &Path) -> anyhow::Result<(RocksStore, Duration)> {
 /// Creates keys until it is time to stop; answers how long each took.
 async fn create_until(
     store: Arc<RocksStore>,
-    client: usize,
+    writer: usize,
     until: Instant,
     value_bytes: usize,
 ) -> anyhow::Result<Vec<Duration>> {
@@ -116,7 +133,7 @@ async fn create_until(
         if started >= until {
             return Ok(latencies);
         }
-        let key = format!("/registry/pods/bench-{client}/pod-{}", latencies.len());
+        let key = format!("/registry/pods/bench-{writer}/pod-{}", latencies.len());
         let txn = Txn::new()
             .when_absent(key.clone())
             .put(key, value(latencies.len(), value_bytes));
