@@ -1,1 +1,48 @@
-//! Tests that need a kernel, containerd and kubectl.
+//! What tests that need a kernel, containerd and kubectl have in common.
+//!
+//! A [`cluster::Cluster`] is brought up by the `coracle` binary and taken down when it is dropped, whatever became of the
+//! test. Stock programs are run as a user would run them ([`program`]); what they bring about is awaited by [`wait`], never
+//! slept for. [`machine`] tells what a machine had before and has after.
+//!
+//! Where the programs are: `CORACLE_BIN` names the `coracle` binary; `KUBECTLS` names kubectl binaries with colons between, each
+//! of which walks every test; else `KUBECTL` names one, else it is the one on the `PATH`.
+
+use std::env;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+pub mod cluster;
+pub mod machine;
+pub mod page;
+pub mod program;
+pub mod wait;
+
+/// The `coracle` binary under test.
+///
+/// # Errors
+/// When `CORACLE_BIN` does not name one.
+pub fn coracle_binary() -> Result<PathBuf> {
+    let path = env::var_os("CORACLE_BIN").map(PathBuf::from);
+    path.filter(|path| path.is_file())
+        .context("CORACLE_BIN must name a coracle binary; `make e2e` sees to that")
+}
+
+/// Every kubectl to walk the tests with.
+pub fn kubectl_binaries() -> Vec<PathBuf> {
+    let listed = env::var_os("KUBECTLS").map(|list| env::split_paths(&list).collect::<Vec<_>>());
+    let listed = listed.filter(|list| !list.is_empty());
+    listed.unwrap_or_else(|| vec![env::var_os("KUBECTL").map_or_else(|| "kubectl".into(), PathBuf::from)])
+}
+
+/// The folder of the manifests that come with Coracle.
+pub fn manifests() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../manifests")
+}
+
+/// A short text that no other test run has.
+pub fn unique() -> String {
+    let mut text = uuid::Uuid::new_v4().simple().to_string();
+    text.truncate(8);
+    text
+}

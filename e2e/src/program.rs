@@ -1,0 +1,142 @@
+//! Programs run as a user would run them, with an end to every wait.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tokio::io::AsyncWriteExt;
+use tokio::process::{Child, Command};
+
+/// How long a program may run.
+const RUN_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// A program with the environment it is to have, besides the test's own.
+#[derive(Clone, Debug)]
+pub struct Program {
+    path: PathBuf,
+    first: Vec<String>,
+    environment: Vec<(&'static str, OsString)>,
+}
+
+/// What became of a run.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The exit code; nothing when a signal ended it.
+    pub code: Option<i32>,
+    /// What it printed.
+    pub stdout: String,
+    /// What it complained of.
+    pub stderr: String,
+}
+
+impl Program {
+    /// A program by its path, or by its name on the `PATH`.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            first: Vec::new(),
+            environment: Vec::new(),
+        }
+    }
+
+    /// The same program with another variable.
+    pub fn with(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
+        self.environment.push((name, value.into()));
+        self
+    }
+
+    /// The same program with arguments that stand before all others.
+    pub fn first(mut self, arguments: &[&str]) -> Self {
+        self.first
+            .extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        self
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.path);
+        command
+            .args(&self.first)
+            .args(arguments)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        command
+    }
+
+    /// Runs it to its end, be that good or bad.
+    ///
+    /// # Errors
+    /// When it cannot be started or does not end.
+    pub async fn run(&self, arguments: &[&str]) -> Result<Outcome> {
+        self.run_with_input(arguments, "").await
+    }
+
+    /// Runs it with something to read.
+    ///
+    /// # Errors
+    /// When it cannot be started or does not end.
+    pub async fn run_with_input(&self, arguments: &[&str], input: &str) -> Result<Outcome> {
+        let mut command = self.command(arguments);
+        command.stdin(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("{} cannot be started", self.path.display()))?;
+        let mut stdin = child.stdin.take().context("the input is a pipe")?;
+        let feed = async move {
+            // A program may end without reading all of its input.
+            let _ = stdin.write_all(input.as_bytes()).await;
+        };
+        let run = async { tokio::join!(feed, child.wait_with_output()).1 };
+        let shown = || format!("{} {}", self.path.display(), arguments.join(" "));
+        let output = tokio::time::timeout(RUN_TIMEOUT, run)
+            .await
+            .with_context(|| format!("{} hangs", shown()))?;
+        let output = output.with_context(shown)?;
+        Ok(Outcome {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+
+    /// Runs it to a good end and gives what it printed.
+    ///
+    /// # Errors
+    /// When it fails: with its own words.
+    pub async fn text(&self, arguments: &[&str]) -> Result<String> {
+        let outcome = self.run(arguments).await?;
+        let Outcome { code, stdout, stderr } = &outcome;
+        ensure!(
+            *code == Some(0),
+            "`{} {}` ends with {code:?}: {stderr}{stdout}",
+            self.path.display(),
+            arguments.join(" ")
+        );
+        Ok(outcome.stdout)
+    }
+
+    /// Runs it to a good end and reads what it printed.
+    ///
+    /// # Errors
+    /// When it fails, or prints no JSON.
+    pub async fn json(&self, arguments: &[&str]) -> Result<Value> {
+        let text = self.text(arguments).await?;
+        serde_json::from_str(&text).with_context(|| format!("{} prints no JSON: {text}", self.path.display()))
+    }
+
+    /// Starts it beside the test. It is killed when dropped.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(&self, arguments: &[&str]) -> Result<Child> {
+        self.command(arguments)
+            .spawn()
+            .with_context(|| format!("{} cannot be started", self.path.display()))
+    }
+}
