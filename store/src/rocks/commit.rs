@@ -23,6 +23,7 @@ const GROUP_BYTES: usize = 4 << 20;
 type Answer = Result<TxnOutcome, TxnError>;
 
 /// A transaction that waits for its answer.
+#[derive(Debug)]
 pub(super) struct Request {
     pub(super) txn: Txn,
     pub(super) answer: oneshot::Sender<Answer>,
@@ -39,6 +40,7 @@ struct Committer {
 }
 
 /// What the commit thread is told.
+#[derive(Debug)]
 pub(super) enum Command {
     Commit(Request),
     /// Serve what is in the queue, then end.
@@ -156,5 +158,106 @@ fn settle(decided: Result<TxnOutcome, Fault>, written: &Result<(), TxnError>) ->
             Err(TxnError::Refused(fault.clone()))
         }
         (Ok(_), Err(error)) => Err(error.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rocks::RocksOptions;
+
+    /// Serves a queue that holds these transactions before it is looked at; answers what each was told, and how many
+    /// syncs that took.
+    fn serve(txns: Vec<Txn>) -> (Vec<Answer>, u64) {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let engine = Arc::new(Engine::open(dir.path(), RocksOptions::default()).expect("it opens"));
+        let syncs = || engine.with(|database| database.syncs()).expect("it is open");
+        let before = syncs();
+        let (queue, commands) = mpsc::channel(QUEUE_LENGTH);
+        let mut answers = Vec::new();
+        for txn in txns {
+            let (answer, answered) = oneshot::channel();
+            queue
+                .try_send(Command::Commit(Request { txn, answer }))
+                .expect("the queue has room");
+            answers.push(answered);
+        }
+        drop(queue);
+        run(engine.clone(), commands, &AtomicBool::new(false));
+        let answers = answers
+            .into_iter()
+            .map(|answered| answered.blocking_recv().expect("an answer"))
+            .collect();
+        (answers, syncs() - before)
+    }
+
+    fn create(key: usize, bytes: usize) -> Txn {
+        Txn::new()
+            .when_absent(format!("{key}"))
+            .put(format!("{key}"), vec![0; bytes])
+    }
+
+    #[test]
+    fn all_that_wait_share_one_sync() {
+        let (answers, syncs) = serve((0..100).map(|key| create(key, 100)).collect());
+        let committed = (2..102).map(|revision| {
+            Ok(TxnOutcome::Committed {
+                revision: Revision(revision),
+            })
+        });
+        assert_eq!(answers, committed.collect::<Vec<_>>());
+        assert_eq!(syncs, 1);
+    }
+
+    #[test]
+    fn a_group_is_bounded_in_bytes() {
+        let (answers, syncs) = serve((0..10).map(|key| create(key, 1 << 20)).collect());
+        assert!(answers.iter().all(Result::is_ok));
+        assert!(
+            (3..=4).contains(&syncs),
+            "10 MiB in groups of at most 4 MiB took {syncs} syncs"
+        );
+    }
+
+    #[test]
+    fn conflicts_alone_need_no_sync() {
+        let (answers, syncs) = serve(vec![
+            Txn::new().when("k", Revision(7)).delete("k"),
+            Txn::new().delete("k"),
+        ]);
+        assert!(
+            matches!(answers[0], Ok(TxnOutcome::Conflict { .. })),
+            "{answers:?}"
+        );
+        assert_eq!(
+            answers[1],
+            Ok(TxnOutcome::Committed {
+                revision: Revision::FIRST
+            })
+        );
+        assert_eq!(syncs, 0);
+    }
+
+    #[test]
+    fn after_a_failed_write_only_what_wrote_nothing_is_certain() {
+        let full = || Fault::DiskFull { dir: "data".into() };
+        let failed = Err(TxnError::Indeterminate(full()));
+        let conflict = TxnOutcome::Conflict {
+            revision: Revision(3),
+            current: Vec::new(),
+        };
+        let committed = TxnOutcome::Committed {
+            revision: Revision(4),
+        };
+        assert_eq!(settle(Ok(conflict), &failed), Err(TxnError::Refused(full())));
+        assert_eq!(
+            settle(Ok(committed.clone()), &failed),
+            Err(TxnError::Indeterminate(full()))
+        );
+        assert_eq!(
+            settle(Err(Fault::Closed), &Ok(())),
+            Err(TxnError::Refused(Fault::Closed))
+        );
+        assert_eq!(settle(Ok(committed.clone()), &Ok(())), Ok(committed));
     }
 }

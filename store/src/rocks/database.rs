@@ -5,13 +5,11 @@
 
 use super::encoding::{self, FORMAT, Malformed};
 use super::tuning::{self, RocksOptions};
+use super::view::View;
 use crate::{Batch, Event, Fault, KeyRange, KeyValue, Revision};
 use bytes::Bytes;
 use rocksdb::checkpoint::Checkpoint;
-use rocksdb::{
-    ColumnFamily, DB, Direction, Error, ErrorKind, IteratorMode, ReadOptions, Snapshot, WriteBatch,
-    WriteOptions,
-};
+use rocksdb::{ColumnFamily, DB, Error, ErrorKind, WriteBatch, WriteOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use thiserror::Error;
@@ -24,10 +22,10 @@ pub(super) mod family {
 }
 
 /// The keys of the numbers.
-mod number {
-    pub(super) const FORMAT: &str = "format";
-    pub(super) const REVISION: &str = "revision";
-    pub(super) const COMPACTED: &str = "compacted";
+pub(super) mod number {
+    pub(in crate::rocks) const FORMAT: &str = "format";
+    pub(in crate::rocks) const REVISION: &str = "revision";
+    pub(in crate::rocks) const COMPACTED: &str = "compacted";
 }
 
 /// Why a data directory was not opened.
@@ -85,10 +83,7 @@ impl Database {
 
     /// A consistent view of the current state.
     pub(super) fn view(&self) -> View<'_> {
-        View {
-            snapshot: self.db.snapshot(),
-            database: self,
-        }
+        View::new(self, self.db.snapshot())
     }
 
     /// What a key holds now.
@@ -202,134 +197,23 @@ impl Database {
             .map_err(|error| self.fault(&error))
     }
 
-    fn family(&self, name: &str) -> &ColumnFamily {
+    pub(super) fn family(&self, name: &str) -> &ColumnFamily {
         self.db.cf_handle(name).expect("all families were opened")
     }
 
-    fn fault(&self, error: &Error) -> Fault {
+    pub(super) fn fault(&self, error: &Error) -> Fault {
         Fault::from_rocksdb(&self.dir, error)
     }
 
-    fn corrupt(&self, detail: String) -> Fault {
+    pub(super) fn corrupt(&self, detail: String) -> Fault {
         Fault::Corrupt {
             dir: self.dir.clone(),
             detail,
         }
     }
 
-    fn decoded<T>(&self, result: Result<T, Malformed>) -> Result<T, Fault> {
+    pub(super) fn decoded<T>(&self, result: Result<T, Malformed>) -> Result<T, Fault> {
         result.map_err(|malformed| self.corrupt(format!("an entry cannot be read: {malformed}")))
-    }
-}
-
-/// A key and its value, as an iterator comes to it.
-type Entry = Result<(Bytes, Bytes), Fault>;
-
-/// The database as of one moment.
-pub(super) struct View<'a> {
-    database: &'a Database,
-    snapshot: Snapshot<'a>,
-}
-
-impl View<'_> {
-    /// The revision of this view.
-    pub(super) fn revision(&self) -> Result<Revision, Fault> {
-        self.required(number::REVISION)
-    }
-
-    /// The revision before which history is gone.
-    pub(super) fn compacted(&self) -> Result<Revision, Fault> {
-        self.required(number::COMPACTED)
-    }
-
-    /// What a key holds.
-    pub(super) fn object(&self, key: &Bytes) -> Result<Option<KeyValue>, Fault> {
-        let database = self.database;
-        let found = self.snapshot.get_cf(database.family(family::OBJECTS), key);
-        let found = found.map_err(|error| database.fault(&error))?;
-        found
-            .map(|bytes| database.decoded(encoding::decode_object(key.clone(), bytes.into())))
-            .transpose()
-    }
-
-    /// What a range holds, in order.
-    pub(super) fn objects(&self, range: &KeyRange) -> impl Iterator<Item = Result<KeyValue, Fault>> {
-        let mut options = ReadOptions::default();
-        options.set_iterate_lower_bound(range.start.to_vec());
-        if let Some(end) = &range.end {
-            options.set_iterate_upper_bound(end.to_vec());
-        }
-        self.scan(family::OBJECTS, options, IteratorMode::Start)
-            .map(|entry| {
-                let (key, value) = entry?;
-                self.database.decoded(encoding::decode_object(key, value))
-            })
-    }
-
-    /// What happened after one revision, up to and including another: one batch for each, in order.
-    ///
-    /// A revision that is missing is an error, so that a gap is never taken for silence.
-    pub(super) fn log(&self, after: Revision, until: Revision) -> impl Iterator<Item = Result<Batch, Fault>> {
-        // The usual read is of now and needs no log: then not even an iterator is made.
-        let wanted = (after < until).then(|| {
-            let mut options = ReadOptions::default();
-            options.set_iterate_lower_bound(encoding::revision_key(after.next()));
-            options.set_iterate_upper_bound(encoding::revision_key(until.next()));
-            let mut entries = self.scan(family::LOG, options, IteratorMode::Start);
-            (after.0 + 1..=until.0).map(move |revision| self.log_entry(Revision(revision), entries.next()))
-        });
-        wanted.into_iter().flatten()
-    }
-
-    fn log_entry(&self, expected: Revision, found: Option<Entry>) -> Result<Batch, Fault> {
-        let missing = || {
-            self.database
-                .corrupt(format!("the log has no revision {expected}"))
-        };
-        let (key, value) = found.ok_or_else(missing)??;
-        if self.database.decoded(encoding::decode_revision(&key))? != expected {
-            return Err(missing());
-        }
-        self.database.decoded(encoding::decode_log(expected, value))
-    }
-
-    fn last_logged(&self) -> Result<Option<Revision>, Fault> {
-        let end = [u8::MAX; 8];
-        let mode = IteratorMode::From(&end, Direction::Reverse);
-        let last = self.scan(family::LOG, ReadOptions::default(), mode).next();
-        last.map(|entry| entry.and_then(|(key, _)| self.database.decoded(encoding::decode_revision(&key))))
-            .transpose()
-    }
-
-    fn scan(
-        &self,
-        family: &str,
-        options: ReadOptions,
-        mode: IteratorMode<'_>,
-    ) -> impl Iterator<Item = Entry> {
-        let database = self.database;
-        let entries = self
-            .snapshot
-            .iterator_cf_opt(database.family(family), options, mode);
-        entries.map(|entry| match entry {
-            Ok((key, value)) => Ok((key.into(), value.into())),
-            Err(error) => Err(database.fault(&error)),
-        })
-    }
-
-    fn required(&self, name: &str) -> Result<Revision, Fault> {
-        let missing = || self.database.corrupt(format!("it has no number {name}"));
-        Ok(Revision(self.number(name)?.ok_or_else(missing)?))
-    }
-
-    fn number(&self, name: &str) -> Result<Option<u64>, Fault> {
-        let found = self
-            .snapshot
-            .get(name)
-            .map_err(|error| self.database.fault(&error))?;
-        found
-            .map(|bytes| self.database.decoded(encoding::decode_number(&bytes)))
-            .transpose()
     }
 }
 
@@ -347,5 +231,128 @@ impl Fault {
             return Fault::Corrupt { dir, detail };
         }
         Fault::Backend { detail }
+    }
+}
+
+#[cfg(test)]
+impl Database {
+    /// How often the write-ahead log has been synced since the database was opened.
+    pub(super) fn syncs(&self) -> u64 {
+        let stats = self
+            .db
+            .property_value("rocksdb.dbstats")
+            .expect("a property")
+            .expect("RocksDB has it");
+        let line = stats
+            .lines()
+            .find(|line| line.starts_with("Cumulative WAL:"))
+            .expect("a line on the log");
+        let (before, _) = line.split_once(" syncs").expect("a number of syncs");
+        let (_, number) = before.rsplit_once(' ').expect("words");
+        // With thousands it is written like 12K.
+        number.parse().expect("a number below a thousand")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(dir: &Path) -> Result<Database, OpenError> {
+        Database::open(dir, &RocksOptions::default())
+    }
+
+    fn batch(revision: u64) -> Arc<Batch> {
+        let revision = Revision(revision);
+        let kv = KeyValue {
+            key: "k".into(),
+            value: "v".into(),
+            create_revision: revision,
+            mod_revision: revision,
+            version: 1,
+        };
+        Arc::new(Batch {
+            revision,
+            events: vec![Event::Put { kv, prev: None }],
+        })
+    }
+
+    fn detail(opened: Result<Database, OpenError>) -> String {
+        match opened.map(drop) {
+            Err(OpenError::Fault(Fault::Corrupt { detail, .. })) => detail,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_commit_is_one_synced_write() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let database = open(dir.path()).expect("it opens");
+        let before = database.syncs();
+        database.commit(&[batch(2), batch(3)]).expect("a commit");
+        database.commit(&[batch(4)]).expect("a commit");
+        assert_eq!(database.syncs() - before, 2);
+        database.commit(&[]).expect("nothing to commit");
+        assert_eq!(database.syncs() - before, 2);
+    }
+
+    #[test]
+    fn an_unknown_format_is_refused() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let database = open(dir.path()).expect("it opens");
+        database
+            .db
+            .put(number::FORMAT, (FORMAT + 1).to_be_bytes())
+            .expect("a write");
+        drop(database);
+        let opened = open(dir.path()).map(drop);
+        assert!(
+            matches!(opened, Err(OpenError::UnknownFormat { found, .. }) if found == FORMAT + 1),
+            "{opened:?}"
+        );
+    }
+
+    #[test]
+    fn a_log_that_ends_before_the_revision_is_refused() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let database = open(dir.path()).expect("it opens");
+        database.commit(&[batch(2), batch(3)]).expect("a commit");
+        let log = database.family(family::LOG);
+        database
+            .db
+            .delete_cf(log, encoding::revision_key(Revision(3)))
+            .expect("a write");
+        drop(database);
+        assert_eq!(
+            detail(open(dir.path())),
+            "it is at revision 3, compacted to 1, but logged to 2"
+        );
+    }
+
+    #[test]
+    fn objects_without_a_format_are_refused() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let database = open(dir.path()).expect("it opens");
+        database.commit(&[batch(2)]).expect("a commit");
+        database.db.delete(number::FORMAT).expect("a write");
+        drop(database);
+        assert_eq!(detail(open(dir.path())), "it has objects but no format");
+    }
+
+    #[test]
+    fn a_gap_in_the_log_is_not_taken_for_silence() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let database = open(dir.path()).expect("it opens");
+        database
+            .commit(&[batch(2), batch(3), batch(4)])
+            .expect("a commit");
+        let log = database.family(family::LOG);
+        database
+            .db
+            .delete_cf(log, encoding::revision_key(Revision(3)))
+            .expect("a write");
+        let read: Vec<_> = database.view().log(Revision(1), Revision(4)).collect();
+        assert_eq!(read[0].as_ref().map(|batch| batch.revision), Ok(Revision(2)));
+        assert!(matches!(read[1], Err(Fault::Corrupt { .. })), "{:?}", read[1]);
     }
 }

@@ -1,8 +1,9 @@
 //! The database together with what must agree with it: its lock, its watchers, its health.
 
-use super::database::{Database, OpenError, View};
+use super::database::{Database, OpenError};
 use super::hub::Hub;
 use super::tuning::RocksOptions;
+use super::view::View;
 use crate::{Batch, CompactError, Fault, ReadError, Revision, WatchError};
 use nix::sys::statvfs::statvfs;
 use std::fs::{File, TryLockError};

@@ -8,7 +8,7 @@
 //! | `stream` | the stream of one watcher, from memory or from the log |
 //! | `read` | reads, now and in the past |
 //! | `engine` | what these share: the open database, its lock, its health |
-//! | `database` | RocksDB in terms of objects, batches and revisions |
+//! | `database`, `view` | RocksDB in terms of objects, batches and revisions; as of one moment |
 //! | `encoding`, `tuning` | bytes on disk, RocksDB's settings (pure) |
 //!
 //! What always holds: a transaction is answered after its write has been synced; a watcher and a reader see only what is
@@ -23,6 +23,7 @@ mod read;
 mod stage;
 mod stream;
 mod tuning;
+mod view;
 
 pub use database::OpenError;
 pub use tuning::RocksOptions;

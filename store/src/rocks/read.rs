@@ -4,7 +4,7 @@
 //! with the first change after that revision; a key without such a change is as it was. So the cost of reading the past
 //! is that of the changes since.
 
-use super::database::View;
+use super::view::View;
 use crate::{Fault, KeyRange, KeyValue, ListRequest, ListResponse, Revision};
 use bytes::Bytes;
 use std::collections::BTreeMap;
