@@ -1,0 +1,242 @@
+//! Having a container's image, by its pull policy.
+
+use k8s_cri::v1::AuthConfig;
+use k8s_openapi::api::core::v1::{Container, ObjectReference, Secret};
+
+use super::context::Context;
+use crate::clock;
+use crate::cri::ImageInfo;
+use crate::events::Severity;
+
+/// Why a container has no image, as its waiting state words it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ImageFault {
+    pub(super) reason: &'static str,
+    pub(super) message: String,
+}
+
+/// `imagePullPolicy`, by default `Always` for `:latest` or no tag, else `IfNotPresent`. Pure.
+fn policy(container: &Container) -> &str {
+    if let Some(policy) = container.image_pull_policy.as_deref() {
+        return policy;
+    }
+    let image = container.image.as_deref().unwrap_or_default();
+    let name = image.rsplit('/').next().unwrap_or(image);
+    let latest = !name.contains('@') && name.split_once(':').is_none_or(|(_, tag)| tag == "latest");
+    if latest { "Always" } else { "IfNotPresent" }
+}
+
+/// The name with its registry and tag, as the runtime knows it. Pure.
+pub(super) fn normalized(image: &str) -> String {
+    let (name, suffix) = match image.split_once('@') {
+        Some((name, digest)) => (name, format!("@{digest}")),
+        None => (image, String::new()),
+    };
+    let (first, rest) = name.split_once('/').unwrap_or(("", name));
+    let registry = first.contains(['.', ':']) || first == "localhost";
+    let full = match (registry, first) {
+        (true, _) => name.to_owned(),
+        (false, "") => format!("docker.io/library/{rest}"),
+        (false, _) => format!("docker.io/{name}"),
+    };
+    let last = full.rsplit('/').next().unwrap_or_default();
+    let tagged = last.contains(':') || !suffix.is_empty();
+    if tagged { full + &suffix } else { full + ":latest" }
+}
+
+/// Finds or fetches the image and tells events of it.
+pub(super) async fn ensure(
+    context: &Context,
+    container: &Container,
+    object: &ObjectReference,
+    pull_secrets: &[Secret],
+) -> Result<ImageInfo, ImageFault> {
+    let image = container.image.as_deref().unwrap_or_default();
+    let name = normalized(image);
+    let inspect = |e: crate::cri::CriError| ImageFault {
+        reason: "ImageInspectError",
+        message: e.message(),
+    };
+    let present = context.cri.image(&name).await.map_err(inspect)?;
+    let event = |severity, reason, message: String| {
+        context.recorder.record(object.clone(), severity, reason, message)
+    };
+    match (policy(container), present) {
+        ("IfNotPresent" | "Never", Some(info)) => {
+            event(
+                Severity::Normal,
+                "Pulled",
+                format!("Container image \"{image}\" already present on machine"),
+            );
+            Ok(info)
+        }
+        ("Never", None) => {
+            let message = format!("Container image \"{image}\" is not present with pull policy of Never");
+            event(Severity::Warning, "ErrImageNeverPull", message.clone());
+            Err(ImageFault {
+                reason: "ErrImageNeverPull",
+                message,
+            })
+        }
+        _ => pull(context, image, &name, object, pull_secrets).await,
+    }
+}
+
+async fn pull(
+    context: &Context,
+    image: &str,
+    name: &str,
+    object: &ObjectReference,
+    pull_secrets: &[Secret],
+) -> Result<ImageInfo, ImageFault> {
+    let event = |severity, reason, message: String| {
+        context.recorder.record(object.clone(), severity, reason, message)
+    };
+    event(Severity::Normal, "Pulling", format!("Pulling image \"{image}\""));
+    let asked = clock::now();
+    let slot = context.slots.pulls.acquire().await;
+    let begun = clock::now();
+    let mut logins = auths(name, pull_secrets)
+        .into_iter()
+        .map(Some)
+        .collect::<Vec<_>>();
+    if logins.is_empty() {
+        logins.push(None);
+    }
+    let mut result = Err(String::new());
+    for login in logins {
+        result = context.cri.pull(name, login).await.map_err(|e| e.message());
+        if result.is_ok() {
+            break;
+        }
+    }
+    drop(slot);
+    if let Err(fault) = result {
+        event(
+            Severity::Warning,
+            "Failed",
+            format!("Failed to pull image \"{image}\": {fault}"),
+        );
+        event(Severity::Warning, "Failed", "Error: ErrImagePull".into());
+        return Err(ImageFault {
+            reason: "ErrImagePull",
+            message: fault,
+        });
+    }
+    let info = match context.cri.image(name).await {
+        Ok(Some(info)) => info,
+        Ok(None) => {
+            return Err(ImageFault {
+                reason: "ErrImagePull",
+                message: "image vanished after its pull".into(),
+            });
+        }
+        Err(e) => {
+            return Err(ImageFault {
+                reason: "ImageInspectError",
+                message: e.message(),
+            });
+        }
+    };
+    let seconds = |since: jiff::Timestamp| clock::now().duration_since(since).as_millis() as f64 / 1000.0;
+    let (took, waited) = (seconds(begun), seconds(asked));
+    let message = format!(
+        "Successfully pulled image \"{image}\" in {took}s ({waited}s including waiting). Image size: {} bytes.",
+        info.size
+    );
+    event(Severity::Normal, "Pulled", message);
+    Ok(info)
+}
+
+/// Logins that the pull secrets hold for the image's registry. Pure.
+fn auths(name: &str, pull_secrets: &[Secret]) -> Vec<AuthConfig> {
+    let registry = name.split('/').next().unwrap_or_default();
+    let mut out = Vec::new();
+    for secret in pull_secrets {
+        let data = |key: &str| {
+            secret
+                .data
+                .as_ref()
+                .and_then(|d| d.get(key))
+                .map(|b| b.0.as_slice())
+        };
+        let parsed =
+            |bytes: Option<&[u8]>| -> Option<serde_json::Value> { serde_json::from_slice(bytes?).ok() };
+        let config = parsed(data(".dockerconfigjson")).map(|v| v["auths"].clone());
+        let Some(config) = config.or_else(|| parsed(data(".dockercfg"))) else {
+            continue;
+        };
+        for (server, login) in config.as_object().into_iter().flatten() {
+            let host = server
+                .trim_start_matches("https://")
+                .trim_start_matches("http://");
+            let host = host.split('/').next().unwrap_or_default();
+            let docker_hub = registry == "docker.io" && host == "index.docker.io";
+            if host == registry || docker_hub {
+                let text = |key: &str| login[key].as_str().unwrap_or_default().to_owned();
+                out.push(AuthConfig {
+                    username: text("username"),
+                    password: text("password"),
+                    auth: text("auth"),
+                    identity_token: text("identitytoken"),
+                    registry_token: text("registrytoken"),
+                    server_address: server.clone(),
+                });
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::ByteString;
+
+    #[test]
+    fn names_are_completed() {
+        for (image, want) in [
+            ("busybox", "docker.io/library/busybox:latest"),
+            ("busybox:1", "docker.io/library/busybox:1"),
+            ("a/b", "docker.io/a/b:latest"),
+            ("localhost/a:1", "localhost/a:1"),
+            ("registry.k8s.io/pause:3.10", "registry.k8s.io/pause:3.10"),
+            ("host:5000/a", "host:5000/a:latest"),
+            ("a@sha256:0", "docker.io/library/a@sha256:0"),
+        ] {
+            assert_eq!(normalized(image), want);
+        }
+    }
+
+    #[test]
+    fn policies_by_tag() {
+        for (image, want) in [
+            ("a", "Always"),
+            ("a:latest", "Always"),
+            ("a:1", "IfNotPresent"),
+            ("h:5000/a", "Always"),
+            ("a@sha256:0", "IfNotPresent"),
+        ] {
+            let container = Container {
+                image: Some(image.into()),
+                ..Container::default()
+            };
+            assert_eq!(policy(&container), want, "{image}");
+        }
+    }
+
+    #[test]
+    fn logins_by_registry() {
+        let json = r#"{"auths": {"https://reg.example/v2": {"username": "u", "password": "p"}, "other": {"auth": "x"}}}"#;
+        let data = [(".dockerconfigjson".to_owned(), ByteString(json.into()))].into();
+        let secret = Secret {
+            data: Some(data),
+            ..Secret::default()
+        };
+        let found = auths("reg.example/a:1", &[secret]);
+        assert_eq!(
+            found.iter().map(|a| a.username.as_str()).collect::<Vec<_>>(),
+            ["u"]
+        );
+    }
+}

@@ -1,0 +1,34 @@
+//! The pods of this node: one worker each, fed by a watch of the API and by what the runtime is seen to hold.
+
+mod context;
+mod directory;
+mod hooks;
+mod image;
+mod operation;
+mod relist;
+mod source;
+mod start;
+mod stop;
+mod token;
+mod worker;
+mod write;
+
+pub(crate) use context::{Context, Machine, Slots};
+pub(crate) use directory::{Directory, Known};
+pub(crate) use relist::RuntimeWatch;
+
+use std::sync::Arc;
+
+/// Starts everything that runs pods.
+pub(crate) fn start(context: &Arc<Context>, directory: &Directory) -> RuntimeWatch {
+    let runtime = RuntimeWatch::default();
+    context
+        .tasks
+        .spawn(source::follow(context.clone(), directory.clone()));
+    context.tasks.spawn(relist::follow(
+        context.clone(),
+        directory.clone(),
+        runtime.clone(),
+    ));
+    runtime
+}

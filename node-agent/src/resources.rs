@@ -1,0 +1,322 @@
+//! From a pod's resources to cgroup limits, quality of service and OOM scores. Pure.
+
+use std::collections::BTreeMap;
+
+use k8s_cri::v1::LinuxContainerResources;
+use k8s_openapi::api::core::v1::{Container, PodSpec};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+const MIN_SHARES: i64 = 2;
+const MAX_SHARES: i64 = 262_144;
+const SHARES_PER_CPU: i64 = 1024;
+const QUOTA_PERIOD_MICROS: i64 = 100_000;
+const MIN_QUOTA_MICROS: i64 = 1000;
+
+type Amounts = BTreeMap<String, Quantity>;
+
+/// `status.qosClass`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum QosClass {
+    Guaranteed,
+    Burstable,
+    BestEffort,
+}
+
+impl QosClass {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            QosClass::Guaranteed => "Guaranteed",
+            QosClass::Burstable => "Burstable",
+            QosClass::BestEffort => "BestEffort",
+        }
+    }
+}
+
+/// Thousandths of a quantity, rounded up; what does not parse counts as none, for the API validated it.
+pub(crate) fn milli(quantity: &Quantity) -> i64 {
+    quantity
+        .0
+        .parse::<coracle_api::quantity::Quantity>()
+        .map_or(0, |q| q.milli_value())
+}
+
+/// Whole units of a quantity, rounded up.
+pub(crate) fn units(quantity: &Quantity) -> i64 {
+    quantity
+        .0
+        .parse::<coracle_api::quantity::Quantity>()
+        .map_or(0, |q| q.value())
+}
+
+fn amount<'a>(amounts: Option<&'a Amounts>, name: &str) -> Option<&'a Quantity> {
+    amounts?.get(name).filter(|q| milli(q) != 0)
+}
+
+/// A request, or the limit where only that is given.
+pub(crate) fn request<'a>(container: &'a Container, name: &str) -> Option<&'a Quantity> {
+    let resources = container.resources.as_ref()?;
+    amount(resources.requests.as_ref(), name).or_else(|| amount(resources.limits.as_ref(), name))
+}
+
+/// A limit, if one is set.
+pub(crate) fn limit<'a>(container: &'a Container, name: &str) -> Option<&'a Quantity> {
+    amount(container.resources.as_ref()?.limits.as_ref(), name)
+}
+
+/// The pod's class: Guaranteed if every container's cpu and memory limits equal its requests, BestEffort if nobody
+/// asks for anything, else Burstable.
+pub(crate) fn qos_class(spec: &PodSpec) -> QosClass {
+    let containers: Vec<&Container> = spec
+        .containers
+        .iter()
+        .chain(spec.init_containers.iter().flatten())
+        .collect();
+    let asks = |c: &&Container| ["cpu", "memory"].iter().any(|r| request(c, r).is_some());
+    if !containers.iter().any(asks) {
+        return QosClass::BestEffort;
+    }
+    let guaranteed = |c: &&Container| {
+        ["cpu", "memory"]
+            .iter()
+            .all(|r| match (request(c, r), limit(c, r)) {
+                (Some(request), Some(limit)) => milli(request) == milli(limit),
+                _ => false,
+            })
+    };
+    if containers.iter().all(guaranteed) {
+        QosClass::Guaranteed
+    } else {
+        QosClass::Burstable
+    }
+}
+
+/// Relative cpu weight in cgroup v1 terms.
+pub(crate) fn cpu_shares(milli_cpu: i64) -> i64 {
+    (milli_cpu.saturating_mul(SHARES_PER_CPU) / 1000).clamp(MIN_SHARES, MAX_SHARES)
+}
+
+/// The same weight in cgroup v2 terms (KEP-2254's conversion).
+pub(crate) fn cpu_weight(shares: i64) -> i64 {
+    1 + ((shares.clamp(MIN_SHARES, MAX_SHARES) - 2) * 9999) / 262_142
+}
+
+/// Quota in microseconds per period; none without a limit.
+pub(crate) fn cpu_quota(milli_cpu: i64) -> Option<(i64, i64)> {
+    if milli_cpu == 0 {
+        return None;
+    }
+    let quota = (milli_cpu.saturating_mul(QUOTA_PERIOD_MICROS) / 1000).max(MIN_QUOTA_MICROS);
+    Some((quota, QUOTA_PERIOD_MICROS))
+}
+
+/// How likely the kernel ends this container when memory runs out: guaranteed −997, best effort 1000, between them the
+/// less the more memory was asked for.
+pub(crate) fn oom_score_adj(spec: &PodSpec, container: &Container, node_memory: i64) -> i64 {
+    const CRITICAL_PRIORITY: i32 = 2_000_000_000;
+    if spec.priority.is_some_and(|p| p >= CRITICAL_PRIORITY) {
+        return -997;
+    }
+    match qos_class(spec) {
+        QosClass::Guaranteed => -997,
+        QosClass::BestEffort => 1000,
+        QosClass::Burstable => {
+            let memory = request(container, "memory").map_or(0, units);
+            let score = 1000 - memory.saturating_mul(1000) / node_memory.max(1);
+            if memory == 0 { 999 } else { score.clamp(3, 999) }
+        }
+    }
+}
+
+/// Limits of one container. `min_oom_score_adj` is the lowest that this process may set.
+pub(crate) fn container_limits(
+    spec: &PodSpec,
+    container: &Container,
+    node_memory: i64,
+    min_oom_score_adj: i64,
+) -> LinuxContainerResources {
+    let (cpu_quota, cpu_period) = limit(container, "cpu")
+        .and_then(|q| cpu_quota(milli(q)))
+        .unwrap_or((0, QUOTA_PERIOD_MICROS));
+    LinuxContainerResources {
+        cpu_shares: cpu_shares(request(container, "cpu").map_or(0, milli)),
+        cpu_quota,
+        cpu_period,
+        memory_limit_in_bytes: limit(container, "memory").map_or(0, units),
+        oom_score_adj: oom_score_adj(spec, container, node_memory).max(min_oom_score_adj),
+        ..LinuxContainerResources::default()
+    }
+}
+
+/// Limits of a whole pod's cgroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PodLimits {
+    pub(crate) cpu_shares: i64,
+    /// Quota and period in microseconds; only where every container has a limit.
+    pub(crate) cpu_quota: Option<(i64, i64)>,
+    /// Bytes; only where every container has a limit.
+    pub(crate) memory: Option<i64>,
+}
+
+/// The pod's own cgroup bounds the sum of its containers, init containers counted as upstream counts them: each
+/// against the sum of the others, sidecars on top.
+pub(crate) fn pod_limits(spec: &PodSpec) -> PodLimits {
+    let sum = |value: &dyn Fn(&Container) -> i64| {
+        let mut sidecars = 0;
+        let mut init_peak = 0;
+        for init in spec.init_containers.iter().flatten() {
+            if init.restart_policy.as_deref() == Some("Always") {
+                sidecars += value(init);
+                init_peak = init_peak.max(sidecars);
+            } else {
+                init_peak = init_peak.max(sidecars + value(init));
+            }
+        }
+        init_peak.max(sidecars + spec.containers.iter().map(value).sum::<i64>())
+    };
+    let all = |name: &str| {
+        spec.containers
+            .iter()
+            .chain(spec.init_containers.iter().flatten())
+            .all(|c| limit(c, name).is_some())
+    };
+    PodLimits {
+        cpu_shares: cpu_shares(sum(&|c| request(c, "cpu").map_or(0, milli))),
+        cpu_quota: all("cpu")
+            .then(|| cpu_quota(sum(&|c| limit(c, "cpu").map_or(0, milli))))
+            .flatten(),
+        memory: all("memory").then(|| sum(&|c| limit(c, "memory").map_or(0, units))),
+    }
+}
+
+/// Bytes of memory of an emptyDir with `medium: Memory` where no size is given: the pod's limit, or the node's all.
+pub(crate) fn memory_volume_bytes(spec: &PodSpec, size_limit: Option<&Quantity>, node_memory: i64) -> i64 {
+    let bound = pod_limits(spec).memory.unwrap_or(node_memory);
+    size_limit
+        .map(units)
+        .filter(|v| *v > 0)
+        .map_or(bound, |size| size.min(bound))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::api::core::v1::ResourceRequirements;
+
+    fn amounts(pairs: &[(&str, &str)]) -> Option<Amounts> {
+        Some(
+            pairs
+                .iter()
+                .map(|(k, v)| ((*k).into(), Quantity((*v).into())))
+                .collect(),
+        )
+    }
+
+    fn container(requests: &[(&str, &str)], limits: &[(&str, &str)]) -> Container {
+        Container {
+            name: "c".into(),
+            resources: Some(ResourceRequirements {
+                requests: amounts(requests),
+                limits: amounts(limits),
+                claims: None,
+            }),
+            ..Container::default()
+        }
+    }
+
+    fn pod(containers: Vec<Container>) -> PodSpec {
+        PodSpec {
+            containers,
+            ..PodSpec::default()
+        }
+    }
+
+    #[test]
+    fn quality_of_service_follows_requests_and_limits() {
+        let both = [("cpu", "500m"), ("memory", "64Mi")];
+        let cases = [
+            (vec![container(&[], &[])], QosClass::BestEffort),
+            (vec![container(&both, &both)], QosClass::Guaranteed),
+            (vec![container(&[], &both)], QosClass::Guaranteed),
+            (
+                vec![container(&[("cpu", "0.5"), ("memory", "64Mi")], &both)],
+                QosClass::Guaranteed,
+            ),
+            (vec![container(&both, &[])], QosClass::Burstable),
+            (
+                vec![container(&both, &both), container(&[], &[])],
+                QosClass::Burstable,
+            ),
+            (vec![container(&[("cpu", "0")], &[])], QosClass::BestEffort),
+        ];
+        for (containers, want) in cases {
+            let spec = pod(containers);
+            assert_eq!(qos_class(&spec), want, "{spec:?}");
+        }
+    }
+
+    #[test]
+    fn cpu_turns_into_shares_weight_and_quota() {
+        for (milli, shares, weight, quota) in [
+            (0, 2, 1, None),
+            (1, 2, 1, Some(1000)),
+            (250, 256, 10, Some(25_000)),
+            (1000, 1024, 39, Some(100_000)),
+        ] {
+            assert_eq!(cpu_shares(milli), shares);
+            assert_eq!(cpu_weight(shares), weight);
+            assert_eq!(cpu_quota(milli).map(|q| q.0), quota);
+        }
+        assert_eq!(cpu_weight(MAX_SHARES), 10_000);
+    }
+
+    #[test]
+    fn oom_scores_are_clamped_to_what_may_be_set() {
+        let both = [("cpu", "1"), ("memory", "1Gi")];
+        let spec = pod(vec![container(&both, &both)]);
+        let node = 4 << 30;
+        assert_eq!(oom_score_adj(&spec, &spec.containers[0], node), -997);
+        assert_eq!(
+            container_limits(&spec, &spec.containers[0], node, 0).oom_score_adj,
+            0
+        );
+        let spec = pod(vec![container(&[("memory", "1Gi")], &[])]);
+        assert_eq!(oom_score_adj(&spec, &spec.containers[0], node), 750);
+        let spec = pod(vec![container(&[], &[])]);
+        assert_eq!(oom_score_adj(&spec, &spec.containers[0], node), 1000);
+    }
+
+    #[test]
+    fn a_pod_is_bounded_only_where_every_container_is() {
+        let some = [("cpu", "100m"), ("memory", "10Mi")];
+        let bounded = pod_limits(&pod(vec![container(&[], &some), container(&[], &some)]));
+        assert_eq!(
+            bounded,
+            PodLimits {
+                cpu_shares: 204,
+                cpu_quota: Some((20_000, 100_000)),
+                memory: Some(20 << 20)
+            }
+        );
+        let half = pod_limits(&pod(vec![container(&[], &some), container(&[], &[])]));
+        assert_eq!(
+            half,
+            PodLimits {
+                cpu_shares: 102,
+                cpu_quota: None,
+                memory: None
+            }
+        );
+    }
+
+    #[test]
+    fn init_containers_count_by_their_peak_and_sidecars_on_top() {
+        let with = |cpu| container(&[("cpu", cpu)], &[]);
+        let mut spec = pod(vec![with("100m")]);
+        let sidecar = Container {
+            restart_policy: Some("Always".into()),
+            ..with("50m")
+        };
+        spec.init_containers = Some(vec![sidecar, with("300m")]);
+        assert_eq!(pod_limits(&spec).cpu_shares, cpu_shares(350));
+    }
+}

@@ -1,0 +1,183 @@
+//! Volumes of a pod: what their files say (pure), and the shells that write, mount and take them away.
+
+pub(crate) mod content;
+mod host_path;
+mod mounts;
+mod subpath;
+mod tmpfs;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use k8s_openapi::api::core::v1::{Pod, PodSpec, Volume};
+
+pub(crate) use content::{ContentError, Payload, Sources};
+pub(crate) use mounts::container_mounts;
+
+use crate::resources;
+
+/// Where a volume lies on the node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mounted {
+    pub(crate) path: PathBuf,
+    /// Containers may not write to it whatever their mount says.
+    pub(crate) read_only: bool,
+}
+
+/// The volumes of one pod, by name.
+pub(crate) type MountedVolumes = BTreeMap<String, Mounted>;
+
+/// A volume that cannot be made ready; events show it as `FailedMount`.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum VolumeError {
+    #[error("MountVolume.SetUp failed for volume \"{volume}\" : {source}")]
+    Content { volume: String, source: ContentError },
+    #[error("MountVolume.SetUp failed for volume \"{volume}\" : hostPath type check failed: {reason}")]
+    HostPath { volume: String, reason: String },
+    #[error("MountVolume.SetUp failed for volume \"{volume}\" : {source}")]
+    Io { volume: String, source: std::io::Error },
+    #[error("volume \"{volume}\" has a source that this node does not support")]
+    Unsupported { volume: String },
+    #[error("failed to prepare subPath for volumeMount \"{volume}\" of container \"{container}\": {source}")]
+    SubPath {
+        volume: String,
+        container: String,
+        source: std::io::Error,
+    },
+    #[error("container \"{container}\" mounts volume \"{volume}\", which the pod does not have")]
+    Unknown { volume: String, container: String },
+}
+
+/// Facts of the pod that set a volume's size and ownership.
+pub(crate) struct PodFacts<'a> {
+    pub(crate) spec: &'a PodSpec,
+    pub(crate) pod_dir: &'a Path,
+    pub(crate) node_memory: i64,
+}
+
+impl PodFacts<'_> {
+    fn fs_group(&self) -> Option<u32> {
+        self.spec
+            .security_context
+            .as_ref()?
+            .fs_group
+            .and_then(|g| u32::try_from(g).ok())
+    }
+
+    fn volume_dir(&self, plugin: &str, volume: &str) -> PathBuf {
+        self.pod_dir
+            .join("volumes")
+            .join(format!("kubernetes.io~{plugin}"))
+            .join(volume)
+    }
+}
+
+/// Makes every volume of the pod ready and its files current. Doing it again writes only what changed. Blocking.
+pub(crate) fn set_up(
+    pod: &Pod,
+    facts: &PodFacts<'_>,
+    sources: &Sources<'_>,
+) -> Result<MountedVolumes, VolumeError> {
+    let volumes = facts.spec.volumes.iter().flatten();
+    volumes
+        .map(|v| set_up_one(pod, v, facts, sources).map(|m| (v.name.clone(), m)))
+        .collect()
+}
+
+fn set_up_one(
+    pod: &Pod,
+    volume: &Volume,
+    facts: &PodFacts<'_>,
+    sources: &Sources<'_>,
+) -> Result<Mounted, VolumeError> {
+    let io = |source| VolumeError::Io {
+        volume: volume.name.clone(),
+        source,
+    };
+    if let Some(source) = &volume.host_path {
+        host_path::check(source).map_err(|reason| VolumeError::HostPath {
+            volume: volume.name.clone(),
+            reason,
+        })?;
+        return Ok(Mounted {
+            path: PathBuf::from(&source.path),
+            read_only: false,
+        });
+    }
+    if let Some(source) = &volume.empty_dir {
+        let path = facts.volume_dir("empty-dir", &volume.name);
+        let memory = source.medium.as_deref() == Some("Memory");
+        let bytes = memory.then(|| {
+            resources::memory_volume_bytes(facts.spec, source.size_limit.as_ref(), facts.node_memory)
+        });
+        empty_dir(&path, bytes, facts.fs_group()).map_err(io)?;
+        return Ok(Mounted {
+            path,
+            read_only: false,
+        });
+    }
+    let plugin = match volume {
+        Volume {
+            config_map: Some(_), ..
+        } => "configmap",
+        Volume { secret: Some(_), .. } => "secret",
+        Volume {
+            downward_api: Some(_),
+            ..
+        } => "downward-api",
+        Volume {
+            projected: Some(_), ..
+        } => "projected",
+        _ => {
+            return Err(VolumeError::Unsupported {
+                volume: volume.name.clone(),
+            });
+        }
+    };
+    let payload = content::payload(pod, volume, sources).map_err(|source| VolumeError::Content {
+        volume: volume.name.clone(),
+        source,
+    })?;
+    let path = facts.volume_dir(plugin, &volume.name);
+    write_files(&path, &payload, plugin != "configmap", facts.fs_group()).map_err(io)?;
+    Ok(Mounted {
+        path,
+        read_only: true,
+    })
+}
+
+fn empty_dir(path: &Path, memory_bytes: Option<i64>, fs_group: Option<u32>) -> std::io::Result<()> {
+    let fresh = !path.exists();
+    std::fs::create_dir_all(path)?;
+    if let Some(bytes) = memory_bytes {
+        tmpfs::mount(path, bytes)?;
+    }
+    if fresh {
+        writer::open_for_all(path, fs_group)?;
+    }
+    Ok(())
+}
+
+/// Secrets and tokens live in memory only.
+fn write_files(
+    path: &Path,
+    payload: &Payload,
+    in_memory: bool,
+    fs_group: Option<u32>,
+) -> std::io::Result<()> {
+    std::fs::create_dir_all(path)?;
+    if in_memory {
+        tmpfs::mount(path, 0)?;
+    }
+    writer::write(path, payload, fs_group)
+}
+
+/// Takes away everything below the pod's directory: mounts first, then files. Blocking; doing it again is harmless.
+pub(crate) fn tear_down(pod_dir: &Path) -> std::io::Result<()> {
+    tmpfs::unmount_below(pod_dir)?;
+    match std::fs::remove_dir_all(pod_dir) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
