@@ -32,6 +32,8 @@ pub(super) fn rule(kind: &str) -> Option<Rule> {
         "PersistentVolumeClaim" => |it| phase(it, "Pending"),
         "PersistentVolumeClaimSpec" => |it| set_if_absent(it, "volumeMode", "Filesystem"),
         "Namespace" => namespace,
+        "NodeSpec" => |it| first_of(it, "podCIDR", "podCIDRs", None),
+        "PodStatus" => pod_status,
         "NodeStatus" => node_status,
         "LimitRangeItem" => limit_range_item,
         _ => return None,
@@ -336,6 +338,29 @@ fn namespace(namespace: &mut Map<String, Value>) {
     if let (false, Some(labels)) = (name.is_empty(), object_in(metadata, "labels")) {
         labels.insert("kubernetes.io/metadata.name".into(), name.into());
     }
+}
+
+/// An old field for one value and a new one for several: the old one, when set, is the first of the new, and the new one
+/// sets the old.
+fn first_of(object: &mut Map<String, Value>, old: &str, new: &str, inner: Option<&str>) {
+    let text = |item: &Value| {
+        inner
+            .map_or(item.as_str(), |name| item[name].as_str())
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let first = object.items(new).first().map(text);
+    let one = object.text(old).to_owned();
+    if !one.is_empty() && first.as_ref() != Some(&one) {
+        let item = inner.map_or(json!(one), |name| json!({ name: one }));
+        object.insert(new.to_owned(), json!([item]));
+    } else if let Some(first) = first.filter(|first| !first.is_empty()) {
+        object.insert(old.to_owned(), first.into());
+    }
+}
+
+fn pod_status(status: &mut Map<String, Value>) {
+    first_of(status, "podIP", "podIPs", Some("ip"));
 }
 
 fn node_status(status: &mut Map<String, Value>) {

@@ -265,6 +265,11 @@ impl FieldErrors {
         self.push(ErrorKind::Invalid, at, Some(value.into()), detail);
     }
 
+    /// Something as a whole breaks a rule; its value would say nothing.
+    pub fn invalid_without_value(&mut self, at: &Path<'_>, detail: impl Into<String>) {
+        self.push(ErrorKind::Invalid, at, None, detail);
+    }
+
     /// The value is of another type than its schema says.
     pub fn type_invalid(&mut self, at: &Path<'_>, value: impl Into<BadValue>, detail: impl Into<String>) {
         self.push(ErrorKind::TypeInvalid, at, Some(value.into()), detail);
@@ -293,6 +298,16 @@ impl FieldErrors {
     /// The value must be unique and is not.
     pub fn duplicate(&mut self, at: &Path<'_>, value: impl Into<BadValue>) {
         self.push(ErrorKind::Duplicate, at, Some(value.into()), "");
+    }
+
+    /// The value must be unique, for a reason that `detail` states.
+    pub fn duplicate_because(
+        &mut self,
+        at: &Path<'_>,
+        value: impl Into<BadValue>,
+        detail: impl Into<String>,
+    ) {
+        self.push(ErrorKind::Duplicate, at, Some(value.into()), detail);
     }
 
     /// The value may not be set under the present conditions.

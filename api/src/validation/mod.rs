@@ -4,15 +4,25 @@
 //! decoded (so that types are right) and filled in with defaults; an absent field is its zero value, as in Go.
 //! A kind without rules of its own still has its metadata checked.
 
+mod autoscaling;
+mod batch;
 mod core;
+mod cron;
 pub mod field;
+mod ip;
 pub mod meta;
+mod networking;
+mod pod;
+mod policy;
+mod rbac;
+mod selector;
+mod workloads;
 
 use serde_json::Value;
 
 pub use field::{BadValue, ErrorKind, FieldError, FieldErrors, Path};
 
-use self::core::config;
+use self::core::{config, endpoints, node, quota, service, storage};
 use crate::names;
 use crate::resources;
 use crate::table::Gvk;
@@ -58,12 +68,125 @@ impl Rules {
 
 /// The rules of a kind, where it has some of its own.
 fn rules(gvk: Gvk) -> Option<Rules> {
-    Some(match (gvk.group, gvk.kind) {
-        ("", "ConfigMap") => Rules::new(config::config_map).on_update(config::config_map_update),
-        ("", "Secret") => Rules::new(config::secret).on_update(config::secret_update),
-        ("", "Namespace") => Rules::new(config::namespace)
+    match gvk.group {
+        "" => core_rules(gvk.kind),
+        "apps" => workload_rules(gvk.kind),
+        group => group_rules(group, gvk.version, gvk.kind),
+    }
+}
+
+fn core_rules(kind: &str) -> Option<Rules> {
+    Some(match kind {
+        "ConfigMap" => Rules::new(config::config_map).on_update(config::config_map_update),
+        "Secret" => Rules::new(config::secret).on_update(config::secret_update),
+        "Namespace" => Rules::new(config::namespace)
             .named(names::dns1123_label)
             .on_status(config::namespace_status),
+        "PersistentVolume" => Rules::new(storage::volume).on_update(storage::volume_update),
+        "PersistentVolumeClaim" => Rules::new(storage::claim).on_update(storage::claim_update),
+        "Pod" => Rules::new(pod::pod)
+            .on_update(pod::pod_update)
+            .on_status(pod::pod_status),
+        "PodTemplate" => Rules::new(pod::pod_template).on_update(|new, _, e| pod::pod_template(new, e)),
+        "ReplicationController" => Rules::new(workloads::replication_controller)
+            .on_update(|new, _, e| workloads::replication_controller(new, e))
+            .on_status(workloads::replica_status),
+        "Service" => Rules::new(service::service)
+            .named(names::dns1123_label)
+            .on_update(service::service_update)
+            .on_status(service::service_status),
+        "Endpoints" => Rules::new(endpoints::endpoints).on_update(endpoints::endpoints_update),
+        "Event" => Rules::new(endpoints::event)
+            .named(names::path_segment)
+            .on_update(|new, _, e| endpoints::event(new, e)),
+        "Node" => Rules::new(node::node)
+            .on_update(node::node_update)
+            .on_status(node::node_update),
+        "ResourceQuota" => Rules::new(quota::quota)
+            .on_update(quota::quota_update)
+            .on_status(quota::quota_status),
+        "LimitRange" => Rules::new(quota::limit_range).on_update(|new, _, e| quota::limit_range(new, e)),
+        _ => return None,
+    })
+}
+
+fn workload_rules(kind: &str) -> Option<Rules> {
+    Some(match kind {
+        "Deployment" => Rules::new(workloads::deployment)
+            .on_update(workloads::deployment_update)
+            .on_status(workloads::deployment_status),
+        "ReplicaSet" => Rules::new(workloads::replica_set)
+            .on_update(workloads::replica_set_update)
+            .on_status(workloads::replica_status),
+        "DaemonSet" => Rules::new(workloads::daemon_set)
+            .on_update(workloads::daemon_set_update)
+            .on_status(workloads::daemon_set_status),
+        "StatefulSet" => Rules::new(workloads::stateful_set)
+            .named(names::dns1123_label)
+            .on_update(workloads::stateful_set_update)
+            .on_status(workloads::stateful_set_status),
+        "ControllerRevision" => {
+            Rules::new(workloads::controller_revision).on_update(workloads::controller_revision_update)
+        }
+        _ => return None,
+    })
+}
+
+fn group_rules(group: &str, version: &str, kind: &str) -> Option<Rules> {
+    Some(match (group, kind) {
+        ("batch", "Job") => Rules::new(batch::job)
+            .on_update(batch::job_update)
+            .on_status(batch::job_status),
+        ("batch", "CronJob") => Rules::new(batch::cron_job).on_update(batch::cron_job_update),
+        ("autoscaling", "HorizontalPodAutoscaler") if version == "v1" => {
+            Rules::new(autoscaling::autoscaler_v1)
+                .on_update(|new, _, e| autoscaling::autoscaler_v1(new, e))
+                .on_status(autoscaling::autoscaler_status)
+        }
+        ("autoscaling", "HorizontalPodAutoscaler") => Rules::new(autoscaling::autoscaler)
+            .on_update(|new, _, e| autoscaling::autoscaler(new, e))
+            .on_status(autoscaling::autoscaler_status),
+        ("discovery.k8s.io", "EndpointSlice") => {
+            Rules::new(endpoints::slice).on_update(endpoints::slice_update)
+        }
+        ("events.k8s.io", "Event") => Rules::new(endpoints::new_event).on_update(endpoints::new_event_update),
+        ("networking.k8s.io", "NetworkPolicy") => {
+            Rules::new(networking::network_policy).on_update(|new, _, e| networking::network_policy(new, e))
+        }
+        ("networking.k8s.io", "Ingress") => Rules::new(networking::ingress)
+            .on_update(networking::ingress_update)
+            .on_status(networking::ingress_status),
+        ("networking.k8s.io", "IngressClass") => {
+            Rules::new(networking::ingress_class).on_update(networking::ingress_class_update)
+        }
+        ("rbac.authorization.k8s.io", _) => rbac_rules(kind)?.named(names::path_segment),
+        ("policy", "PodDisruptionBudget") => Rules::new(policy::disruption_budget)
+            .on_update(|new, _, e| policy::disruption_budget(new, e))
+            .on_status(policy::disruption_budget_status),
+        ("scheduling.k8s.io", "PriorityClass") => {
+            Rules::new(policy::priority_class).on_update(policy::priority_class_update)
+        }
+        ("coordination.k8s.io", "Lease") => {
+            Rules::new(policy::lease).on_update(|new, _, e| policy::lease(new, e))
+        }
+        ("storage.k8s.io", "StorageClass") => {
+            Rules::new(policy::storage_class).on_update(policy::storage_class_update)
+        }
+        ("storage.k8s.io", "VolumeAttachment") => {
+            Rules::new(policy::volume_attachment).on_update(policy::volume_attachment_update)
+        }
+        _ => return None,
+    })
+}
+
+fn rbac_rules(kind: &str) -> Option<Rules> {
+    Some(match kind {
+        "Role" => Rules::new(rbac::role).on_update(|new, _, e| rbac::role(new, e)),
+        "ClusterRole" => Rules::new(rbac::cluster_role).on_update(|new, _, e| rbac::cluster_role(new, e)),
+        "RoleBinding" => Rules::new(rbac::role_binding).on_update(rbac::role_binding_update),
+        "ClusterRoleBinding" => {
+            Rules::new(rbac::cluster_role_binding).on_update(rbac::cluster_role_binding_update)
+        }
         _ => return None,
     })
 }

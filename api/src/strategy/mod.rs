@@ -3,6 +3,8 @@
 //! These are upstream's `PrepareForCreate` and `PrepareForUpdate`: a client never writes the status through the main
 //! resource nor the spec through `/status`, and `metadata.generation` counts changes of what is desired.
 
+mod service;
+
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -78,6 +80,7 @@ pub fn prepare_create(gvk: Gvk, object: &mut Value, now: Timestamp) {
         ("", "PersistentVolumeClaim") => {
             fields.insert("status".into(), json!({"phase": "Pending"}));
         }
+        ("", "Service") => service::new(fields),
         ("apps", "DaemonSet") => set_template_generation(fields, 1),
         ("batch", "Job") => select_by_uid(fields),
         _ => {}
@@ -104,6 +107,9 @@ pub fn prepare_update(gvk: Gvk, new: &mut Value, old: &Value) {
             old.get("spec").map(|s| &s["template"]),
         );
         set_template_generation(fields, before + i64::from(changed));
+    }
+    if (gvk.group, gvk.kind) == ("", "Service") {
+        service::updated(fields, old);
     }
     let start = old["metadata"].number("generation");
     if changes_what_is_desired(gvk, fields, old)
@@ -141,6 +147,29 @@ pub fn prepare_status_update(gvk: Gvk, new: &mut Value, old: &Value) {
     {
         set_if_absent(status, "qosClass", class.clone());
     }
+}
+
+/// Whether an update that names no resource version replaces whatever is stored. For the kinds of which several writers
+/// contend, it is refused.
+pub fn allows_unconditional_update(gvk: Gvk) -> bool {
+    !matches!(
+        (gvk.group, gvk.kind),
+        ("policy", "PodDisruptionBudget")
+            | (
+                "coordination.k8s.io" | "admissionregistration.k8s.io" | "storagemigration.k8s.io",
+                _
+            )
+            | ("node.k8s.io", "RuntimeClass")
+            | (
+                "certificates.k8s.io",
+                "ClusterTrustBundle" | "PodCertificateRequest"
+            )
+            | (
+                "storage.k8s.io",
+                "CSIDriver" | "CSINode" | "CSIStorageCapacity" | "VolumeAttachment"
+            )
+            | ("apiextensions.k8s.io" | "apiregistration.k8s.io", _)
+    )
 }
 
 /// `fields` get the value that the field had before, or none.

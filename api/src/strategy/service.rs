@@ -1,0 +1,176 @@
+//! Services: what was allocated stays with a Service whose update does not speak of it, and goes with the type that
+//! needed it (upstream's `patchAllocatedValues`, `normalizeClusterIPs` and `dropTypeDependentFields`).
+
+use serde_json::{Map, Value, json};
+
+use crate::object::{Fields, objects_in, same, set_if_empty};
+
+type Object = Map<String, Value>;
+
+fn needs_cluster_ip(spec: &Object) -> bool {
+    matches!(spec.text("type"), "ClusterIP" | "NodePort" | "LoadBalancer")
+}
+
+fn needs_node_port(spec: &Object) -> bool {
+    match spec.text("type") {
+        "NodePort" => true,
+        "LoadBalancer" => spec
+            .field("allocateLoadBalancerNodePorts")
+            .is_none_or(|flag| flag == true),
+        _ => false,
+    }
+}
+
+fn needs_health_check(spec: &Object) -> bool {
+    spec.text("type") == "LoadBalancer" && spec.text("externalTrafficPolicy") == "Local"
+}
+
+fn is_reachable(spec: &Object) -> bool {
+    matches!(spec.text("type"), "NodePort" | "LoadBalancer")
+        || spec.text("type") == "ClusterIP" && spec.count("externalIPs") > 0
+}
+
+/// The old field for one address is the first of the new field for several.
+pub(super) fn new(service: &mut Object) {
+    let Some(Value::Object(spec)) = service.get_mut("spec") else {
+        return;
+    };
+    let address = spec.text("clusterIP").to_owned();
+    if !address.is_empty() {
+        set_if_empty(spec, "clusterIPs", json!([address]));
+    }
+}
+
+pub(super) fn updated(service: &mut Object, old: &Value) {
+    let (Some(Value::Object(spec)), Some(Value::Object(before))) = (service.get_mut("spec"), old.get("spec"))
+    else {
+        return;
+    };
+    keep_allocations(spec, before);
+    follow_cluster_ip(spec, before);
+    drop_what_the_type_does_not_need(spec, before);
+}
+
+fn keep_allocations(spec: &mut Object, before: &Object) {
+    if needs_cluster_ip(spec) && needs_cluster_ip(before) {
+        set_if_empty(spec, "clusterIP", before.text("clusterIP"));
+        if spec.text("clusterIP") == before.text("clusterIP") {
+            keep_if_empty(spec, before, "clusterIPs");
+        }
+        keep_if_empty(spec, before, "ipFamilyPolicy");
+        if spec.text("ipFamilyPolicy") == before.text("ipFamilyPolicy") {
+            keep_if_empty(spec, before, "ipFamilies");
+        }
+    }
+    if needs_node_port(spec) && needs_node_port(before) {
+        keep_node_ports(spec, before);
+    }
+    if needs_health_check(spec) && needs_health_check(before) {
+        keep_if_empty(spec, before, "healthCheckNodePort");
+    }
+}
+
+fn keep_if_empty(spec: &mut Object, before: &Object, name: &str) {
+    if let Some(value) = before.field(name) {
+        set_if_empty(spec, name, value.clone());
+    }
+}
+
+/// A port without a node port gets that of the old port with its protocol and number, unless another port has it.
+fn keep_node_ports(spec: &mut Object, before: &Object) {
+    let node_port = |port: &Value| port.number("nodePort").filter(|&number| number != 0);
+    let mut used: Vec<i64> = spec.items("ports").iter().filter_map(node_port).collect();
+    for port in objects_in(spec, "ports").filter(|port| port.number("nodePort").unwrap_or_default() == 0) {
+        let is_same = |old: &&Value| {
+            old.text("protocol") == port.text("protocol") && old.number("port") == port.number("port")
+        };
+        let kept = before.items("ports").iter().find(is_same).and_then(node_port);
+        if let Some(number) = kept.filter(|number| !used.contains(number)) {
+            used.push(number);
+            port.insert("nodePort".into(), number.into());
+        }
+    }
+}
+
+/// A client that knows only `clusterIP` changes it there; the list follows.
+fn follow_cluster_ip(spec: &mut Object, before: &Object) {
+    let (now, then) = (spec.text("clusterIP").to_owned(), before.text("clusterIP"));
+    if now == then || !same(spec.get("clusterIPs"), before.get("clusterIPs")) {
+        if !now.is_empty() {
+            set_if_empty(spec, "clusterIPs", json!([now]));
+        }
+        return;
+    }
+    if now.is_empty() {
+        spec.remove("clusterIPs");
+    } else {
+        spec.insert("clusterIPs".into(), json!([now]));
+    }
+}
+
+fn drop_what_the_type_does_not_need(spec: &mut Object, before: &Object) {
+    let unchanged = |spec: &Object, name: &str| same(spec.get(name), before.get(name));
+    if needs_cluster_ip(before) && !needs_cluster_ip(spec) && unchanged(spec, "clusterIPs") {
+        for name in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+            spec.remove(name);
+        }
+    }
+    if needs_node_port(before) && !needs_node_port(spec) {
+        let old: Vec<Option<i64>> = before
+            .items("ports")
+            .iter()
+            .map(|port| port.number("nodePort"))
+            .collect();
+        for port in objects_in(spec, "ports").filter(|port| old.contains(&port.number("nodePort"))) {
+            port.remove("nodePort");
+        }
+    }
+    if needs_health_check(before) && !needs_health_check(spec) && unchanged(spec, "healthCheckNodePort") {
+        spec.remove("healthCheckNodePort");
+    }
+    if before.text("type") == "LoadBalancer" && spec.text("type") != "LoadBalancer" {
+        for name in ["allocateLoadBalancerNodePorts", "loadBalancerClass"] {
+            if unchanged(spec, name) {
+                spec.remove(name);
+            }
+        }
+    }
+    if is_reachable(before) && !is_reachable(spec) && unchanged(spec, "externalTrafficPolicy") {
+        spec.remove("externalTrafficPolicy");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn update(spec: Value, before: Value) -> Value {
+        let mut service = json!({ "spec": spec });
+        updated(service.as_object_mut().unwrap(), &json!({ "spec": before }));
+        service["spec"].take()
+    }
+
+    #[test]
+    fn allocations_stay_with_the_service() {
+        let before = json!({"type": "NodePort", "clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1"],
+            "ports": [{"port": 80, "protocol": "TCP", "nodePort": 30080}]});
+        let after = update(
+            json!({"type": "NodePort", "ports": [{"port": 80, "protocol": "TCP"}, {"port": 81, "protocol": "TCP"}]}),
+            before.clone(),
+        );
+        assert_eq!(after["clusterIPs"], json!(["10.0.0.1"]));
+        assert_eq!(after["ports"][0]["nodePort"], 30080);
+        assert_eq!(after["ports"][1].get("nodePort"), None);
+        let mut plain = before.clone();
+        plain["type"] = json!("ClusterIP");
+        assert_eq!(update(plain, before)["ports"][0].get("nodePort"), None);
+    }
+
+    #[test]
+    fn a_service_that_becomes_a_name_gives_up_its_address() {
+        let before = json!({"type": "ClusterIP", "clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1"]});
+        let mut named = before.clone();
+        named["type"] = json!("ExternalName");
+        assert_eq!(update(named, before), json!({"type": "ExternalName"}));
+    }
+}

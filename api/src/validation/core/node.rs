@@ -1,0 +1,96 @@
+//! Nodes.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::names;
+use crate::object::Fields;
+use crate::validation::field::{BadValue, FieldErrors, Path};
+use crate::validation::ip;
+use crate::validation::meta::faults;
+use crate::validation::pod::{amount_rules, taint_effect};
+
+pub(in crate::validation) fn node(node: &Value, errors: &mut FieldErrors) {
+    taints(node, errors);
+    resources(node, errors);
+    let at = Path::new("spec.podCIDRs");
+    let blocks: Vec<&str> = node["spec"]
+        .items("podCIDRs")
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    for (index, block) in blocks.iter().enumerate() {
+        ip::cidr(block, &at.index(index), errors);
+    }
+    let v6 = blocks.iter().filter(|block| block.contains(':')).count();
+    if blocks.len() > 2 || blocks.len() == 2 && v6 != 1 {
+        let rule = "may specify no more than one CIDR for each IP family";
+        errors.invalid(&at, &node["spec"]["podCIDRs"], rule);
+    }
+}
+
+/// Upstream finds faults of taints below `metadata`.
+fn taints(node: &Value, errors: &mut FieldErrors) {
+    let list = Path::new("metadata.taints");
+    let mut seen = BTreeSet::new();
+    for (index, taint) in node["spec"].items("taints").iter().enumerate() {
+        let at = list.index(index);
+        let (key, value, effect) = (taint.text("key"), taint.text("value"), taint.text("effect"));
+        faults(&at.child("key"), key, names::qualified_name(key), errors);
+        let found = names::label_value(value);
+        if !found.is_empty() {
+            errors.invalid(&at.child("value"), value, found.join(";"));
+        }
+        taint_effect(effect, &at.child("effect"), errors);
+        if !seen.insert((key, effect)) {
+            let quoted = |text: &str| Value::from(text).to_string();
+            let time = taint.field("timeAdded").unwrap_or(&Value::Null);
+            let shown = format!(
+                "{{\"Key\":{},\"Value\":{},\"Effect\":{},\"TimeAdded\":{time}}}",
+                quoted(key),
+                quoted(value),
+                quoted(effect)
+            );
+            errors.duplicate_because(
+                &at,
+                BadValue::rendered(shown),
+                "taints must be unique by key and effect pair",
+            );
+        }
+    }
+}
+
+fn resources(node: &Value, errors: &mut FieldErrors) {
+    for list in ["capacity", "allocatable"] {
+        let status = Path::new("status");
+        let at = status.child(list);
+        for (name, value) in node["status"].entries(list) {
+            amount_rules(name, value, &at.child(name), errors);
+        }
+    }
+}
+
+pub(in crate::validation) fn node_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+    resources(new, errors);
+    let at = Path::new("status.addresses");
+    let addresses = new["status"].items("addresses");
+    for (index, address) in addresses
+        .iter()
+        .enumerate()
+        .filter(|(index, one)| addresses[..*index].contains(one))
+    {
+        errors.duplicate(&at.index(index), address);
+    }
+    let (spec, before) = (&new["spec"], &old["spec"]);
+    if before.count("podCIDRs") > 0 && spec.items("podCIDRs") != before.items("podCIDRs") {
+        let rule = "node updates may not change podCIDR except from \"\" to valid";
+        errors.forbidden(&Path::new("spec.podCIDRs"), rule);
+    }
+    let provider = before.text("providerID");
+    if !provider.is_empty() && spec.text("providerID") != provider {
+        let rule = "node updates may not change providerID except from \"\" to valid";
+        errors.forbidden(&Path::new("spec.providerID"), rule);
+    }
+    taints(new, errors);
+}

@@ -1,0 +1,323 @@
+//! PersistentVolumes and PersistentVolumeClaims.
+
+use serde_json::{Value, json};
+
+use crate::names;
+use crate::object::{Fields, same};
+use crate::quantity::Quantity;
+use crate::validation::field::{FieldErrors, Path};
+use crate::validation::meta::{faults, immutable};
+use crate::validation::pod::{amount, host_path, no_backsteps};
+use crate::validation::selector::{label_selector, node_selector};
+
+const ACCESS_MODES: [&str; 4] = [
+    "ReadOnlyMany",
+    "ReadWriteMany",
+    "ReadWriteOnce",
+    "ReadWriteOncePod",
+];
+const VOLUME_MODES: [&str; 2] = ["Block", "Filesystem"];
+const RECLAIM_POLICIES: [&str; 3] = ["Delete", "Recycle", "Retain"];
+const DRIVER_MAX: usize = 63;
+/// What a volume's spec holds that is not its source.
+const NOT_A_SOURCE: [&str; 9] = [
+    "capacity",
+    "accessModes",
+    "claimRef",
+    "persistentVolumeReclaimPolicy",
+    "storageClassName",
+    "mountOptions",
+    "volumeMode",
+    "nodeAffinity",
+    "volumeAttributesClassName",
+];
+
+/// A new claim.
+pub(in crate::validation) fn claim(claim: &Value, errors: &mut FieldErrors) {
+    claim_spec(&claim["spec"], &Path::new("spec"), errors);
+}
+
+/// The spec of a claim, of its own or in a template.
+pub(in crate::validation) fn claim_spec(spec: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    access_modes(
+        spec,
+        &at.child("accessModes"),
+        "at least 1 access mode is required",
+        errors,
+    );
+    label_selector(spec.field("selector"), &at.child("selector"), errors);
+    let resources = at.child("resources");
+    let storage = resources.key("storage");
+    match spec["resources"]["requests"].field("storage") {
+        None => errors.required(&storage, ""),
+        Some(value) => positive_amount(value, &storage, errors),
+    }
+    for name in ["storageClassName", "volumeAttributesClassName"] {
+        let class = spec.text(name);
+        if !class.is_empty() {
+            faults(&at.child(name), class, names::dns1123_subdomain(class), errors);
+        }
+    }
+    volume_mode(spec, &at.child("volumeMode"), errors);
+    for name in ["dataSource", "dataSourceRef"] {
+        if let Some(source) = spec.field(name) {
+            data_source(source, &at.child(name), errors);
+        }
+    }
+}
+
+fn access_modes(spec: &Value, at: &Path<'_>, none: &str, errors: &mut FieldErrors) {
+    let modes: Vec<&str> = spec
+        .items("accessModes")
+        .iter()
+        .map(|mode| mode.as_str().unwrap_or_default())
+        .collect();
+    if modes.is_empty() {
+        errors.required(at, none);
+    }
+    for mode in modes.iter().filter(|mode| !ACCESS_MODES.contains(mode)) {
+        errors.not_supported(at, *mode, &ACCESS_MODES);
+    }
+    let known: Vec<&&str> = modes.iter().filter(|mode| ACCESS_MODES.contains(mode)).collect();
+    if known.contains(&&"ReadWriteOncePod") && known.iter().any(|mode| **mode != "ReadWriteOncePod") {
+        errors.forbidden(at, "may not use ReadWriteOncePod with other access modes");
+    }
+}
+
+fn positive_amount(value: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    if amount(value) <= Quantity::ZERO {
+        errors.invalid(at, value, "must be greater than zero");
+    }
+}
+
+fn volume_mode(spec: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    if spec.has("volumeMode") && !VOLUME_MODES.contains(&spec.text("volumeMode")) {
+        errors.not_supported(at, spec.text("volumeMode"), &VOLUME_MODES);
+    }
+}
+
+fn data_source(source: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    for name in ["name", "kind"] {
+        if source.text(name).is_empty() {
+            errors.required(&at.child(name), "");
+        }
+    }
+    let (group, kind) = (source.text("apiGroup"), source.text("kind"));
+    if group.is_empty() && kind != "PersistentVolumeClaim" {
+        errors.invalid(
+            at,
+            kind,
+            "must be 'PersistentVolumeClaim' when referencing the default apiGroup",
+        );
+    }
+    if !group.is_empty() {
+        faults(
+            &at.child("apiGroup"),
+            group,
+            names::dns1123_subdomain(group),
+            errors,
+        );
+    }
+}
+
+/// The name of a CSI driver.
+pub(in crate::validation) fn driver_name(name: &str, at: &Path<'_>, errors: &mut FieldErrors) {
+    if name.is_empty() {
+        errors.required(at, "");
+    }
+    if name.len() > DRIVER_MAX {
+        errors.too_long(at, DRIVER_MAX);
+    }
+    let lower = name.to_lowercase();
+    faults(at, name, names::dns1123_subdomain(&lower), errors);
+}
+
+/// A claim grows, gets bound, changes its class of attributes; nothing else.
+pub(in crate::validation) fn claim_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+    claim(new, errors);
+    let at = Path::new("spec");
+    let (spec, before) = (&new["spec"], &old["spec"]);
+    let mut kept = spec.clone();
+    if before.text("volumeName").is_empty() && !spec.text("volumeName").is_empty() {
+        kept["volumeName"] = before["volumeName"].clone();
+    }
+    if !before.has("storageClassName") && spec.has("storageClassName") {
+        kept["storageClassName"] = Value::Null;
+    }
+    let bound = old["status"].text("phase") == "Bound";
+    let grows = bound && before["resources"]["requests"].has("storage");
+    if grows && spec["resources"]["requests"].has("storage") {
+        kept["resources"]["requests"]["storage"] = before["resources"]["requests"]["storage"].clone();
+    }
+    if bound {
+        kept["volumeAttributesClassName"] = before["volumeAttributesClassName"].clone();
+    }
+    let rule = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
+    if !same(Some(&kept), Some(before)) {
+        errors.forbidden(&at, rule);
+    }
+    let (size, was) = (
+        &spec["resources"]["requests"]["storage"],
+        &before["resources"]["requests"]["storage"],
+    );
+    let status = amount(&old["status"]["capacity"]["storage"]);
+    if amount(size) < amount(was) && amount(size) <= status {
+        let at = at.child("resources.requests.storage");
+        errors.forbidden(&at, "field can not be less than status.capacity");
+    }
+}
+
+/// A new volume.
+pub(in crate::validation) fn volume(volume: &Value, errors: &mut FieldErrors) {
+    let (spec, at) = (&volume["spec"], Path::new("spec"));
+    access_modes(spec, &at.child("accessModes"), "", errors);
+    capacity(spec, &at.child("capacity"), errors);
+    let policy = spec.text("persistentVolumeReclaimPolicy");
+    if !policy.is_empty() && !RECLAIM_POLICIES.contains(&policy) {
+        errors.not_supported(
+            &at.child("persistentVolumeReclaimPolicy"),
+            policy,
+            &RECLAIM_POLICIES,
+        );
+    }
+    let placed = node_affinity(spec, &at.child("nodeAffinity"), errors);
+    volume_source(spec, placed, &at, errors);
+    if spec["hostPath"].text("path") == "/" && policy == "Recycle" {
+        let rule = "may not be 'recycle' for a hostPath mount of '/'";
+        errors.forbidden(&at.child("persistentVolumeReclaimPolicy"), rule);
+    }
+    for name in ["storageClassName", "volumeAttributesClassName"] {
+        let class = spec.text(name);
+        if !class.is_empty() {
+            faults(&at.child(name), class, names::dns1123_subdomain(class), errors);
+        } else if name == "volumeAttributesClassName" && spec.has(name) {
+            errors.required(&at.child(name), "an empty string is disallowed");
+        }
+    }
+    volume_mode(spec, &at.child("volumeMode"), errors);
+}
+
+fn capacity(spec: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    let capacity = spec.field("capacity");
+    if spec.count("capacity") == 0 {
+        errors.required(at, "");
+    }
+    if spec.count("capacity") > 1 || !spec["capacity"].has("storage") {
+        let empty = Value::Null;
+        errors.not_supported(at, capacity.unwrap_or(&empty), &["storage"]);
+    }
+    for (name, value) in spec.entries("capacity") {
+        positive_amount(value, &at.key(name), errors);
+    }
+}
+
+/// Whether the volume is tied to nodes.
+fn node_affinity(spec: &Value, at: &Path<'_>, errors: &mut FieldErrors) -> bool {
+    let Some(affinity) = spec.field("nodeAffinity") else {
+        return false;
+    };
+    match affinity.field("required") {
+        Some(required) => node_selector(required, &at.child("required"), errors),
+        None => errors.required(&at.child("required"), "must specify required node constraints"),
+    }
+    true
+}
+
+fn volume_source(spec: &Value, placed: bool, at: &Path<'_>, errors: &mut FieldErrors) {
+    let sources = spec.as_object().into_iter().flatten();
+    let sources = sources.filter(|(name, value)| !NOT_A_SOURCE.contains(&name.as_str()) && !value.is_null());
+    let mut found = false;
+    for (name, source) in sources {
+        let at_source = at.child(name);
+        if found {
+            errors.forbidden(&at_source, "may not specify more than 1 volume type");
+            continue;
+        }
+        found = true;
+        match name.as_str() {
+            "hostPath" => host_path(source, &at_source, errors),
+            "local" => {
+                match source.text("path") {
+                    "" => errors.required(&at_source.child("path"), ""),
+                    path => no_backsteps(path, &at_source.child("path"), errors),
+                }
+                if !placed {
+                    errors.required(&at.child("nodeAffinity"), "Local volume requires node affinity");
+                }
+            }
+            "csi" => csi(source, &at_source, errors),
+            "nfs" => nfs(source, &at_source, errors),
+            _ => {}
+        }
+    }
+    if !found {
+        errors.required(at, "must specify a volume type");
+    }
+}
+
+fn csi(source: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    driver_name(source.text("driver"), &at.child("driver"), errors);
+    if source.text("volumeHandle").is_empty() {
+        errors.required(&at.child("volumeHandle"), "");
+    }
+    let secrets = [
+        "controllerPublishSecretRef",
+        "controllerExpandSecretRef",
+        "nodePublishSecretRef",
+        "nodeExpandSecretRef",
+    ];
+    for name in secrets {
+        let Some(secret) = source.field(name) else {
+            continue;
+        };
+        let at = at.child(name);
+        for field in ["name", "namespace"]
+            .into_iter()
+            .filter(|field| secret.text(field).is_empty())
+        {
+            errors.required(&at.child(field), "");
+        }
+    }
+}
+
+fn nfs(source: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    for name in ["server", "path"]
+        .into_iter()
+        .filter(|name| source.text(name).is_empty())
+    {
+        errors.required(&at.child(name), "");
+    }
+    let path = source.text("path");
+    if !path.is_empty() && !path.starts_with('/') {
+        errors.invalid(&at.child("path"), path, "must be an absolute path");
+    }
+}
+
+/// A volume's source stays; its other fields may change.
+pub(in crate::validation) fn volume_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+    volume(new, errors);
+    let at = Path::new("spec");
+    let (spec, before) = (&new["spec"], &old["spec"]);
+    let source = |spec: &Value| -> Value {
+        let mut fields = spec.as_object().cloned().unwrap_or_default();
+        fields.retain(|name, _| !NOT_A_SOURCE.contains(&name.as_str()));
+        json!(fields)
+    };
+    if !same(Some(&source(spec)), Some(&source(before))) {
+        errors.forbidden(
+            &at.child("persistentvolumesource"),
+            "spec.persistentvolumesource is immutable after creation",
+        );
+    }
+    // Upstream leaves `spec` out of these two paths.
+    immutable(
+        spec.field("volumeMode"),
+        before.field("volumeMode"),
+        &Path::new("volumeMode"),
+        errors,
+    );
+    if before.has("nodeAffinity") && !same(spec.get("nodeAffinity"), before.get("nodeAffinity")) {
+        let rule = "field is immutable, except for updating from beta label to GA";
+        errors.invalid(&Path::new("nodeAffinity"), &spec["nodeAffinity"], rule);
+    }
+}

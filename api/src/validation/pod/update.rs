@@ -1,0 +1,272 @@
+//! What may change about a pod once it is there: its images, its deadline, more tolerations, fewer gates.
+
+use serde_json::{Map, Value};
+
+use super::scheduling::tolerations;
+use super::spec;
+use crate::names;
+use crate::object::{Fields, same};
+use crate::validation::field::{FieldErrors, Path};
+use crate::validation::ip;
+use crate::validation::meta::{faults, immutable};
+
+const DEADLINE_MAX: i64 = i32::MAX as i64;
+const ONLY: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
+
+/// An update of a Pod through the main resource.
+pub(in crate::validation) fn pod_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+    spec::pod(new, errors);
+    let (spec, before) = (&new["spec"], &old["spec"]);
+    let at = Path::new("spec");
+    for list in ["containers", "initContainers"] {
+        if spec.count(list) != before.count(list) {
+            errors.forbidden(&at.child(list), "pod updates may not add or remove containers");
+            return;
+        }
+        let at = at.child(list);
+        for (index, container) in spec.items(list).iter().enumerate() {
+            if container.text("image").is_empty() {
+                errors.required(&at.index(index).child("image"), "");
+            }
+        }
+    }
+    if !deadline(spec, before, &at.child("activeDeadlineSeconds"), errors) {
+        return;
+    }
+    added_tolerations(spec, before, &at.child("tolerations"), errors);
+    removed_gates(spec, before, &at.child("schedulingGates"), errors);
+    let kept = without_what_may_change(spec, before);
+    if !same(Some(&kept), Some(before)) {
+        errors.forbidden(&at, format!("{ONLY}\n{}", changes(before, &kept)));
+    }
+}
+
+/// A deadline may come nearer, not go. Whether it is worth going on.
+fn deadline(spec: &Value, before: &Value, at: &Path<'_>, errors: &mut FieldErrors) -> bool {
+    let (new, old) = (
+        spec.number("activeDeadlineSeconds"),
+        before.number("activeDeadlineSeconds"),
+    );
+    match (new, old) {
+        (Some(new), _) if !(0..=DEADLINE_MAX).contains(&new) => {
+            errors.invalid(
+                at,
+                new,
+                format!("must be between 0 and {DEADLINE_MAX}, inclusive"),
+            );
+            false
+        }
+        (Some(new), Some(old)) if old < new => {
+            errors.invalid(at, new, "must be less than or equal to previous value");
+            false
+        }
+        (None, Some(_)) => {
+            errors.invalid(
+                at,
+                &Value::Null,
+                "must not update from a positive integer to nil value",
+            );
+            true
+        }
+        _ => true,
+    }
+}
+
+fn added_tolerations(spec: &Value, before: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    let without_seconds = |toleration: &Value| {
+        let mut fields = toleration.as_object().cloned().unwrap_or_default();
+        fields.remove("tolerationSeconds");
+        fields
+    };
+    let now: Vec<Map<String, Value>> = spec.items("tolerations").iter().map(without_seconds).collect();
+    if before
+        .items("tolerations")
+        .iter()
+        .any(|old| !now.contains(&without_seconds(old)))
+    {
+        errors.forbidden(
+            at,
+            "existing toleration can not be modified except its tolerationSeconds",
+        );
+        return;
+    }
+    tolerations(spec, at, errors);
+}
+
+fn removed_gates(spec: &Value, before: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    let old: Vec<&str> = before
+        .items("schedulingGates")
+        .iter()
+        .map(|gate| gate.text("name"))
+        .collect();
+    for (index, gate) in spec.items("schedulingGates").iter().enumerate() {
+        let name = gate.text("name");
+        if !old.contains(&name) {
+            let rule = format!("only deletion is allowed, but found new scheduling gate '{name}'");
+            errors.forbidden(&at.index(index).child("name"), rule);
+        }
+    }
+}
+
+/// The new spec with all that may change put back to what it was.
+fn without_what_may_change(spec: &Value, before: &Value) -> Value {
+    let Value::Object(mut kept) = spec.clone() else {
+        return spec.clone();
+    };
+    for name in ["activeDeadlineSeconds", "schedulingGates", "tolerations"] {
+        put_back(&mut kept, before, name);
+    }
+    if before
+        .number("terminationGracePeriodSeconds")
+        .is_some_and(|grace| grace < 0)
+        && kept.number("terminationGracePeriodSeconds") == Some(1)
+    {
+        put_back(&mut kept, before, "terminationGracePeriodSeconds");
+    }
+    if before.count("schedulingGates") > 0 {
+        // A gated pod is not placed yet: where it may go can still be narrowed.
+        put_back(&mut kept, before, "nodeSelector");
+        put_back_node_affinity(&mut kept, before);
+    }
+    for list in ["containers", "initContainers"] {
+        let old = before.items(list);
+        let containers = kept
+            .get_mut(list)
+            .and_then(Value::as_array_mut)
+            .into_iter()
+            .flatten();
+        for (container, old) in containers.filter_map(Value::as_object_mut).zip(old) {
+            put_back(container, old, "image");
+        }
+    }
+    Value::Object(kept)
+}
+
+fn put_back(fields: &mut Map<String, Value>, before: &Value, name: &str) {
+    match before.field(name) {
+        Some(value) => fields.insert(name.to_owned(), value.clone()),
+        None => fields.remove(name),
+    };
+}
+
+fn put_back_node_affinity(kept: &mut Map<String, Value>, before: &Value) {
+    let mut affinity = kept
+        .get("affinity")
+        .and_then(Value::as_object)
+        .cloned()
+        .unwrap_or_default();
+    put_back(&mut affinity, &before["affinity"], "nodeAffinity");
+    kept.insert("affinity".into(), Value::Object(affinity));
+}
+
+/// The top fields that differ, one a line, as a person would look for them.
+fn changes(before: &Value, after: &Value) -> String {
+    let names = before
+        .as_object()
+        .into_iter()
+        .chain(after.as_object())
+        .flat_map(Map::keys);
+    let mut names: Vec<&String> = names
+        .filter(|name| !same(before.get(*name), after.get(*name)))
+        .collect();
+    names.sort();
+    names.dedup();
+    let line = |name: &&String| {
+        let shown = |object: &Value| object.get(name.as_str()).unwrap_or(&Value::Null).to_string();
+        format!("-{name}: {}\n+{name}: {}", shown(before), shown(after))
+    };
+    names.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// An update of a Pod through `/status`.
+pub(in crate::validation) fn pod_status(new: &Value, old: &Value, errors: &mut FieldErrors) {
+    let (status, before) = (&new["status"], &old["status"]);
+    let at = Path::new("status");
+    let nominated = status.text("nominatedNodeName");
+    if nominated != before.text("nominatedNodeName") && !nominated.is_empty() {
+        faults(
+            &at.child("nominatedNodeName"),
+            nominated,
+            names::dns1123_subdomain(nominated),
+            errors,
+        );
+        if !old["spec"].text("nodeName").is_empty() {
+            errors.forbidden(
+                &at.child("nominatedNodeName"),
+                "may not be set on pods that are already bound to a node",
+            );
+        }
+    }
+    if before.has("qosClass") {
+        immutable(
+            status.field("qosClass"),
+            before.field("qosClass"),
+            &at.child("qosClass"),
+            errors,
+        );
+    }
+    for list in [
+        "containerStatuses",
+        "initContainerStatuses",
+        "ephemeralContainerStatuses",
+    ] {
+        terminated_stays(status, before, list, &old["spec"], errors);
+    }
+    for list in ["podIPs", "hostIPs"] {
+        let at = at.child(list);
+        for (index, entry) in status.items(list).iter().enumerate() {
+            ip::address(entry.text("ip"), &at.index(index), errors);
+        }
+    }
+    if let Some(first) = status.items("hostIPs").first()
+        && first.text("ip") != status.text("hostIP")
+    {
+        errors.invalid(
+            &at.child("hostIPs[0].ip"),
+            first.text("ip"),
+            "must be equal to `hostIP`",
+        );
+    }
+}
+
+/// A container that has ended and is not to be restarted has ended for good.
+fn terminated_stays(status: &Value, before: &Value, list: &str, spec: &Value, errors: &mut FieldErrors) {
+    let root = Path::new("status");
+    let at = root.child(list);
+    let containers = || {
+        spec.items("containers")
+            .iter()
+            .chain(spec.items("initContainers"))
+    };
+    for (index, old) in before.items(list).iter().enumerate() {
+        let Some(terminated) = old["state"].field("terminated") else {
+            continue;
+        };
+        let name = old.text("name");
+        let own = containers().find(|container| container.text("name") == name);
+        if list != "ephemeralContainerStatuses" && may_restart(own, spec, terminated) {
+            continue;
+        }
+        let runs_again = |new: &&Value| new.text("name") == name && !new["state"].has("terminated");
+        if status.items(list).iter().any(|new| runs_again(&new)) {
+            errors.forbidden(
+                &at.index(index).child("state"),
+                "may not be transitioned to non-terminated state",
+            );
+        }
+    }
+}
+
+fn may_restart(container: Option<&Value>, spec: &Value, terminated: &Value) -> bool {
+    let policy = container
+        .map(|container| container.text("restartPolicy"))
+        .filter(|policy| !policy.is_empty());
+    if container.is_some_and(|container| container.count("restartPolicyRules") > 0) {
+        return true;
+    }
+    match policy.unwrap_or(spec.text("restartPolicy")) {
+        "Always" => true,
+        "OnFailure" => terminated.number("exitCode").unwrap_or_default() != 0,
+        _ => false,
+    }
+}
