@@ -19,9 +19,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
-use crate::cidr::Family;
-use crate::endpoint::Endpoints;
-use crate::service::{ServiceName, Services};
+use crate::facts::cidr::Family;
+use crate::facts::endpoint::Endpoints;
+use crate::facts::service::{ServiceName, Services};
 
 /// Connections that one port serves at a time.
 const MOST_CONNECTIONS: usize = 64;

@@ -15,15 +15,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::cidr::{Cidr, Family};
-use crate::compile::{NodeView, compile};
-use crate::conntrack::{self, UdpView, stale_flows, udp_view};
-use crate::diff::{Installed, diff};
+use crate::facts::cidr::{Cidr, Family};
+use crate::facts::service::SERVICE_PROXY_NAME_LABEL;
+use crate::facts::world::World;
 use crate::health::{HealthServers, health_checks};
-use crate::iptables::{Iptables, IptablesError};
-use crate::service::SERVICE_PROXY_NAME_LABEL;
-use crate::sysctl;
-use crate::world::World;
+use crate::kernel::iptables::{Iptables, IptablesError};
+use crate::kernel::{conntrack, sysctl};
+use crate::rules::compile::{NodeView, compile};
+use crate::rules::diff::{Installed, diff};
+use crate::rules::flows::{UdpView, stale_flows, udp_view};
 
 /// Slices of headless services have no virtual address and need no rules.
 const HEADLESS_LABEL: &str = "service.kubernetes.io/headless";

@@ -4,13 +4,13 @@
 
 use std::collections::BTreeMap;
 
-use coracle_proxy::chain::Chain;
-use coracle_proxy::cidr::Family;
-use coracle_proxy::compile::{NodeView, compile};
-use coracle_proxy::diff::{Installed, diff};
-use coracle_proxy::endpoint::{Endpoint, Endpoints};
+use coracle_proxy::facts::cidr::Family;
+use coracle_proxy::facts::endpoint::{Endpoint, Endpoints};
+use coracle_proxy::facts::service::{Protocol, ServicePort, ServicePortName, Services, TrafficPolicy};
+use coracle_proxy::rules::chain::Chain;
+use coracle_proxy::rules::compile::{NodeView, compile};
+use coracle_proxy::rules::diff::{Installed, diff};
 use coracle_proxy::rules::{JUMPS, Rules, Table};
-use coracle_proxy::service::{Protocol, ServicePort, ServicePortName, Services, TrafficPolicy};
 use proptest::prelude::*;
 
 /// Tables as the kernel has them: chains with their rules in order.

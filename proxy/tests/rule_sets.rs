@@ -2,13 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use coracle_proxy::chain::Chain;
-use coracle_proxy::cidr::Family;
-use coracle_proxy::compile::{NodeView, compile};
-use coracle_proxy::diff::{Installed, diff};
-use coracle_proxy::endpoint::{Endpoints, merge, slice_endpoints};
+use coracle_proxy::facts::cidr::Family;
+use coracle_proxy::facts::endpoint::{Endpoints, merge, slice_endpoints};
+use coracle_proxy::facts::service::{Services, service_ports};
+use coracle_proxy::rules::chain::Chain;
+use coracle_proxy::rules::compile::{NodeView, compile};
+use coracle_proxy::rules::diff::{Installed, diff};
 use coracle_proxy::rules::{Rules, Table};
-use coracle_proxy::service::{Services, service_ports};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde_json::{Value, json};

@@ -8,11 +8,11 @@
 
 use std::net::IpAddr;
 
-use crate::chain::Chain;
-use crate::cidr::{Cidr, Family};
-use crate::endpoint::{Choice, Endpoint, Endpoints};
+use crate::facts::cidr::{Cidr, Family};
+use crate::facts::endpoint::{Choice, Endpoint, Endpoints};
+use crate::facts::service::{ServicePort, ServicePortName, Services, TrafficPolicy};
 use crate::rules::Rules;
-use crate::service::{ServicePort, ServicePortName, Services, TrafficPolicy};
+use crate::rules::chain::Chain;
 
 /// The mark of packets that leave with the node's address (upstream's `--iptables-masquerade-bit` 14).
 const MASQUERADE_MARK: &str = "0x4000";
@@ -134,11 +134,12 @@ struct PortCompiler<'a> {
     port: &'a ServicePort,
     view: &'a NodeView,
     choice: Choice<'a>,
+    /// The chain of each reachable endpoint, in their order.
+    targets: Vec<(&'a Endpoint, Chain)>,
     cluster_chain: Chain,
     local_chain: Chain,
     external_chain: Chain,
     firewall_chain: Chain,
-    endpoint_chain: Box<dyn Fn(&Endpoint) -> Chain + 'a>,
 }
 
 impl<'a> PortCompiler<'a> {
@@ -149,16 +150,19 @@ impl<'a> PortCompiler<'a> {
         view: &'a NodeView,
     ) -> Self {
         let protocol = port.protocol;
+        let choice = Choice::of(port, endpoints);
+        let target =
+            |endpoint: &&'a Endpoint| (*endpoint, Chain::endpoint(name, protocol, &endpoint.to_string()));
         Self {
+            targets: choice.reachable.iter().map(target).collect(),
             name: name.to_string(),
             port,
             view,
-            choice: Choice::of(port, endpoints),
+            choice,
             cluster_chain: Chain::cluster_policy(name, protocol),
             local_chain: Chain::local_policy(name, protocol),
             external_chain: Chain::external(name, protocol),
             firewall_chain: Chain::firewall(name, protocol),
-            endpoint_chain: Box::new(move |endpoint| Chain::endpoint(name, protocol, &endpoint.to_string())),
         }
     }
 
@@ -179,8 +183,8 @@ impl<'a> PortCompiler<'a> {
         if self.port.uses_local_endpoints() && !self.choice.local.is_empty() {
             self.spread(rules, &self.local_chain, &self.choice.local);
         }
-        for endpoint in &self.choice.reachable {
-            self.translate(rules, endpoint);
+        for (endpoint, chain) in &self.targets {
+            self.translate(rules, endpoint, chain);
         }
     }
 
@@ -374,7 +378,7 @@ impl<'a> PortCompiler<'a> {
         let name = &self.name;
         if let Some(seconds) = self.port.affinity_seconds {
             for endpoint in endpoints {
-                let target = (self.endpoint_chain)(endpoint);
+                let target = self.target(endpoint);
                 rules.nat_rule(
                     chain,
                     format_args!(
@@ -385,7 +389,7 @@ impl<'a> PortCompiler<'a> {
             }
         }
         for (position, endpoint) in endpoints.iter().enumerate() {
-            let target = (self.endpoint_chain)(endpoint);
+            let target = self.target(endpoint);
             let comment = format!("-m comment --comment \"{name} -> {endpoint}\"");
             let left = endpoints.len() - position;
             if left > 1 {
@@ -402,20 +406,27 @@ impl<'a> PortCompiler<'a> {
         }
     }
 
-    /// The chain of one endpoint. An endpoint that asks its own service must not see its own address as the source, or
+    /// The chain of an endpoint, which is one of the reachable: both lists that traffic is spread over are part of that.
+    fn target(&self, endpoint: &Endpoint) -> &Chain {
+        let position = self
+            .targets
+            .binary_search_by_key(&endpoint.address, |(known, _)| known.address);
+        &self.targets[position.expect("reachable endpoints are ordered by address and hold both lists")].1
+    }
+
+    /// Fills the chain of one endpoint. An endpoint that asks its own service must not see its own address as the source, or
     /// it would answer to itself past the translation.
-    fn translate(&self, rules: &mut Rules, endpoint: &Endpoint) {
+    fn translate(&self, rules: &mut Rules, endpoint: &Endpoint, chain: &Chain) {
         let (name, protocol) = (&self.name, self.port.protocol);
-        let chain = (self.endpoint_chain)(endpoint);
         let comment = format!("-m comment --comment \"{name}\"");
         let (ip, mark) = (endpoint.address.ip(), Chain::MARK_MASQ);
-        rules.nat_rule(&chain, format_args!("{comment} -s {ip} -j {mark}"));
+        rules.nat_rule(chain, format_args!("{comment} -s {ip} -j {mark}"));
         let remember = match self.port.affinity_seconds {
             Some(_) => format!("-m recent --name {chain} --set "),
             None => String::new(),
         };
         rules.nat_rule(
-            &chain,
+            chain,
             format_args!(
                 "{comment} {remember}-m {protocol} -p {protocol} -j DNAT --to-destination {endpoint}"
             ),

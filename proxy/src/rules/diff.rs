@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::chain::Chain;
+use crate::rules::chain::Chain;
 use crate::rules::{Body, JUMPS, Jump, Rules, Table};
 
 /// What the kernel is known to hold of ours, for one family.

@@ -6,8 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use k8s_openapi::api::discovery::v1::{Endpoint as WireEndpoint, EndpointSlice};
 
-use crate::cidr::Family;
-use crate::service::{ServicePort, ServicePortName, port_number};
+use crate::facts::cidr::Family;
+use crate::facts::service::{ServicePort, ServicePortName, port_number};
 
 /// The label by which a slice names its service.
 pub const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";

@@ -1,6 +1,5 @@
 //! The iptables programs: reading what the kernel holds, applying a restore. No decisions here.
 
-use std::ffi::OsString;
 use std::io;
 use std::process::Stdio;
 use std::time::Duration;
@@ -8,8 +7,9 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-use crate::cidr::Family;
-use crate::diff::Installed;
+use super::search_path;
+use crate::facts::cidr::Family;
+use crate::rules::diff::Installed;
 use crate::rules::{JUMPS, Table};
 
 /// How long a program may hold up the proxy. A restore of tens of thousands of rules takes a few seconds.
@@ -17,9 +17,6 @@ const PROGRAM_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Seconds to wait for another program that holds the tables' lock.
 const LOCK_WAIT_SECONDS: &str = "5";
-
-/// Where administrators' programs lie, should `PATH` not say so.
-const SYSTEM_PATHS: &str = "/usr/local/sbin:/usr/sbin:/sbin";
 
 /// Why the kernel's tables could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -188,14 +185,4 @@ async fn run_program(
         program,
         message: format!("{message} ({})", output.status),
     })
-}
-
-/// `PATH` and, after it, the places where a system keeps such programs.
-pub(crate) fn search_path() -> OsString {
-    let mut path = std::env::var_os("PATH").unwrap_or_default();
-    if !path.is_empty() {
-        path.push(":");
-    }
-    path.push(SYSTEM_PATHS);
-    path
 }

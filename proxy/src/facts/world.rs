@@ -8,9 +8,9 @@ use kube::{Resource, ResourceExt};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
-use crate::cidr::Family;
-use crate::endpoint::{Endpoint, Endpoints, merge, slice_endpoints};
-use crate::service::{ServicePort, ServicePortName, Services, service_ports};
+use crate::facts::cidr::Family;
+use crate::facts::endpoint::{Endpoint, Endpoints, merge, slice_endpoints};
+use crate::facts::service::{ServicePort, ServicePortName, Services, service_ports};
 
 /// The objects of one watch, each turned into a fact as it comes in.
 struct Mirror<F> {

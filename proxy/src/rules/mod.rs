@@ -1,9 +1,17 @@
-//! The rule set of one family: tables of chains, each with the rules it holds.
+//! The rule set of one family: tables of chains, each with the rules it holds. Pure, with everything below.
+//!
+//! [`compile`] makes a rule set, [`diff`] leads from one to another, [`chain`] has the names, [`flows`] knows what a change leaves
+//! behind.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::chain::Chain;
+pub mod chain;
+pub mod compile;
+pub mod diff;
+pub mod flows;
+
+use chain::Chain;
 
 /// A kernel table that the proxy writes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

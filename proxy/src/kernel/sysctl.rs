@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tracing::warn;
 
-use crate::cidr::Family;
+use crate::facts::cidr::Family;
 
 /// Forwarding between interfaces, and iptables for what passes a bridge.
 fn wanted(family: Family) -> [&'static str; 2] {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 
-use crate::cidr::{Cidr, Family};
+use crate::facts::cidr::{Cidr, Family};
 
 /// Marks services (and slices) that another proxy looks after.
 pub const SERVICE_PROXY_NAME_LABEL: &str = "service.kubernetes.io/service-proxy-name";

@@ -5,7 +5,7 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-use crate::service::{Protocol, ServicePortName};
+use crate::facts::service::{Protocol, ServicePortName};
 
 /// The name of an iptables chain (at most 28 characters).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -2,21 +2,15 @@
 //!
 //! The kernel translates a flow once and remembers it as long as packets keep coming. A UDP client that keeps its port
 //! would go on talking to an endpoint that is gone, or be rejected for ever by a service that had none at first. So after
-//! a change such entries are deleted. TCP needs nothing: a connection ends by itself.
+//! a change such entries are deleted. TCP needs nothing: a connection ends by itself. Decisions only; [`crate::kernel::conntrack`]
+//! does the deleting.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::net::IpAddr;
 
-use tokio::process::Command;
-
-use crate::cidr::Family;
-use crate::endpoint::{Choice, Endpoints};
-use crate::iptables::search_path;
-use crate::service::{Protocol, ServicePortName, Services};
-
-/// Deletions for one change beyond which the rest is left to the entries' own timeouts.
-const MOST_DELETIONS: usize = 1_000;
+use crate::facts::cidr::Family;
+use crate::facts::endpoint::{Choice, Endpoints};
+use crate::facts::service::{Protocol, ServicePortName, Services};
 
 /// What a client's packets were sent to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -115,22 +109,6 @@ impl StaleFlows {
         }
         arguments
     }
-}
-
-/// Deletes stale entries with the `conntrack` program.
-///
-/// # Errors
-/// When the program cannot be run. That it found no entry is no error.
-pub async fn delete(stale: &BTreeSet<StaleFlows>, family: Family) -> io::Result<()> {
-    for flows in stale.iter().take(MOST_DELETIONS) {
-        let mut command = Command::new("conntrack");
-        command
-            .args(flows.arguments(family))
-            .env("PATH", search_path())
-            .kill_on_drop(true);
-        command.output().await?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
