@@ -3,12 +3,30 @@
 
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use coracle_api::status::ApiError;
+use http::{HeaderMap, Method, Response};
+use http_body::Body;
 use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty, Full, LengthLimitError, Limited};
 
 /// The body of every answer. Streams (watches, logs) and fixed bytes take the same type; an error ends the stream.
 pub type ResponseBody = UnsyncBoxBody<Bytes, std::io::Error>;
+
+/// The largest request body that is taken, in bytes (upstream's `MaxRequestBodyBytes`).
+pub const MAX_REQUEST_BODY_BYTES: usize = 3 * 1024 * 1024;
+
+/// Whatever answers requests for resources: the registry, or a stand-in when the front is tested by itself.
+#[async_trait]
+pub trait ResourceHandler: Send + Sync {
+    /// Answers one request whose sender is known and allowed to ask.
+    async fn serve(
+        &self,
+        context: RequestContext,
+        body: RequestBody,
+    ) -> Result<Response<ResponseBody>, ApiError>;
+}
 
 /// Who asks: the outcome of authentication, as in `authentication.k8s.io/v1` `UserInfo`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,9 +83,122 @@ pub struct RequestContext {
     pub headers: HeaderMap,
 }
 
+/// A request's body, of which nothing was read yet.
+pub struct RequestBody {
+    inner: ResponseBody,
+}
+
+/// Why a body could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// More than [`MAX_REQUEST_BODY_BYTES`].
+    #[error("limit is {MAX_REQUEST_BODY_BYTES}")]
+    TooLarge,
+    /// The sender broke off, or broke the protocol.
+    #[error("the request body could not be read")]
+    Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<BodyError> for ApiError {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge => ApiError::request_entity_too_large(&error.to_string()),
+            BodyError::Broken(_) => ApiError::bad_request(error.to_string()),
+        }
+    }
+}
+
+impl RequestBody {
+    /// Takes any body; its bytes are counted when they are read.
+    pub fn new<B>(body: B) -> Self
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        Self {
+            inner: body.map_err(std::io::Error::other).boxed_unsync(),
+        }
+    }
+
+    /// No bytes at all.
+    pub fn empty() -> Self {
+        Self::new(Empty::new())
+    }
+
+    /// Reads everything, up to [`MAX_REQUEST_BODY_BYTES`]. A length announced above it fails before a byte is read.
+    pub async fn read(self) -> Result<Bytes, BodyError> {
+        if self.inner.size_hint().lower() > MAX_REQUEST_BODY_BYTES as u64 {
+            return Err(BodyError::TooLarge);
+        }
+        match Limited::new(self.inner, MAX_REQUEST_BODY_BYTES).collect().await {
+            Ok(collected) => Ok(collected.to_bytes()),
+            Err(error) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge),
+            Err(error) => Err(BodyError::Broken(error)),
+        }
+    }
+
+    /// The bytes as they come, for handlers that pass them on without looking.
+    pub fn into_stream(self) -> ResponseBody {
+        self.inner
+    }
+}
+
+/// An answer's body of known bytes.
+pub fn full_body(bytes: impl Into<Bytes>) -> ResponseBody {
+    Full::new(bytes.into())
+        .map_err(|never| match never {})
+        .boxed_unsync()
+}
+
 impl RequestContext {
     /// The first value of a query parameter.
     pub fn query(&self, name: &str) -> Option<&str> {
-        self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.query
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_is_taken_up_to_the_limit_and_not_beyond() {
+        let most = vec![b'x'; MAX_REQUEST_BODY_BYTES];
+        let read = RequestBody::new(Full::new(Bytes::from(most.clone())))
+            .read()
+            .await;
+        assert_eq!(
+            read.expect("the limit itself is allowed").len(),
+            MAX_REQUEST_BODY_BYTES
+        );
+
+        let mut more = most;
+        more.push(b'x');
+        let announced = RequestBody::new(Full::new(Bytes::from(more.clone())))
+            .read()
+            .await;
+        assert!(matches!(announced, Err(BodyError::TooLarge)));
+
+        let chunks = more
+            .chunks(1 << 20)
+            .map(|c| Ok::<_, std::io::Error>(http_body::Frame::data(Bytes::copy_from_slice(c))));
+        let stream = http_body_util::StreamBody::new(futures::stream::iter(chunks.collect::<Vec<_>>()));
+        assert!(matches!(
+            RequestBody::new(stream).read().await,
+            Err(BodyError::TooLarge)
+        ));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_breaks_off_is_a_bad_request() {
+        let broken =
+            futures::stream::iter([Err::<http_body::Frame<Bytes>, _>(std::io::Error::other("gone"))]);
+        let read = RequestBody::new(http_body_util::StreamBody::new(broken))
+            .read()
+            .await;
+        assert!(matches!(read, Err(BodyError::Broken(_))));
     }
 }
