@@ -2,6 +2,9 @@
 //!
 //! Reads come from the watch cache, which on RocksDB is consistent with what was last acknowledged.
 
+#[cfg(test)]
+pub(crate) mod memory;
+
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -19,7 +22,10 @@ pub struct GroupResource {
 impl GroupResource {
     /// Names a resource.
     pub fn new(group: &str, resource: &str) -> Self {
-        Self { group: group.to_owned(), resource: resource.to_owned() }
+        Self {
+            group: group.to_owned(),
+            resource: resource.to_owned(),
+        }
     }
 }
 
