@@ -1,0 +1,15 @@
+//! Service account tokens: what they say (`claims`), the keys that sign them (`keys`), how they are asked for
+//! (`request`), and what strangers need to verify them (`discovery`).
+//!
+//! Follows KEP-1205 (bound tokens) and KEP-1393 (issuer discovery). Everything here is pure but the handler of the `token`
+//! subresource, which reads the clock and makes a token's id.
+
+mod claims;
+mod discovery;
+mod keys;
+mod request;
+
+pub use self::claims::{Claims, KubernetesClaims, ObjectClaim};
+pub use self::discovery::{JWKS_PATH, OPENID_CONFIGURATION_PATH, openid_configuration};
+pub use self::keys::{KeyError, TokenKeys, VerifyError};
+pub use self::request::{TokenLimits, TokenRequests};
