@@ -1,0 +1,258 @@
+//! SubjectAccessReview and its kin: may somebody do something?
+
+use std::collections::BTreeMap;
+
+use coracle_api::status::ApiError;
+use coracle_api::validation::{BadValue, FieldErrors, Path};
+use serde_json::{Map, Value};
+
+use super::{text, texts};
+use crate::authz::{Attributes, Authorizer, Decision};
+use crate::request::UserInfo;
+
+/// The `status` of a SubjectAccessReview.
+pub(super) fn of_subject(authorizer: &Authorizer, asked: &Value) -> Result<Value, ApiError> {
+    let mut errors = FieldErrors::new();
+    check_attributes(asked, &mut errors);
+    let user = subject(asked, &mut errors);
+    finish(&errors)?;
+    Ok(decide(authorizer, asked, &user))
+}
+
+/// The `status` of a LocalSubjectAccessReview made in a namespace.
+pub(super) fn of_local_subject(
+    authorizer: &Authorizer,
+    asked: &Value,
+    namespace: &str,
+) -> Result<Value, ApiError> {
+    let mut errors = FieldErrors::new();
+    check_attributes(asked, &mut errors);
+    let user = subject(asked, &mut errors);
+    let spec = Path::new("spec");
+    if asked.pointer("/spec/nonResourceAttributes").is_some() {
+        errors.forbidden(
+            &spec.child("nonResourceAttributes"),
+            "disallowed on this kind of request",
+        );
+    }
+    let own = text(asked, "/spec/resourceAttributes/namespace");
+    if own != namespace {
+        let attributes = spec.child("resourceAttributes");
+        errors.invalid(
+            &attributes.child("namespace"),
+            own,
+            "must match metadata.namespace",
+        );
+    }
+    finish(&errors)?;
+    Ok(decide(authorizer, asked, &user))
+}
+
+/// The `status` of a SelfSubjectAccessReview made by a user.
+pub(super) fn of_self(authorizer: &Authorizer, asked: &Value, user: &UserInfo) -> Result<Value, ApiError> {
+    let mut errors = FieldErrors::new();
+    check_attributes(asked, &mut errors);
+    finish(&errors)?;
+    Ok(decide(authorizer, asked, user))
+}
+
+fn check_attributes(asked: &Value, errors: &mut FieldErrors) {
+    let spec = Path::new("spec");
+    let stands = |field: &str| asked.pointer(field).is_some_and(|value| !value.is_null());
+    match (
+        stands("/spec/resourceAttributes"),
+        stands("/spec/nonResourceAttributes"),
+    ) {
+        (true, true) => errors.invalid(
+            &spec.child("nonResourceAttributes"),
+            BadValue::rendered(asked["spec"]["nonResourceAttributes"].to_string()),
+            "cannot be specified in combination with resourceAttributes",
+        ),
+        (false, false) => errors.invalid(
+            &spec.child("resourceAttributes"),
+            &Value::Null,
+            "exactly one of nonResourceAttributes or resourceAttributes must be specified",
+        ),
+        _ => {}
+    }
+}
+
+fn subject(asked: &Value, errors: &mut FieldErrors) -> UserInfo {
+    let groups = texts(asked, "/spec/groups");
+    let name = text(asked, "/spec/user").to_owned();
+    if name.is_empty() && groups.is_empty() {
+        errors.invalid(
+            &Path::new("spec").child("user"),
+            "",
+            "at least one of user or group must be specified",
+        );
+    }
+    let extra = asked.pointer("/spec/extra").and_then(Value::as_object);
+    let extra: BTreeMap<_, _> = extra
+        .into_iter()
+        .flatten()
+        .map(|(key, values)| (key.to_lowercase(), texts(values, "")))
+        .collect();
+    UserInfo {
+        name,
+        groups,
+        uid: text(asked, "/spec/uid").to_owned(),
+        extra,
+    }
+}
+
+/// Upstream names no kind here: its internal objects carry none.
+fn finish(errors: &FieldErrors) -> Result<(), ApiError> {
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(ApiError::invalid("authorization.k8s.io", "", "", errors))
+    }
+}
+
+fn decide(authorizer: &Authorizer, asked: &Value, user: &UserInfo) -> Value {
+    let resource = asked
+        .pointer("/spec/resourceAttributes")
+        .filter(|value| !value.is_null());
+    let selector = resource.map(field_selector).unwrap_or_default();
+    let attributes = match resource {
+        Some(resource) => Attributes {
+            field_selector: &selector,
+            ..Attributes::resource(
+                user,
+                text(resource, "/verb"),
+                text(resource, "/group"),
+                text(resource, "/resource"),
+            )
+            .in_namespace(text(resource, "/namespace"))
+            .named(text(resource, "/name"))
+            .subresource(text(resource, "/subresource"))
+        },
+        None => {
+            let other = &asked["spec"]["nonResourceAttributes"];
+            Attributes::path(user, text(other, "/verb"), text(other, "/path"))
+        }
+    };
+    let verdict = authorizer.authorize(&attributes);
+    let mut status = Map::new();
+    status.insert("allowed".to_owned(), verdict.is_allowed().into());
+    if verdict.decision == Decision::Deny {
+        status.insert("denied".to_owned(), true.into());
+    }
+    if !verdict.reason.is_empty() {
+        status.insert("reason".to_owned(), verdict.reason.into());
+    }
+    Value::Object(status)
+}
+
+/// The selector in the form a request carries it. Requirements that select no one value narrow nothing that is decided
+/// here, and are left out.
+fn field_selector(resource: &Value) -> String {
+    let raw = text(resource, "/fieldSelector/rawSelector");
+    if !raw.is_empty() {
+        return raw.to_owned();
+    }
+    let requirements = resource
+        .pointer("/fieldSelector/requirements")
+        .and_then(Value::as_array);
+    let terms = requirements.into_iter().flatten().filter_map(|requirement| {
+        let values = texts(requirement, "/values");
+        match (text(requirement, "/operator"), &values[..]) {
+            ("In", [value]) => Some(format!("{}={value}", text(requirement, "/key"))),
+            _ => None,
+        }
+    });
+    terms.collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::authz::AuthorizationMode;
+    use crate::reader::GroupResource;
+    use crate::reader::memory::MemoryReader;
+
+    fn authorizer() -> Authorizer {
+        let reader = MemoryReader::default();
+        let resource = |name| GroupResource::new("rbac.authorization.k8s.io", name);
+        let rules = json!([{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}]);
+        reader.put(
+            &resource("clusterroles"),
+            json!({"metadata": {"name": "pods"}, "rules": rules}),
+        );
+        let binding = json!({"metadata": {"name": "jane"}, "roleRef": {"kind": "ClusterRole", "name": "pods"},
+            "subjects": [{"kind": "User", "name": "jane"}]});
+        reader.put(&resource("clusterrolebindings"), binding);
+        Authorizer::new(
+            vec![AuthorizationMode::Node, AuthorizationMode::Rbac],
+            Arc::new(reader),
+        )
+    }
+
+    fn pods(verb: &str) -> Value {
+        json!({"verb": verb, "resource": "pods", "namespace": "a"})
+    }
+
+    #[test]
+    fn the_verdict_and_its_reason_are_told() {
+        let asked = json!({"spec": {"user": "jane", "resourceAttributes": pods("get")}});
+        let reason = "RBAC: allowed by ClusterRoleBinding \"jane\" of ClusterRole \"pods\" to User \"jane\"";
+        assert_eq!(
+            of_subject(&authorizer(), &asked),
+            Ok(json!({"allowed": true, "reason": reason}))
+        );
+        let asked = json!({"spec": {"user": "jane", "resourceAttributes": pods("delete")}});
+        assert_eq!(of_subject(&authorizer(), &asked), Ok(json!({"allowed": false})));
+        let masters = json!({"spec": {"groups": ["system:masters"], "nonResourceAttributes": {"path": "/x", "verb": "get"}}});
+        assert_eq!(of_subject(&authorizer(), &masters), Ok(json!({"allowed": true})));
+    }
+
+    #[test]
+    fn a_question_must_be_one() {
+        let refusal = |spec: Value| {
+            of_subject(&authorizer(), &json!({"spec": spec}))
+                .unwrap_err()
+                .message()
+                .to_owned()
+        };
+        let want = ".authorization.k8s.io \"\" is invalid: [spec.resourceAttributes: Invalid value: null: exactly one of \
+                    nonResourceAttributes or resourceAttributes must be specified, spec.user: Invalid value: \"\": at least one \
+                    of user or group must be specified]";
+        assert_eq!(refusal(json!({})), want);
+        let both = json!({"user": "jane", "resourceAttributes": pods("get"), "nonResourceAttributes": {"path": "/"}});
+        assert!(refusal(both).contains("cannot be specified in combination with resourceAttributes"));
+    }
+
+    #[test]
+    fn a_local_question_stays_in_its_namespace() {
+        let asked = json!({"spec": {"user": "jane", "resourceAttributes": pods("get")}});
+        assert_eq!(
+            of_local_subject(&authorizer(), &asked, "a").unwrap()["allowed"],
+            true
+        );
+        let refused = of_local_subject(&authorizer(), &asked, "b").unwrap_err();
+        assert!(
+            refused.message().contains("must match metadata.namespace"),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn selectors_reach_the_node_authorizer() {
+        let node = json!({"user": "system:node:n1", "groups": ["system:nodes"]});
+        let ask = |selector: Value| {
+            let mut spec = node.clone();
+            spec["resourceAttributes"] =
+                json!({"verb": "list", "resource": "pods", "fieldSelector": selector});
+            of_subject(&authorizer(), &json!({"spec": spec})).unwrap()["allowed"].clone()
+        };
+        assert_eq!(ask(json!({"rawSelector": "spec.nodeName=n1"})), true);
+        let requirement = json!({"key": "spec.nodeName", "operator": "In", "values": ["n1"]});
+        assert_eq!(ask(json!({"requirements": [requirement]})), true);
+        assert_eq!(ask(Value::Null), false);
+    }
+}

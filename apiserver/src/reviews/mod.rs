@@ -1,0 +1,131 @@
+//! Questions about who somebody is and what they may do, asked as objects that are answered and never stored.
+//!
+//! `access` answers whether somebody may, `rules` what all they may, `identity` who they are. Each is a pure function from
+//! the object asked and the authorizer or authenticator to the object answered.
+
+mod access;
+mod identity;
+mod rules;
+
+use std::sync::Arc;
+
+use coracle_api::status::ApiError;
+use coracle_api::table::Gvk;
+use http::Response;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::authn::Authenticator;
+use crate::authz::Authorizer;
+use crate::http::document;
+use crate::request::{RequestBody, RequestContext, RequestInfo, ResponseBody, UserInfo};
+
+/// Answers every kind of review.
+pub struct Reviews {
+    authenticator: Arc<Authenticator>,
+    authorizer: Arc<Authorizer>,
+}
+
+/// The kinds of review.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Review {
+    Token,
+    SelfSubject,
+    SubjectAccess,
+    LocalSubjectAccess,
+    SelfSubjectAccess,
+    SelfSubjectRules,
+}
+
+impl Review {
+    /// The review that a path asks for, where it is one.
+    pub(crate) fn of(info: &RequestInfo) -> Option<Self> {
+        if info.api_version != "v1" || !info.subresource.is_empty() {
+            return None;
+        }
+        Some(match (info.api_group.as_str(), info.resource.as_str()) {
+            ("authentication.k8s.io", "tokenreviews") => Self::Token,
+            ("authentication.k8s.io", "selfsubjectreviews") => Self::SelfSubject,
+            ("authorization.k8s.io", "subjectaccessreviews") => Self::SubjectAccess,
+            ("authorization.k8s.io", "localsubjectaccessreviews") => Self::LocalSubjectAccess,
+            ("authorization.k8s.io", "selfsubjectaccessreviews") => Self::SelfSubjectAccess,
+            ("authorization.k8s.io", "selfsubjectrulesreviews") => Self::SelfSubjectRules,
+            _ => return None,
+        })
+    }
+
+    fn kind(self) -> Gvk {
+        let (group, kind) = match self {
+            Self::Token => ("authentication.k8s.io", "TokenReview"),
+            Self::SelfSubject => ("authentication.k8s.io", "SelfSubjectReview"),
+            Self::SubjectAccess => ("authorization.k8s.io", "SubjectAccessReview"),
+            Self::LocalSubjectAccess => ("authorization.k8s.io", "LocalSubjectAccessReview"),
+            Self::SelfSubjectAccess => ("authorization.k8s.io", "SelfSubjectAccessReview"),
+            Self::SelfSubjectRules => ("authorization.k8s.io", "SelfSubjectRulesReview"),
+        };
+        Gvk {
+            group,
+            version: "v1",
+            kind,
+        }
+    }
+}
+
+impl Reviews {
+    /// Answers by these two.
+    pub fn new(authenticator: Arc<Authenticator>, authorizer: Arc<Authorizer>) -> Self {
+        Self {
+            authenticator,
+            authorizer,
+        }
+    }
+
+    /// Answers one request.
+    pub(crate) async fn answer(
+        &self,
+        review: Review,
+        context: &RequestContext,
+        body: RequestBody,
+    ) -> Result<Response<ResponseBody>, ApiError> {
+        if context.info.verb != "create" {
+            return Err(ApiError::generic(405, ""));
+        }
+        let asked = document::read(context, body, review.kind()).await?;
+        let mut answer = asked.object;
+        let status = self.status(review, &answer, context)?;
+        answer["status"] = status;
+        Ok(document::answer(&context.headers, 201, answer, &asked.warnings))
+    }
+
+    fn status(&self, review: Review, asked: &Value, context: &RequestContext) -> Result<Value, ApiError> {
+        let (user, namespace) = (&context.user, context.info.namespace.as_str());
+        match review {
+            Review::Token => identity::of_token(&self.authenticator, asked, Timestamp::now()),
+            Review::SelfSubject => Ok(json!({"userInfo": user_value(user)})),
+            Review::SubjectAccess => access::of_subject(&self.authorizer, asked),
+            Review::LocalSubjectAccess => access::of_local_subject(&self.authorizer, asked, namespace),
+            Review::SelfSubjectAccess => access::of_self(&self.authorizer, asked, user),
+            Review::SelfSubjectRules => rules::of_self(&self.authorizer, asked, user),
+        }
+    }
+}
+
+/// A user in the form of `authentication.k8s.io/v1` `UserInfo`.
+fn user_value(user: &UserInfo) -> Value {
+    json!({"username": user.name, "uid": user.uid, "groups": user.groups, "extra": user.extra})
+}
+
+/// Text at a pointer; empty where there is none.
+fn text<'v>(value: &'v Value, pointer: &str) -> &'v str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// A list of texts at a pointer.
+fn texts(value: &Value, pointer: &str) -> Vec<String> {
+    let items = value
+        .pointer(pointer)
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
+    items.filter_map(Value::as_str).map(str::to_owned).collect()
+}
