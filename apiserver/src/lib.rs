@@ -7,5 +7,20 @@
 //! Always holds: nothing of a body is read before its sender is authorized; every failure is a `Status`; the store is
 //! opened here and nowhere else.
 
+pub mod authn;
+pub mod authz;
+pub mod config;
+mod health;
+pub mod http;
+pub mod metrics;
+mod node_proxy;
+pub mod pki;
 pub mod reader;
 pub mod request;
+pub mod reviews;
+mod server;
+pub mod tokens;
+pub mod version;
+
+pub use config::Config;
+pub use server::{ApiServer, Resources, Running, StartError};

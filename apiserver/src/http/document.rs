@@ -1,0 +1,140 @@
+//! Objects that are asked and answered and never stored: reviews, token requests; and `Status`. They come and go in the same
+//! encodings as stored objects.
+
+use coracle_api::codec::body::{self, MediaType};
+use coracle_api::codec::conform::conform;
+use coracle_api::codec::{FieldValidation, json, protobuf, yaml};
+use coracle_api::status::ApiError;
+use coracle_api::table::Gvk;
+use coracle_api::{defaults, table};
+use http::{HeaderMap, HeaderValue, Response, header};
+use serde_json::Value;
+
+use super::respond;
+use crate::request::{RequestBody, RequestContext, ResponseBody};
+
+/// An object as it was asked, and what its sender is to be warned of.
+pub(crate) struct Asked {
+    pub(crate) object: Value,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Reads a body as an object of this kind, with its defaults.
+pub(crate) async fn read(context: &RequestContext, body: RequestBody, kind: Gvk) -> Result<Asked, ApiError> {
+    let validation = context.query("fieldValidation").unwrap_or_default();
+    let validation = FieldValidation::parse(validation).unwrap_or_default();
+    let sent = context
+        .headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let media_type = MediaType::of_content_type(sent.unwrap_or_default())
+        .ok_or_else(|| ApiError::unsupported_media_type(&MediaType::NAMES))?;
+    let bytes = body.read().await?;
+    let (mut object, warnings) = body::decode(&bytes, media_type, kind, validation)?;
+    defaults::apply(kind, &mut object);
+    Ok(Asked { object, warnings })
+}
+
+/// Answers an object in the encoding that the client likes best.
+pub(crate) fn answer(
+    headers: &HeaderMap,
+    code: u16,
+    mut object: Value,
+    warnings: &[String],
+) -> Response<ResponseBody> {
+    shape(&mut object);
+    let (media_type, bytes) = encode(accepted(headers), &object);
+    let mut response = respond::bytes(code, HeaderValue::from_static(media_type), bytes);
+    for warning in warnings {
+        let text = warning
+            .replace('\\', "\\\\")
+            .replace('"', "\\\"")
+            .replace(['\n', '\r'], " ");
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{text}\"")) {
+            response.headers_mut().append(header::WARNING, value);
+        }
+    }
+    response
+}
+
+/// Brings an object into the form in which upstream's types are written: what is always there is there.
+fn shape(object: &mut Value) {
+    let text = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default();
+    if let Some(ty) = table::by_api_version(text("apiVersion"), text("kind"))
+        && let Err(error) = conform(object, ty)
+    {
+        tracing::error!(%error, "an answer of our own is not of its type");
+    }
+}
+
+/// The first encoding a client names that there is; JSON where there is none, since an answer in a form that was not asked
+/// for tells more than none.
+fn accepted(headers: &HeaderMap) -> MediaType {
+    let values = headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let mut clauses = values
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .filter(|clause| !clause.is_empty());
+    clauses
+        .find_map(MediaType::of_content_type)
+        .unwrap_or(MediaType::Json)
+}
+
+fn encode(media_type: MediaType, object: &Value) -> (&'static str, Vec<u8>) {
+    let encoded = match media_type {
+        MediaType::Yaml => Some(yaml::encode(object)),
+        MediaType::Protobuf => protobuf::encode_any(object).ok(),
+        MediaType::Json => None,
+    };
+    encoded.map_or_else(
+        || {
+            let mut bytes = json::encode(object);
+            bytes.push(b'\n');
+            (MediaType::Json.name(), bytes)
+        },
+        |bytes| (media_type.name(), bytes),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_come_in_the_encoding_that_was_asked_for() {
+        let status = ApiError::bad_request("no").to_status();
+        let media_type = |accept: &str| {
+            let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_str(accept).unwrap())]);
+            answer(&headers, 400, status.clone(), &[]).headers()[header::CONTENT_TYPE]
+                .to_str()
+                .unwrap()
+                .to_owned()
+        };
+        let cases = [
+            ("application/json", "application/json"),
+            (
+                "application/vnd.kubernetes.protobuf, application/json",
+                "application/vnd.kubernetes.protobuf",
+            ),
+            ("application/yaml", "application/yaml"),
+            ("text/html, */*", "application/json"),
+            (
+                "application/json;as=Table;v=v1;g=meta.k8s.io,application/json",
+                "application/json",
+            ),
+        ];
+        for (accept, want) in cases {
+            assert_eq!(media_type(accept), want, "{accept}");
+        }
+    }
+
+    #[test]
+    fn warnings_are_quoted() {
+        let status = ApiError::bad_request("no").to_status();
+        let response = answer(&HeaderMap::new(), 400, status, &["say \"x\"\nnow".to_owned()]);
+        assert_eq!(response.headers()[header::WARNING], "299 - \"say \\\"x\\\" now\"");
+    }
+}

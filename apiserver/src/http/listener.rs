@@ -1,0 +1,224 @@
+//! Sockets, TLS and connections.
+//!
+//! Each connection is a tracked task. Whoever is slow to greet or to send headers is cut off. On shutdown nothing new is
+//! accepted, connections are asked to end after the requests they carry, and whatever still stands after the time of grace
+//! is dropped with its task.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use jiff::Timestamp;
+use tokio::io;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+
+use super::{Front, Origin};
+use crate::authn::ClientCertificates;
+use crate::request::RequestBody;
+
+/// How patient the server is with a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerLimits {
+    /// For the TLS handshake.
+    pub handshake: Duration,
+    /// For a request's headers, and for the next request of an idle HTTP/1.1 connection.
+    pub headers: Duration,
+    /// Of one request's headers, in bytes.
+    pub header_bytes: u32,
+    /// Requests at once on one HTTP/2 connection (`--http2-max-streams-per-connection`).
+    pub streams: u32,
+    /// Connections at once.
+    pub connections: usize,
+}
+
+impl Default for ListenerLimits {
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(10),
+            headers: Duration::from_secs(32),
+            header_bytes: 1024 * 1024,
+            streams: 1000,
+            connections: 16 * 1024,
+        }
+    }
+}
+
+/// How often an HTTP/2 connection is asked whether it still stands, and how long it may think about it.
+const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(15));
+
+/// How long accepting rests after the system refused (too many open files, say).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Sockets that listen already, so that a taken port is known before anything else is done.
+pub struct Listeners {
+    sockets: Vec<TcpListener>,
+}
+
+/// What is needed to serve a connection; shared by all.
+#[derive(Clone)]
+pub struct Connections {
+    /// Answers.
+    pub front: Front,
+    /// Greets.
+    pub tls: TlsAcceptor,
+    /// Says what a peer's certificate is worth.
+    pub certificates: Arc<ClientCertificates>,
+    /// How patient to be.
+    pub limits: ListenerLimits,
+    /// Where tasks are tracked.
+    pub tasks: TaskTracker,
+    /// Ends everything, gently.
+    pub shutdown: CancellationToken,
+}
+
+impl Listeners {
+    /// Listens at every address; the error names the one that could not be had.
+    pub async fn bind(addresses: &[SocketAddr]) -> Result<Self, (SocketAddr, io::Error)> {
+        let mut sockets = Vec::new();
+        for address in addresses {
+            sockets.push(
+                TcpListener::bind(address)
+                    .await
+                    .map_err(|error| (*address, error))?,
+            );
+        }
+        Ok(Self { sockets })
+    }
+
+    /// Where it is listened in fact: with the port that was found for port 0.
+    pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        self.sockets.iter().map(TcpListener::local_addr).collect()
+    }
+
+    /// Serves until shutdown. Returns at once.
+    pub fn serve(self, connections: &Connections) {
+        let room = Arc::new(Semaphore::new(connections.limits.connections));
+        for socket in self.sockets {
+            let accepting = accept(socket, connections.clone(), room.clone());
+            connections.tasks.spawn(accepting);
+        }
+    }
+}
+
+async fn accept(socket: TcpListener, connections: Connections, room: Arc<Semaphore>) {
+    loop {
+        let accepted = tokio::select! {
+            () = connections.shutdown.cancelled() => return,
+            accepted = accept_one(&socket, &room) => accepted,
+        };
+        match accepted {
+            Ok((stream, place)) => {
+                let connections = connections.clone();
+                connections.tasks.clone().spawn(async move {
+                    connections.serve(stream).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                warn!(%error, "no connection could be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn accept_one(
+    socket: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+    let place = room.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _) = socket.accept().await?;
+    stream.set_nodelay(true)?;
+    Ok((stream, place))
+}
+
+impl Connections {
+    async fn serve(self, stream: TcpStream) {
+        let greeted = tokio::select! {
+            () = self.shutdown.cancelled() => return,
+            greeted = timeout(self.limits.handshake, self.tls.accept(stream)) => greeted,
+        };
+        match greeted {
+            Ok(Ok(stream)) => self.serve_http(stream).await,
+            Ok(Err(error)) => debug!(%error, "TLS handshake failed"),
+            Err(_) => debug!("TLS handshake took too long"),
+        }
+    }
+
+    async fn serve_http(self, stream: TlsStream<TcpStream>) {
+        let (_, session) = stream.get_ref();
+        let identity = self
+            .certificates
+            .identify(session.peer_certificates(), Timestamp::now());
+        let origin = Origin::Connection(identity.map(Arc::new));
+        let speaks_http2 = session.alpn_protocol() == Some(b"h2");
+        let front = self.front.clone();
+        let answering = service_fn(move |request: Request<Incoming>| {
+            let (front, origin) = (front.clone(), origin.clone());
+            async move { Ok::<_, Infallible>(front.handle(request.map(RequestBody::new), origin).await) }
+        });
+        let builder = self.builder(speaks_http2);
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), answering);
+        tokio::pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = self.shutdown.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.as_mut().await
+            }
+        };
+        if let Err(error) = ended {
+            debug!(%error, "a connection ended early");
+        }
+    }
+
+    fn builder(&self, http2: bool) -> auto::Builder<TrackedExecutor> {
+        let mut builder = auto::Builder::new(TrackedExecutor(self.tasks.clone()));
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.limits.headers)
+            .max_buf_size(self.limits.header_bytes as usize);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(self.limits.streams)
+            .max_header_list_size(self.limits.header_bytes)
+            .keep_alive_interval(PING.0)
+            .keep_alive_timeout(PING.1);
+        // Both sides agreed on the protocol in the handshake: waiting for the first bytes would be one more place to
+        // be kept waiting.
+        if http2 {
+            builder.http2_only()
+        } else {
+            builder.http1_only()
+        }
+    }
+}
+
+/// Runs the streams of an HTTP/2 connection where they are waited for.
+#[derive(Clone)]
+struct TrackedExecutor(TaskTracker);
+
+impl<F> hyper::rt::Executor<F> for TrackedExecutor
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, future: F) {
+        self.0.spawn(future);
+    }
+}

@@ -1,0 +1,67 @@
+//! Answers that no object store stands behind: failures, text, small JSON documents.
+
+use coracle_api::status::ApiError;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use serde_json::Value;
+
+use super::document;
+use crate::request::{ResponseBody, full_body};
+
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const NOSNIFF: (HeaderName, HeaderValue) = (
+    header::X_CONTENT_TYPE_OPTIONS,
+    HeaderValue::from_static("nosniff"),
+);
+
+/// A failure as a `Status`.
+pub(crate) fn failure(error: &ApiError, asked: &HeaderMap) -> Response<ResponseBody> {
+    let mut response = document::answer(asked, error.code(), error.to_status(), &[]);
+    if error.code() == 403 {
+        response.headers_mut().insert(NOSNIFF.0, NOSNIFF.1);
+    }
+    if let Some(seconds) = error.retry_after() {
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+/// A document as JSON.
+pub(crate) fn json(code: u16, value: &Value) -> Response<ResponseBody> {
+    bytes(code, JSON, format!("{value}\n"))
+}
+
+/// Plain text.
+pub(crate) fn text(code: u16, text: &str) -> Response<ResponseBody> {
+    let mut response = bytes(code, TEXT, text.to_owned());
+    response.headers_mut().insert(NOSNIFF.0, NOSNIFF.1);
+    response
+}
+
+/// Bytes of any media type.
+pub(crate) fn bytes(
+    code: u16,
+    media_type: HeaderValue,
+    body: impl Into<bytes::Bytes>,
+) -> Response<ResponseBody> {
+    let mut response = Response::new(full_body(body));
+    *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+    response
+}
+
+/// What is said of a path that nobody answers at.
+pub(crate) fn page_not_found() -> Response<ResponseBody> {
+    text(404, "404 page not found\n")
+}
+
+/// What is said where there is no room.
+pub(crate) fn too_many_requests() -> Response<ResponseBody> {
+    let mut response = text(429, "Too many requests, please try again later.\n");
+    response
+        .headers_mut()
+        .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}

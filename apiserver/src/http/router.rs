@@ -1,0 +1,117 @@
+//! Who answers a request that may be made.
+//!
+//! Resource requests go to the registry, save the few that nothing is stored for: reviews, tokens, and streams to a node.
+//! Other paths are few and fixed.
+
+use std::sync::Arc;
+
+use coracle_api::status::ApiError;
+use http::{HeaderValue, Method, Response};
+use hyper::upgrade::OnUpgrade;
+use serde_json::{Value, json};
+
+use super::respond;
+use crate::health::Health;
+use crate::metrics::Metrics;
+use crate::node_proxy::{NodeProxy, Passed};
+use crate::request::{RequestBody, RequestContext, ResourceHandler, ResponseBody};
+use crate::reviews::{Review, Reviews};
+use crate::tokens::{JWKS_PATH, OPENID_CONFIGURATION_PATH, TokenRequests};
+use crate::version;
+
+/// A request on its way to whoever answers it.
+pub(crate) struct Incoming {
+    pub(crate) context: RequestContext,
+    pub(crate) body: RequestBody,
+    /// How the connection can be taken over, where the client asked for that.
+    pub(crate) upgrade: Option<OnUpgrade>,
+}
+
+/// Everybody who answers.
+pub(crate) struct Router {
+    pub(crate) resources: Arc<dyn ResourceHandler>,
+    pub(crate) health: Health,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) reviews: Reviews,
+    pub(crate) tokens: TokenRequests,
+    pub(crate) node_proxy: NodeProxy,
+    pub(crate) openid_configuration: Value,
+    pub(crate) jwks: Value,
+}
+
+type Answer = Result<Response<ResponseBody>, ApiError>;
+
+impl Router {
+    pub(crate) async fn answer(&self, incoming: Incoming) -> Answer {
+        if incoming.context.info.is_resource_request {
+            self.resource(incoming).await
+        } else {
+            self.path(incoming).await
+        }
+    }
+
+    async fn resource(&self, incoming: Incoming) -> Answer {
+        let info = &incoming.context.info;
+        if let Some(review) = Review::of(info) {
+            return self
+                .reviews
+                .answer(review, &incoming.context, incoming.body)
+                .await;
+        }
+        let (group, resource, subresource) = (
+            info.api_group.as_str(),
+            info.resource.as_str(),
+            info.subresource.as_str(),
+        );
+        if let Some(passed) = Passed::of(group, resource, subresource) {
+            return self.node_proxy.answer(passed, incoming).await;
+        }
+        match (group, resource, subresource) {
+            ("", "serviceaccounts", "token") => self.tokens.answer(&incoming.context, incoming.body).await,
+            _ => self.resources.serve(incoming.context, incoming.body).await,
+        }
+    }
+
+    async fn path(&self, incoming: Incoming) -> Answer {
+        let context = incoming.context;
+        match context.info.path.as_str() {
+            "/version" | "/version/" => read_only(&context, || Ok(respond::json(200, &version::document()))),
+            "/metrics" => Ok(respond::bytes(
+                200,
+                HeaderValue::from_static(Metrics::MEDIA_TYPE),
+                self.metrics.text(),
+            )),
+            OPENID_CONFIGURATION_PATH => {
+                read_only(&context, || Ok(respond::json(200, &self.openid_configuration)))
+            }
+            JWKS_PATH => read_only(&context, || {
+                let media_type = HeaderValue::from_static("application/jwk-set+json");
+                Ok(respond::bytes(200, media_type, self.jwks.to_string()))
+            }),
+            "/" => Ok(respond::json(200, &json!({"paths": PATHS}))),
+            path => match self.health.answer(path, &context.query).await {
+                Some(response) => Ok(response),
+                None => Ok(respond::page_not_found()),
+            },
+        }
+    }
+}
+
+/// What `/` lists.
+const PATHS: [&str; 7] = [
+    OPENID_CONFIGURATION_PATH,
+    "/healthz",
+    "/livez",
+    "/metrics",
+    JWKS_PATH,
+    "/readyz",
+    "/version",
+];
+
+fn read_only(context: &RequestContext, answer: impl FnOnce() -> Answer) -> Answer {
+    if matches!(context.method, Method::GET | Method::HEAD) {
+        answer()
+    } else {
+        Err(ApiError::generic(405, ""))
+    }
+}

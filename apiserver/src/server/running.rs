@@ -1,0 +1,157 @@
+//! An apiserver that runs: how parts in this process reach it, how its certificates are kept fresh, how it is stopped.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info, warn};
+
+use super::certificates::Tls;
+use super::{StartError, kubeconfigs};
+use crate::config::Config;
+use crate::http::{Front, InProcessService};
+use crate::pki::Pki;
+use crate::request::UserInfo;
+
+/// How often it is looked whether a certificate is due. They are due months before they end.
+const LOOK_AT_CERTIFICATES: Duration = Duration::from_secs(60 * 60);
+
+/// Handle of a running apiserver. Dropping it asks the server to stop and does not wait.
+pub struct Running {
+    front: Front,
+    pki: Arc<Mutex<Pki>>,
+    bound: Vec<SocketAddr>,
+    advertised: SocketAddr,
+    config: Config,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+impl Running {
+    pub(super) fn new(
+        front: Front,
+        pki: Pki,
+        bound: Vec<SocketAddr>,
+        advertised: SocketAddr,
+        config: Config,
+        tasks: TaskTracker,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self {
+            front,
+            pki: Arc::new(Mutex::new(pki)),
+            bound,
+            advertised,
+            config,
+            tasks,
+            shutdown,
+        }
+    }
+
+    /// A client in the name of a user, which reaches the server without a socket. What the user may do is decided as for
+    /// anybody; no proof of who they are is asked for.
+    pub fn client(&self, user: UserInfo) -> kube::Client {
+        kube::Client::new(
+            InProcessService::new(self.front.clone(), user, self.tasks.clone()),
+            "default",
+        )
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.bound
+    }
+
+    /// Where others reach it.
+    pub fn url(&self) -> String {
+        format!("https://{}", self.advertised)
+    }
+
+    /// The cluster's keys and certificates, for whoever issues further ones.
+    pub fn pki(&self) -> Arc<Mutex<Pki>> {
+        self.pki.clone()
+    }
+
+    /// Where the administrator's kubeconfig stands.
+    pub fn admin_kubeconfig(&self) -> PathBuf {
+        self.config.data_dir.join(kubeconfigs::ADMIN)
+    }
+
+    /// Ends when the server was asked to stop.
+    pub fn shutdown_token(&self) -> &CancellationToken {
+        &self.shutdown
+    }
+
+    /// Stops: nothing new is taken, streams end, requests get the time of grace to be answered.
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        self.tasks.close();
+        if timeout(self.config.shutdown_grace, self.tasks.wait())
+            .await
+            .is_err()
+        {
+            warn!(
+                left = self.tasks.len(),
+                "stopped before every request was answered"
+            );
+        }
+    }
+
+    /// Writes kubeconfigs and begins to watch over certificates.
+    pub(super) async fn keep_certificates(&self, tls: Tls) -> Result<(), StartError> {
+        let keeper = Keeper {
+            pki: self.pki.clone(),
+            directory: self.config.data_dir.clone(),
+            url: self.url(),
+            tls: Arc::new(tls),
+        };
+        keeper.clone().look(Timestamp::now()).await?;
+        let shutdown = self.shutdown.clone();
+        self.tasks.spawn(async move {
+            while timeout(LOOK_AT_CERTIFICATES, shutdown.cancelled()).await.is_err() {
+                if let Err(error) = keeper.clone().look(Timestamp::now()).await {
+                    error!(%error, "certificates could not be renewed; trying again in an hour");
+                }
+            }
+        });
+        Ok(())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+        self.tasks.close();
+    }
+}
+
+/// Whoever keeps certificates fresh.
+#[derive(Clone)]
+struct Keeper {
+    pki: Arc<Mutex<Pki>>,
+    directory: PathBuf,
+    url: String,
+    tls: Arc<Tls>,
+}
+
+impl Keeper {
+    /// Renews what is due at this time, and shows it.
+    async fn look(self, now: Timestamp) -> Result<(), StartError> {
+        let mut pki = self.pki.lock_owned().await;
+        tokio::task::spawn_blocking(move || {
+            if pki.renew(now)? {
+                info!("certificates were renewed");
+            }
+            self.tls.refresh(&pki)?;
+            let directory: &Path = &self.directory;
+            Ok(kubeconfigs::keep(directory, &pki, &self.url, now)?)
+        })
+        .await?
+    }
+}

@@ -1,0 +1,12 @@
+//! The front over real TLS on loopback: who is let in, how refusals look, what bounds there are. What answers behind it is
+//! a stand-in, so that only the way there is looked at.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on stops there and says where"
+)]
+
+mod access;
+mod bounds;
+mod in_process;
+mod stand_in;
