@@ -42,7 +42,8 @@ pub struct Config {
     pub cluster_cidrs: Vec<Cidr>,
     /// Masquerade everything sent to a cluster IP.
     pub masquerade_all: bool,
-    /// Masquerade what pods send to places outside the cluster, for a CNI configuration that does not.
+    /// Masquerade what pods send to places outside the cluster. Off where the CNI plugin does that; the configuration that
+    /// Coracle's node agent writes leaves it to the proxy.
     pub masquerade_pods: bool,
     /// The shortest time between two restores. Changes in between are applied together.
     pub min_sync_period: Duration,
@@ -51,14 +52,15 @@ pub struct Config {
 }
 
 impl Config {
-    /// A configuration with upstream's defaults, save that a restore, being small, may come sooner.
+    /// A configuration with upstream's defaults, save that a restore, being small, may come sooner, and that pods are
+    /// masqueraded.
     pub fn new(node_name: impl Into<String>, node_ips: Vec<IpAddr>, cluster_cidrs: Vec<Cidr>) -> Self {
         Self {
             node_name: node_name.into(),
             node_ips,
             cluster_cidrs,
             masquerade_all: false,
-            masquerade_pods: false,
+            masquerade_pods: true,
             min_sync_period: Duration::from_millis(100),
             probe_period: Duration::from_secs(30),
         }

@@ -419,3 +419,14 @@ fn rules_outlive_the_process_and_cleanup_takes_them_away() {
         "nothing is left:\n{rules}"
     );
 }
+
+#[test]
+fn outside_the_cluster_pods_are_seen_by_their_nodes_address() {
+    let net = Net::new();
+    net.serve("client");
+    let proxy = RunningProxy::start(&net);
+    proxy.objects.send_replace(Objects::of(1, &[], &[]));
+    let by_node = |answer: &Result<String, ErrorKind>| *answer == Ok("client 192.0.2.1".into());
+    net.await_answer("pod1", "192.0.2.2:8080", by_node);
+    proxy.stop();
+}
