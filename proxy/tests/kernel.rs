@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -111,6 +111,21 @@ impl Net {
                 let peer = stream.peer_addr().unwrap().ip();
                 // A client that went away is no concern of the server's.
                 let _ = stream.write_all(format!("{host} {peer}").as_bytes());
+            }
+        });
+    }
+
+    /// A server that answers datagrams with its name, until the test ends.
+    fn serve_udp(&self, host: &'static str) {
+        let socket = self
+            .within(host, || UdpSocket::bind("0.0.0.0:8080").unwrap())
+            .join()
+            .unwrap();
+        thread::spawn(move || {
+            let mut buffer = [0; 16];
+            while let Ok((_, client)) = socket.recv_from(&mut buffer) {
+                // A client that is out of reach is no concern of the server's.
+                let _ = socket.send_to(host.as_bytes(), client);
             }
         });
     }
@@ -428,5 +443,43 @@ fn outside_the_cluster_pods_are_seen_by_their_nodes_address() {
     proxy.objects.send_replace(Objects::of(1, &[], &[]));
     let by_node = |answer: &Result<String, ErrorKind>| *answer == Ok("client 192.0.2.1".into());
     net.await_answer("pod1", "192.0.2.2:8080", by_node);
+    proxy.stop();
+}
+
+/// A UDP client that never changes its port keeps the kernel's memory of its flow alive.
+#[test]
+fn udp_flows_follow_the_endpoints() {
+    let net = Net::new();
+    net.serve_udp("pod1");
+    net.serve_udp("pod2");
+    let proxy = RunningProxy::start(&net);
+    let ports = json!([{"name": "http", "port": 53, "protocol": "UDP"}]);
+    let service = [("names", json!({"clusterIP": "10.96.0.7", "ports": ports}))];
+    let client = net.within("client", || {
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        socket.connect("10.96.0.7:53").unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        socket
+    });
+    let client = client.join().unwrap();
+    let await_answer = |wanted: &str| {
+        let (start, mut buffer) = (Instant::now(), [0; 16]);
+        loop {
+            // A refusal comes back as an error of the next call; it ends with the refusing rule.
+            let received = client.send(b"who?").and_then(|_| client.recv(&mut buffer));
+            if received.is_ok_and(|length| buffer[..length] == *wanted.as_bytes()) {
+                return;
+            }
+            assert!(start.elapsed() < DEADLINE, "no answer from {wanted}");
+        }
+    };
+    proxy
+        .objects
+        .send_replace(Objects::of(1, &service, &["10.244.1.2"]));
+    await_answer("pod1");
+    proxy
+        .objects
+        .send_replace(Objects::of(2, &service, &["10.244.2.2"]));
+    await_answer("pod2");
     proxy.stop();
 }
