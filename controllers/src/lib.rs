@@ -9,9 +9,12 @@
 //! use, import neither kube, tokio nor a clock.
 
 pub mod clients;
+mod cluster;
 pub mod config;
+mod garbage;
 pub mod kubeconfig;
 mod labels;
+mod nodes;
 mod owners;
 mod run;
 mod runtime;

@@ -5,8 +5,9 @@ use crate::config::{Config, ControllerName};
 use crate::owners::controller_of;
 use crate::runtime::informer::Observable;
 use crate::runtime::{Informer, Queue, Reconcile, Recorder, work};
-use crate::services::endpointslice;
+use crate::services::{endpoints, endpointslice};
 use crate::workloads::{deployment, replicaset};
+use crate::{cluster, garbage, nodes};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, Service, ServiceAccount};
@@ -16,6 +17,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::Api;
 use std::sync::Arc;
 use thiserror::Error;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -181,7 +183,28 @@ impl Starting {
             ControllerName::Deployment => self.work(name, deployment::start(&context, informers)),
             ControllerName::ReplicaSet => self.work(name, replicaset::start(&context, informers)),
             ControllerName::EndpointSlice => self.work(name, endpointslice::start(&context, informers)),
-            _ => {}
+            ControllerName::Endpoints => self.work(name, endpoints::start(&context, informers)),
+            ControllerName::Namespace => self.work(name, cluster::namespace::start(&context, informers)),
+            ControllerName::ServiceAccount => {
+                self.work(name, cluster::service_accounts::start(&context, informers));
+            }
+            ControllerName::RootCaPublisher => {
+                if let Some(started) = cluster::root_ca::start(&context, informers) {
+                    self.work(name, started);
+                }
+            }
+            ControllerName::ClusterRoleAggregation => {
+                self.work(name, cluster::cluster_roles::start(&context, informers));
+            }
+            ControllerName::NodeIpam => {
+                if let Some(started) = nodes::ipam::start(&context, informers) {
+                    self.work(name, started);
+                }
+            }
+            ControllerName::NodeLifecycle => self.work(name, nodes::lifecycle::start(&context, informers)),
+            ControllerName::TaintEviction => self.work(name, nodes::eviction::start(&context, informers)),
+            ControllerName::PodGarbageCollector => self.work(name, garbage::pods::start(&context, informers)),
+            ControllerName::GarbageCollector => self.collect(name, &context),
         }
         Ok(())
     }
@@ -209,6 +232,24 @@ impl Starting {
         self.tasks.spawn(async move {
             if shutdown.run_until_cancelled(informers.synced()).await.is_some() {
                 work(name.as_str(), controller, queue, workers, shutdown).await;
+            }
+        });
+    }
+
+    /// The garbage collector follows resources of its own choice, by their metadata.
+    fn collect(&self, name: ControllerName, context: &Context) {
+        let (collector, queue) = garbage::collector::start(context);
+        let (ready, mut is_ready) = watch::channel(false);
+        self.tasks.spawn(
+            collector
+                .clone()
+                .follow(self.shared.clone(), ready, self.shutdown.clone()),
+        );
+        let (shutdown, workers) = (self.shutdown.clone(), self.config.workers);
+        self.tasks.spawn(async move {
+            let ready = async { is_ready.wait_for(|ready| *ready).await.is_ok() };
+            if shutdown.run_until_cancelled(ready).await == Some(true) {
+                work(name.as_str(), collector, queue, workers, shutdown).await;
             }
         });
     }

@@ -74,6 +74,7 @@ pub(crate) struct Informer<K> {
     cache: Arc<Cache<K>>,
     handlers: RwLock<Vec<Handler<K>>>,
     wanted: AtomicBool,
+    slim: fn(&mut ObjectMeta),
 }
 
 impl<K: Observable> Informer<K> {
@@ -85,12 +86,19 @@ impl<K: Observable> Informer<K> {
             cache: Arc::new(Cache::new(index)),
             handlers: RwLock::default(),
             wanted: AtomicBool::new(false),
+            slim,
         }
     }
 
     /// Follows only what this field selector selects.
     pub(crate) fn with_fields(mut self, selector: &str) -> Self {
         self.fields = Some(selector.to_owned());
+        self
+    }
+
+    /// Keeps less of each object's metadata than is usual.
+    pub(crate) fn with_slimming(mut self, slim: fn(&mut ObjectMeta)) -> Self {
+        self.slim = slim;
         self
     }
 
@@ -190,7 +198,7 @@ impl<K: Observable> Informer<K> {
     }
 
     fn take(&self, mut object: K, stays: bool, version: &mut String) {
-        slim(object.meta_mut());
+        (self.slim)(object.meta_mut());
         let key = ObjectKey::of(object.meta());
         if let Some(seen) = &object.meta().resource_version {
             version.clone_from(seen);
@@ -208,7 +216,7 @@ impl<K: Observable> Informer<K> {
     fn take_list(&self, list: ObjectList<K>) {
         let mut objects = BTreeMap::new();
         for mut object in list.items {
-            slim(object.meta_mut());
+            (self.slim)(object.meta_mut());
             objects.insert(ObjectKey::of(object.meta()), Arc::new(object));
         }
         let mut before = self.cache.replace(objects.clone());

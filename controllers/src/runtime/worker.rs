@@ -25,7 +25,10 @@ pub(crate) enum ReconcileError {
     /// The object is not the one that was planned for; what is newer will be seen soon.
     #[error("{0} changed since it was observed")]
     Stale(String),
-    /// What was read cannot be made sense of.
+    /// Something must happen first that nothing tells about.
+    #[error("{0}")]
+    Waiting(String),
+    /// What was read cannot be made sense of, or an act failed that has been told elsewhere.
     #[error("{0}")]
     Unexpected(String),
 }
@@ -45,7 +48,7 @@ impl ReconcileError {
     /// Whether the world merely moved on: nothing to complain about.
     fn is_stale(&self) -> bool {
         match self {
-            Self::Stale(_) => true,
+            Self::Stale(_) | Self::Waiting(_) => true,
             Self::Request {
                 source: kube::Error::Api(status),
                 ..

@@ -49,14 +49,9 @@ pub(crate) async fn delete<K>(
 where
     K: kube::Resource + Clone + DeserializeOwned + Debug,
 {
-    let preconditions = Preconditions {
-        uid: Some(target.uid.clone()),
-        resource_version: None,
-    };
     let params = DeleteParams {
-        preconditions: Some(preconditions),
         propagation_policy: policy,
-        ..DeleteParams::default()
+        ..of_uid(target)
     };
     match api.delete(&target.name, &params).await {
         Ok(answer) => Ok(answer
@@ -64,6 +59,54 @@ where
             .and_then(|object| object.meta().resource_version.clone())),
         Err(error) if is_gone(&error) || is_conflict(&error) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// Deletes this very object without any grace.
+pub(crate) async fn delete_at_once<K>(api: &Api<K>, target: &Target) -> Result<Option<String>, kube::Error>
+where
+    K: kube::Resource + Clone + DeserializeOwned + Debug,
+{
+    match api.delete(&target.name, &of_uid(target).grace_period(0)).await {
+        Ok(answer) => Ok(answer
+            .left()
+            .and_then(|object| object.meta().resource_version.clone())),
+        Err(error) if is_gone(&error) || is_conflict(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Deletes the object only if it is still as it was observed; a conflict is for the caller to see.
+pub(crate) async fn delete_observed<K>(
+    api: &Api<K>,
+    target: &Target,
+    policy: Option<PropagationPolicy>,
+) -> Result<(), kube::Error>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    let mut params = DeleteParams {
+        propagation_policy: policy,
+        ..of_uid(target)
+    };
+    if let Some(preconditions) = &mut params.preconditions {
+        preconditions.resource_version = Some(target.resource_version.clone());
+    }
+    match api.delete(&target.name, &params).await {
+        Ok(_) => Ok(()),
+        Err(error) if is_gone(&error) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn of_uid(target: &Target) -> DeleteParams {
+    let preconditions = Preconditions {
+        uid: Some(target.uid.clone()),
+        resource_version: None,
+    };
+    DeleteParams {
+        preconditions: Some(preconditions),
+        ..DeleteParams::default()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Controllers that say which pods stand behind a Service: EndpointSlices, and the legacy Endpoints.
 
 pub(crate) mod backends;
+pub(crate) mod endpoints;
 pub(crate) mod endpointslice;
 #[cfg(test)]
 pub(crate) mod fixtures;

@@ -1,0 +1,97 @@
+//! The Endpoints controller: the legacy list of a Service's pods, for clients that do not know EndpointSlices.
+
+mod plan;
+
+use super::enqueue_for_pod;
+use crate::run::{Context, Informers};
+use crate::runtime::{Cache, ObjectKey, Queue, Reconcile, ReconcileError, write};
+use crate::target::Target;
+use k8s_openapi::api::core::v1::{Endpoints as Object, Pod, Service};
+use kube::api::{Api, PostParams};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(crate) struct Endpoints {
+    client: kube::Client,
+    services: Arc<Cache<Service>>,
+    pods: Arc<Cache<Pod>>,
+    endpoints: Arc<Cache<Object>>,
+}
+
+/// Builds the controller and its queue, fed by the informers.
+pub(crate) fn start(context: &Context, informers: &Informers) -> (Arc<Endpoints>, Arc<Queue<ObjectKey>>) {
+    let queue = Arc::new(Queue::new());
+    let own = queue.clone();
+    informers
+        .services
+        .subscribe(move |change| own.add(ObjectKey::of(&change.object().metadata)));
+    let (own, services) = (queue.clone(), informers.services.cache().clone());
+    informers
+        .pods
+        .subscribe(move |change| enqueue_for_pod(&own, &services, change));
+    let own = queue.clone();
+    informers
+        .endpoints
+        .subscribe(move |change| own.add(ObjectKey::of(&change.object().metadata)));
+    let controller = Endpoints {
+        client: context.client.clone(),
+        services: informers.services.cache().clone(),
+        pods: informers.pods.cache().clone(),
+        endpoints: informers.endpoints.cache().clone(),
+    };
+    (Arc::new(controller), queue)
+}
+
+impl Reconcile for Endpoints {
+    type Key = ObjectKey;
+
+    async fn reconcile(&self, key: &ObjectKey) -> Result<Option<Duration>, ReconcileError> {
+        let found = self.endpoints.get(key);
+        let api: Api<Object> = Api::namespaced(self.client.clone(), &key.namespace);
+        let Some(service) = self.services.get(key) else {
+            // Endpoints have no owner reference: they go here when their Service is gone, if this controller made them.
+            return match found.filter(|found| plan::is_ours(found)) {
+                Some(found) => self.delete(&api, &Target::of(&found.metadata)).await,
+                None => Ok(None),
+            };
+        };
+        let spec = service.spec.as_ref();
+        let external = spec.is_some_and(|spec| spec.type_.as_deref() == Some("ExternalName"));
+        if external || spec.is_none_or(|spec| spec.selector.is_none()) {
+            return Ok(None);
+        }
+        let pods = self.pods.in_namespace(&key.namespace);
+        let Some(wanted) = plan::plan(&service, &pods, found.as_deref()) else {
+            return Ok(None);
+        };
+        let params = PostParams::default();
+        let written = match found {
+            None => api.create(&params, &wanted).await,
+            Some(_) => api.replace(&key.name, &params, &wanted).await,
+        };
+        match written {
+            Ok(object) => {
+                self.endpoints
+                    .shows(self.endpoints.mark(object.metadata.resource_version.as_deref()))
+                    .await;
+                Ok(None)
+            }
+            Err(error) if write::is_namespace_terminating(&error) => Ok(None),
+            Err(error) => Err(ReconcileError::request(format!("writing endpoints {key}"))(error)),
+        }
+    }
+}
+
+impl Endpoints {
+    async fn delete(&self, api: &Api<Object>, target: &Target) -> Result<Option<Duration>, ReconcileError> {
+        let deleted = write::delete(api, target, None).await;
+        let version = deleted.map_err(ReconcileError::request(format!(
+            "deleting endpoints {}",
+            target.name
+        )))?;
+        self.endpoints
+            .shows(self.endpoints.mark(version.as_deref()))
+            .await;
+        Ok(None)
+    }
+}
