@@ -10,9 +10,7 @@ const RBAC: &str = "rbac.authorization.k8s.io";
 /// The rule of a type; `group` is the folder's name in k8s.io/api (`rbac`, not `rbac.authorization.k8s.io`).
 pub(super) fn rule(group: &str, version: &str, kind: &str) -> Option<Rule> {
     Some(match (group, kind) {
-        ("autoscaling", "HorizontalPodAutoscalerSpec") if version == "v1" => {
-            |it| set_if_absent(it, "minReplicas", 1)
-        }
+        ("autoscaling", "HorizontalPodAutoscalerSpec") if version == "v1" => autoscaler_v1,
         ("autoscaling", "HorizontalPodAutoscalerSpec") => autoscaler,
         ("networking", "NetworkPolicyPort") => |it| set_if_absent(it, "protocol", "TCP"),
         ("networking", "NetworkPolicySpec") => network_policy,
@@ -45,6 +43,12 @@ pub(super) fn rule(group: &str, version: &str, kind: &str) -> Option<Rule> {
         ("authentication", "TokenRequestSpec") => |it| set_if_absent(it, "expirationSeconds", 3600),
         _ => return None,
     })
+}
+
+/// Version 1 can say no more than a share of cpu; without one it is that of version 2.
+fn autoscaler_v1(spec: &mut Map<String, Value>) {
+    set_if_absent(spec, "minReplicas", 1);
+    set_if_absent(spec, "targetCPUUtilizationPercentage", 80);
 }
 
 fn autoscaler(spec: &mut Map<String, Value>) {

@@ -8,14 +8,14 @@ mod core;
 mod groups;
 mod workloads;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
 use serde_json::{Map, Value};
 
-use crate::object::{is_zero, set_if_empty};
+use crate::object::{is_zero, set_if_absent, set_if_empty};
 use crate::quantity::Quantity;
-use crate::table::{self, Field, Gvk, Item, Outer, Shape, Type};
+use crate::table::{self, Field, Gvk, Outer, Shape, Type};
 
 /// The finest resource amounts that are stored, as a power of ten.
 const MILLI: i32 = -3;
@@ -23,8 +23,17 @@ const MILLI: i32 = -3;
 /// What fills in an object of one type.
 type Rule = fn(&mut Map<String, Value>);
 
-/// The names of all types with a default of their own or below them.
-static FILLED: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
+/// What there is to fill in at a type and below it.
+struct Plan {
+    rule: Option<Rule>,
+    /// Defaults that the table states; for a pointer, only absence counts, else any zero value.
+    values: Vec<(&'static Field, Value)>,
+    amounts: Vec<&'static str>,
+    below: Vec<(&'static Field, &'static Type)>,
+}
+
+/// The plans of all types with a default of their own or below them, by the types' names.
+static PLANS: LazyLock<HashMap<&'static str, Plan>> = LazyLock::new(|| {
     let mut filled: HashSet<&str> = table::all()
         .iter()
         .filter(|ty| has_own(ty))
@@ -44,10 +53,35 @@ static FILLED: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
             .map(|ty| ty.name)
             .collect();
         if more.is_empty() {
-            return filled;
+            break;
         }
         filled.extend(more);
     }
+    let plan = |ty: &&'static Type| Plan {
+        rule: rule_of(ty),
+        values: ty
+            .fields
+            .iter()
+            .filter_map(|field| Some((field, default_of(field)?)))
+            .collect(),
+        amounts: ty
+            .fields
+            .iter()
+            .filter(|field| is_resource_list(field))
+            .map(|field| field.name)
+            .collect(),
+        below: ty
+            .fields
+            .iter()
+            .filter_map(|field| Some((field, field.ty.type_of_item()?)))
+            .filter(|(_, inner)| filled.contains(inner.name))
+            .collect(),
+    };
+    table::all()
+        .iter()
+        .filter(|ty| filled.contains(ty.name))
+        .map(|ty| (ty.name, plan(ty)))
+        .collect()
 });
 
 /// Fills in all that `object`, an object of this kind, leaves open. Doing it twice changes nothing more.
@@ -57,9 +91,7 @@ pub fn apply(gvk: Gvk, object: &mut Value) {
     let (Some(ty), Value::Object(fields)) = (table::by_gvk(gvk.group, gvk.version, gvk.kind), object) else {
         return;
     };
-    if FILLED.contains(ty.name) {
-        fill(ty, fields);
-    }
+    fill(ty, fields);
 }
 
 fn rule_of(ty: &Type) -> Option<Rule> {
@@ -94,21 +126,21 @@ fn has_own(ty: &Type) -> bool {
 }
 
 fn fill(ty: &'static Type, object: &mut Map<String, Value>) {
-    if let Some(rule) = rule_of(ty) {
+    let Some(plan) = PLANS.get(ty.name) else { return };
+    if let Some(rule) = plan.rule {
         rule(object);
     }
-    for field in ty.fields {
-        if let Some(value) = field.default.and_then(|_| default_of(field)) {
-            set_if_empty(object, field.name, value);
+    for (field, value) in &plan.values {
+        match field.pointer {
+            true => set_if_absent(object, field.name, value.clone()),
+            false => set_if_empty(object, field.name, value.clone()),
         }
-        if is_resource_list(field) {
-            round_amounts(object.get_mut(field.name));
-        }
-        if let Item::Type(inner) = field.ty.item
-            && FILLED.contains(inner.name)
-        {
-            fill_field(field, inner, object);
-        }
+    }
+    for name in &plan.amounts {
+        round_amounts(object.get_mut(*name));
+    }
+    for (field, inner) in &plan.below {
+        fill_field(field, inner, object);
     }
 }
 

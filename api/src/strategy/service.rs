@@ -58,8 +58,12 @@ fn keep_allocations(spec: &mut Object, before: &Object) {
             keep_if_empty(spec, before, "clusterIPs");
         }
         keep_if_empty(spec, before, "ipFamilyPolicy");
-        if spec.text("ipFamilyPolicy") == before.text("ipFamilyPolicy") {
-            keep_if_empty(spec, before, "ipFamilies");
+        keep_if_empty(spec, before, "ipFamilies");
+        let gives_up_one = before.count("ipFamilies") > 1 && spec.text("ipFamilyPolicy") == "SingleStack";
+        for name in ["clusterIPs", "ipFamilies"].into_iter().filter(|_| gives_up_one) {
+            if let Some(Value::Array(values)) = spec.get_mut(name) {
+                values.truncate(1);
+            }
         }
     }
     if needs_node_port(spec) && needs_node_port(before) {

@@ -4,11 +4,14 @@
 //! decoded (so that types are right) and filled in with defaults; an absent field is its zero value, as in Go.
 //! A kind without rules of its own still has its metadata checked.
 
+mod access;
+mod admission;
 mod autoscaling;
 mod batch;
 mod core;
 mod cron;
 pub mod field;
+mod flowcontrol;
 mod ip;
 pub mod meta;
 mod networking;
@@ -100,7 +103,10 @@ fn core_rules(kind: &str) -> Option<Rules> {
             .named(names::path_segment)
             .on_update(|new, _, e| endpoints::event(new, e)),
         "Node" => Rules::new(node::node)
-            .on_update(node::node_update)
+            .on_update(|new, old, e| {
+                node::node(new, e);
+                node::node_update(new, old, e);
+            })
             .on_status(node::node_update),
         "ResourceQuota" => Rules::new(quota::quota)
             .on_update(quota::quota_update)
@@ -159,6 +165,20 @@ fn group_rules(group: &str, version: &str, kind: &str) -> Option<Rules> {
         ("networking.k8s.io", "IngressClass") => {
             Rules::new(networking::ingress_class).on_update(networking::ingress_class_update)
         }
+        ("flowcontrol.apiserver.k8s.io", "FlowSchema") => {
+            Rules::new(flowcontrol::flow_schema).on_update(|new, _, e| flowcontrol::flow_schema(new, e))
+        }
+        ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => {
+            Rules::new(flowcontrol::priority_level).on_update(|new, _, e| flowcontrol::priority_level(new, e))
+        }
+        ("admissionregistration.k8s.io", _) => admission_rules(kind)?,
+        ("certificates.k8s.io", "CertificateSigningRequest") => Rules::new(access::certificate_request)
+            .named(names::path_segment)
+            .on_update(access::certificate_request_update),
+        ("authorization.k8s.io", "SubjectAccessReview" | "LocalSubjectAccessReview") => {
+            Rules::new(access::review)
+        }
+        ("authorization.k8s.io", "SelfSubjectAccessReview") => Rules::new(access::self_review),
         ("rbac.authorization.k8s.io", _) => rbac_rules(kind)?.named(names::path_segment),
         ("policy", "PodDisruptionBudget") => Rules::new(policy::disruption_budget)
             .on_update(|new, _, e| policy::disruption_budget(new, e))
@@ -174,6 +194,21 @@ fn group_rules(group: &str, version: &str, kind: &str) -> Option<Rules> {
         }
         ("storage.k8s.io", "VolumeAttachment") => {
             Rules::new(policy::volume_attachment).on_update(policy::volume_attachment_update)
+        }
+        _ => return None,
+    })
+}
+
+fn admission_rules(kind: &str) -> Option<Rules> {
+    Some(match kind {
+        "ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration" => {
+            Rules::new(admission::webhooks).on_update(|new, _, e| admission::webhooks(new, e))
+        }
+        "ValidatingAdmissionPolicy" => {
+            Rules::new(admission::policy).on_update(|new, _, e| admission::policy(new, e))
+        }
+        "ValidatingAdmissionPolicyBinding" => {
+            Rules::new(admission::binding).on_update(|new, _, e| admission::binding(new, e))
         }
         _ => return None,
     })
@@ -199,13 +234,16 @@ fn is_namespaced(gvk: Gvk) -> bool {
 pub fn create(gvk: Gvk, object: &Value) -> FieldErrors {
     let mut errors = FieldErrors::new();
     let rules = rules(gvk).unwrap_or(Rules::META);
-    meta::object_meta(
-        &object["metadata"],
-        is_namespaced(gvk),
-        rules.name,
-        &Path::new("metadata"),
-        &mut errors,
-    );
+    // A review is a question, not an object: it needs no name.
+    if gvk.group != "authorization.k8s.io" {
+        meta::object_meta(
+            &object["metadata"],
+            is_namespaced(gvk),
+            rules.name,
+            &Path::new("metadata"),
+            &mut errors,
+        );
+    }
     (rules.create)(object, &mut errors);
     errors
 }

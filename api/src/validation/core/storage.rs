@@ -165,6 +165,12 @@ pub(in crate::validation) fn claim_update(new: &Value, old: &Value, errors: &mut
         let at = at.child("resources.requests.storage");
         errors.forbidden(&at, "field can not be less than status.capacity");
     }
+    immutable(
+        spec.field("volumeMode"),
+        before.field("volumeMode"),
+        &Path::new("volumeMode"),
+        errors,
+    );
 }
 
 /// A new volume.

@@ -1,0 +1,158 @@
+//! Access reviews and certificate requests.
+
+use base64::Engine as _;
+use serde_json::Value;
+
+use super::field::{BadValue, FieldErrors, Path};
+use super::meta::{faults, immutable};
+use crate::names;
+use crate::object::Fields;
+
+const EXPIRATION_MIN: i64 = 600;
+const USAGES: [&str; 23] = [
+    "any",
+    "cert sign",
+    "client auth",
+    "code signing",
+    "content commitment",
+    "crl sign",
+    "data encipherment",
+    "decipher only",
+    "digital signature",
+    "email protection",
+    "encipher only",
+    "ipsec end system",
+    "ipsec tunnel",
+    "ipsec user",
+    "key agreement",
+    "key encipherment",
+    "microsoft sgc",
+    "netscape sgc",
+    "ocsp signing",
+    "s/mime",
+    "server auth",
+    "signing",
+    "timestamping",
+];
+
+/// `spec` of a SelfSubjectAccessReview: what is asked for is either a resource or a path.
+pub(super) fn self_review(review: &Value, errors: &mut FieldErrors) {
+    let (spec, at) = (&review["spec"], Path::new("spec"));
+    match (spec.has("resourceAttributes"), spec.has("nonResourceAttributes")) {
+        (true, true) => {
+            let rule = "cannot be specified in combination with resourceAttributes";
+            errors.invalid(
+                &at.child("nonResourceAttributes"),
+                &spec["nonResourceAttributes"],
+                rule,
+            );
+        }
+        (false, false) => {
+            let rule = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+            errors.invalid(&at.child("resourceAttributes"), &Value::Null, rule);
+        }
+        _ => {}
+    }
+}
+
+/// `spec` of a SubjectAccessReview, which also says about whom it is.
+pub(super) fn review(review: &Value, errors: &mut FieldErrors) {
+    self_review(review, errors);
+    let spec = &review["spec"];
+    if spec.text("user").is_empty() && spec.count("groups") == 0 {
+        errors.invalid(
+            &Path::new("spec.user"),
+            "",
+            "at least one of user or group must be specified",
+        );
+    }
+}
+
+pub(super) fn certificate_request(request: &Value, errors: &mut FieldErrors) {
+    let (spec, at) = (&request["spec"], Path::new("spec"));
+    let encoded = spec.text("request");
+    let bytes = base64::engine::general_purpose::STANDARD
+        .decode(encoded)
+        .unwrap_or_default();
+    if !is_request(&bytes) {
+        let shown = if encoded.is_empty() {
+            BadValue::from(&Value::Null)
+        } else {
+            BadValue::from(encoded)
+        };
+        errors.invalid(
+            &at.child("request"),
+            shown,
+            "PEM block type must be CERTIFICATE REQUEST",
+        );
+    }
+    usages(spec, &at.child("usages"), errors);
+    signer_name(spec.text("signerName"), &at.child("signerName"), errors);
+    if let Some(seconds) = spec
+        .number("expirationSeconds")
+        .filter(|&seconds| seconds < EXPIRATION_MIN)
+    {
+        let rule = "may not specify a duration less than 600 seconds (10 minutes)";
+        errors.invalid(&at.child("expirationSeconds"), seconds, rule);
+    }
+}
+
+/// Whether bytes are the PEM form of a PKCS #10 request; its signature is checked by whoever signs.
+fn is_request(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return false;
+    };
+    let Some((_, rest)) = text.split_once("-----BEGIN CERTIFICATE REQUEST-----") else {
+        return false;
+    };
+    let Some((body, _)) = rest.split_once("-----END CERTIFICATE REQUEST-----") else {
+        return false;
+    };
+    let body: String = body.split_whitespace().collect();
+    !body.is_empty() && base64::engine::general_purpose::STANDARD.decode(body).is_ok()
+}
+
+fn usages(spec: &Value, list: &Path<'_>, errors: &mut FieldErrors) {
+    let usages = spec.items("usages");
+    if usages.is_empty() {
+        errors.required(list, "");
+    }
+    for (index, usage) in usages.iter().enumerate() {
+        if !usage.as_str().is_some_and(|usage| USAGES.contains(&usage)) {
+            errors.not_supported(&list.index(index), usage, &USAGES);
+        }
+        if usages[..index].contains(usage) {
+            errors.duplicate(&list.index(index), usage);
+        }
+    }
+}
+
+/// A signer: a domain and a path of letters, digits and dashes, such as `example.com/signer`.
+fn signer_name(name: &str, at: &Path<'_>, errors: &mut FieldErrors) {
+    let (domain, path) = match name.split_once('/') {
+        _ if name.is_empty() => return errors.required(at, ""),
+        Some((domain, path)) if !path.contains('/') && !domain.is_empty() => (domain, path),
+        _ => {
+            let rule = "must be a fully qualified domain and path of the form 'example.com/signer-name'";
+            return errors.invalid(at, name, rule);
+        }
+    };
+    for label in domain.split('.') {
+        faults(at, domain, names::dns1123_label(label), errors);
+    }
+    if !domain.contains('.') {
+        errors.invalid(
+            at,
+            domain,
+            "should be a domain with at least two segments separated by dots",
+        );
+    }
+    for label in path.split('.') {
+        faults(at, path, names::dns1123_label(label), errors);
+    }
+}
+
+/// What was asked for never changes: somebody may have approved it.
+pub(super) fn certificate_request_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+    immutable(new.field("spec"), old.field("spec"), &Path::new("spec"), errors);
+}

@@ -1,0 +1,398 @@
+//! Webhook configurations and admission policies. Expressions are checked for being there; compiling them is the affair of
+//! the room that evaluates them.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::field::{FieldErrors, Path};
+use super::meta::faults;
+use super::pod::port_number;
+use super::selector::label_selector;
+use crate::names;
+use crate::object::Fields;
+
+const OPERATIONS: [&str; 5] = ["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
+const REVIEW_VERSIONS: [&str; 2] = ["v1", "v1beta1"];
+const CONDITIONS_MAX: usize = 64;
+
+fn one_if_set(object: &Value, name: &str, allowed: &[&str], at: &Path<'_>, errors: &mut FieldErrors) {
+    if object.has(name) && !allowed.contains(&object.text(name)) {
+        errors.not_supported(&at.child(name), object.text(name), allowed);
+    }
+}
+
+fn selectors(object: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    for name in ["namespaceSelector", "objectSelector"] {
+        label_selector(object.field(name), &at.child(name), errors);
+    }
+}
+
+/// A configuration of validating or mutating webhooks.
+pub(super) fn webhooks(configuration: &Value, errors: &mut FieldErrors) {
+    let list = Path::new("webhooks");
+    let mut seen = BTreeSet::new();
+    for (index, hook) in configuration.items("webhooks").iter().enumerate() {
+        let at = list.index(index);
+        webhook(hook, &at, errors);
+        review_versions(hook, &at.child("admissionReviewVersions"), errors);
+        let name = hook.text("name");
+        if !name.is_empty() && !seen.insert(name) {
+            errors.duplicate(&at.child("name"), name);
+        }
+    }
+}
+
+fn webhook(hook: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    match hook.text("name") {
+        "" => errors.required(&at.child("name"), ""),
+        name => faults(&at.child("name"), name, names::fully_qualified_name(name), errors),
+    }
+    let list = at.child("rules");
+    for (index, one) in hook.items("rules").iter().enumerate() {
+        rule(one, &list.index(index), errors);
+    }
+    one_if_set(hook, "failurePolicy", &["Fail", "Ignore"], at, errors);
+    one_if_set(hook, "matchPolicy", &["Equivalent", "Exact"], at, errors);
+    if !hook.has("sideEffects") {
+        errors.required(&at.child("sideEffects"), "must specify one of None, NoneOnDryRun");
+    }
+    one_if_set(hook, "sideEffects", &["None", "NoneOnDryRun"], at, errors);
+    if let Some(seconds) = hook
+        .number("timeoutSeconds")
+        .filter(|seconds| !(1..=30).contains(seconds))
+    {
+        let rule = "the timeout value must be between 1 and 30 seconds";
+        errors.invalid(&at.child("timeoutSeconds"), seconds, rule);
+    }
+    one_if_set(hook, "reinvocationPolicy", &["IfNeeded", "Never"], at, errors);
+    selectors(hook, at, errors);
+    client_config(&hook["clientConfig"], &at.child("clientConfig"), errors);
+    match_conditions(hook, &at.child("matchConditions"), errors);
+}
+
+fn rule(rule: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    let operations = at.child("operations");
+    words(rule, "operations", "operations", &operations, errors);
+    for (index, operation) in rule.items("operations").iter().enumerate() {
+        if !operation
+            .as_str()
+            .is_some_and(|operation| OPERATIONS.contains(&operation))
+        {
+            errors.not_supported(&operations.index(index), operation, &OPERATIONS);
+        }
+    }
+    words(rule, "apiGroups", "API groups", &at.child("apiGroups"), errors);
+    words(
+        rule,
+        "apiVersions",
+        "API versions",
+        &at.child("apiVersions"),
+        errors,
+    );
+    no_empty(rule, "apiVersions", &at.child("apiVersions"), errors);
+    resources(rule, &at.child("resources"), errors);
+    one_if_set(rule, "scope", &["*", "Cluster", "Namespaced"], at, errors);
+}
+
+/// A list that must be there, in which `*` stands alone.
+fn words(rule: &Value, name: &str, what: &str, at: &Path<'_>, errors: &mut FieldErrors) {
+    match rule.count(name) {
+        0 => errors.required(at, ""),
+        1 => {}
+        _ if rule.items(name).iter().any(|item| item == "*") => {
+            errors.invalid(
+                at,
+                &rule[name],
+                format!("if '*' is present, must not specify other {what}"),
+            );
+        }
+        _ => {}
+    }
+}
+
+fn no_empty(rule: &Value, name: &str, at: &Path<'_>, errors: &mut FieldErrors) {
+    for (index, _) in rule
+        .items(name)
+        .iter()
+        .enumerate()
+        .filter(|(_, item)| *item == "")
+    {
+        errors.required(&at.index(index), "");
+    }
+}
+
+/// Resources with and without subresources; a wildcard makes what it covers superfluous.
+fn resources(rule: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    if rule.count("resources") == 0 {
+        errors.required(at, "");
+    }
+    no_empty(rule, "resources", at, errors);
+    let all: Vec<&str> = rule.items("resources").iter().filter_map(Value::as_str).collect();
+    if all.len() > 1 && all.contains(&"*/*") {
+        errors.invalid(
+            at,
+            &rule["resources"],
+            "if '*/*' is present, must not specify other resources",
+        );
+    }
+    if all.contains(&"*")
+        && all
+            .iter()
+            .any(|name| *name != "*" && !name.is_empty() && !name.contains('/'))
+    {
+        let fault = "if '*' is present, must not specify other resources without subresources";
+        errors.invalid(at, &rule["resources"], fault);
+    }
+    for (index, name) in all.iter().enumerate() {
+        let Some((resource, sub)) = name.split_once('/') else {
+            continue;
+        };
+        let earlier = &all[..index];
+        for cover in [format!("{resource}/*"), format!("*/{sub}")] {
+            if earlier.contains(&cover.as_str()) {
+                let fault = format!("if '{cover}' is present, must not specify {name}");
+                errors.invalid(&at.index(index), *name, fault);
+            }
+        }
+    }
+}
+
+fn client_config(config: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    match (
+        config.field("url").and_then(Value::as_str),
+        config.field("service"),
+    ) {
+        (Some(url), None) => webhook_url(url, &at.child("url"), errors),
+        (None, Some(service)) => {
+            let at = at.child("service");
+            for name in ["name", "namespace"]
+                .into_iter()
+                .filter(|name| service.text(name).is_empty())
+            {
+                let what = if name == "name" {
+                    "service name is required"
+                } else {
+                    "service namespace is required"
+                };
+                errors.required(&at.child(name), what);
+            }
+            if let Some(port) = service
+                .number("port")
+                .filter(|port| !names::port_number(*port).is_empty())
+            {
+                port_number(port, &at.child("port"), errors);
+            }
+        }
+        _ => errors.required(at, "exactly one of url or service is required"),
+    }
+}
+
+fn webhook_url(url: &str, at: &Path<'_>, errors: &mut FieldErrors) {
+    let form = "desired format: https://host[/path]";
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", ""));
+    if scheme != "https" {
+        let shown = scheme.to_owned();
+        errors.invalid(
+            at,
+            &shown,
+            format!("'https' is the only allowed URL scheme; {form}"),
+        );
+    }
+    let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
+    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let host = rest.split('/').next().unwrap_or_default();
+    let (user, host) = host.rsplit_once('@').unwrap_or(("", host));
+    let parts = [
+        (host.is_empty(), "", "host must be specified"),
+        (
+            !user.is_empty(),
+            user,
+            "user information is not permitted in the URL",
+        ),
+        (
+            !fragment.is_empty(),
+            fragment,
+            "fragments are not permitted in the URL",
+        ),
+        (
+            !query.is_empty(),
+            query,
+            "query parameters are not permitted in the URL",
+        ),
+    ];
+    for (_, shown, fault) in parts.into_iter().filter(|(broken, ..)| *broken) {
+        let fault = if shown.is_empty() {
+            format!("{fault}; {form}")
+        } else {
+            fault.to_owned()
+        };
+        errors.invalid(at, shown, fault);
+    }
+}
+
+fn review_versions(hook: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    let versions: Vec<&str> = hook
+        .items("admissionReviewVersions")
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    if versions.is_empty() {
+        errors.required(at, "must specify one of v1, v1beta1");
+        return;
+    }
+    for (index, version) in versions.iter().enumerate() {
+        if versions[..index].contains(version) {
+            errors.invalid(&at.index(index), *version, "duplicate version");
+            continue;
+        }
+        faults(&at.index(index), version, names::dns1035_label(version), errors);
+    }
+    if !versions.iter().any(|version| REVIEW_VERSIONS.contains(version)) {
+        let fault = "must include at least one of v1, v1beta1";
+        errors.invalid(at, &hook["admissionReviewVersions"], fault);
+    }
+}
+
+fn match_conditions(object: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    let conditions = object.items("matchConditions");
+    if conditions.len() > CONDITIONS_MAX {
+        errors.too_many(at, conditions.len(), CONDITIONS_MAX);
+    }
+    let mut seen = BTreeSet::new();
+    for (index, condition) in conditions.iter().enumerate() {
+        let at = at.index(index);
+        if condition.text("expression").trim().is_empty() {
+            errors.required(&at.child("expression"), "");
+        }
+        let name = condition.text("name");
+        match name {
+            "" => errors.required(&at.child("name"), ""),
+            name => faults(&at.child("name"), name, names::qualified_name(name), errors),
+        }
+        if !name.is_empty() && !seen.insert(name) {
+            errors.duplicate(&at.child("name"), name);
+        }
+    }
+}
+
+/// A ValidatingAdmissionPolicy.
+pub(super) fn policy(policy: &Value, errors: &mut FieldErrors) {
+    let (spec, at) = (&policy["spec"], Path::new("spec"));
+    one_if_set(spec, "failurePolicy", &["Fail", "Ignore"], &at, errors);
+    match spec.field("matchConstraints") {
+        None => errors.required(&at.child("matchConstraints"), ""),
+        Some(rules) => {
+            let at = at.child("matchConstraints");
+            if rules.count("resourceRules") == 0 {
+                errors.required(&at.child("resourceRules"), "");
+            }
+            match_resources(rules, &at, errors);
+        }
+    }
+    variables(spec, &at.child("variables"), errors);
+    if spec.count("validations") == 0 && spec.count("auditAnnotations") == 0 {
+        let fault = "validations or auditAnnotations must contain at least one item";
+        errors.required(&at.child("validations"), fault);
+        errors.required(&at.child("auditAnnotations"), fault);
+    }
+    let list = at.child("validations");
+    for (index, validation) in spec.items("validations").iter().enumerate() {
+        let at = list.index(index);
+        if validation.text("expression").trim().is_empty() {
+            errors.required(&at.child("expression"), "expression is not specified");
+        }
+        let reasons = ["Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized"];
+        if validation.has("reason") && !reasons.contains(&validation.text("reason")) {
+            errors.not_supported(&at.child("reason"), validation.text("reason"), &reasons);
+        }
+    }
+    audit_annotations(policy, &at.child("auditAnnotations"), errors);
+    match_conditions(spec, &at.child("matchConditions"), errors);
+}
+
+fn variables(spec: &Value, list: &Path<'_>, errors: &mut FieldErrors) {
+    for (index, variable) in spec.items("variables").iter().enumerate() {
+        let at = list.index(index);
+        let name = variable.text("name");
+        let identifier = name
+            .bytes()
+            .next()
+            .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        if name.is_empty() {
+            errors.required(&at.child("name"), "name is not specified");
+        } else if !identifier {
+            errors.invalid(&at.child("name"), name, "must be a valid CEL identifier");
+        }
+        if variable.text("expression").trim().is_empty() {
+            errors.required(&at.child("expression"), "expression is not specified");
+        }
+    }
+}
+
+fn audit_annotations(policy: &Value, list: &Path<'_>, errors: &mut FieldErrors) {
+    let name = policy["metadata"].text("name");
+    for (index, annotation) in policy["spec"].items("auditAnnotations").iter().enumerate() {
+        let at = list.index(index);
+        let key = annotation.text("key");
+        if name.is_empty() {
+            errors.invalid(&at.child("key"), key, "requires metadata.name be non-empty");
+        } else {
+            let whole = format!("{name}/{key}");
+            faults(&at.child("key"), &whole, names::qualified_name(&whole), errors);
+        }
+        if annotation.text("valueExpression").trim().is_empty() {
+            errors.required(&at.child("valueExpression"), "valueExpression is not specified");
+        }
+    }
+}
+
+fn match_resources(rules: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    one_if_set(rules, "matchPolicy", &["Equivalent", "Exact"], at, errors);
+    selectors(rules, at, errors);
+    for list in ["resourceRules", "excludeResourceRules"] {
+        let at = at.child(list);
+        for (index, one) in rules.items(list).iter().enumerate() {
+            rule(one, &at.index(index), errors);
+        }
+    }
+}
+
+/// A ValidatingAdmissionPolicyBinding.
+pub(super) fn binding(binding: &Value, errors: &mut FieldErrors) {
+    let (spec, at) = (&binding["spec"], Path::new("spec"));
+    match spec.text("policyName") {
+        "" => errors.required(&at.child("policyName"), ""),
+        name => faults(
+            &at.child("policyName"),
+            name,
+            names::dns1123_subdomain(name),
+            errors,
+        ),
+    }
+    if let Some(rules) = spec.field("matchResources") {
+        match_resources(rules, &at.child("matchResources"), errors);
+    }
+    let list = at.child("validationActions");
+    let actions: Vec<&str> = spec
+        .items("validationActions")
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    if actions.is_empty() {
+        errors.required(&list, "at least one validation action is required");
+    }
+    for (index, action) in actions.iter().enumerate() {
+        if !matches!(*action, "Audit" | "Deny" | "Warn") {
+            errors.not_supported(&list.index(index), *action, &["Audit", "Deny", "Warn"]);
+        }
+        if actions[..index].contains(action) {
+            errors.duplicate(&list.index(index), *action);
+        }
+    }
+    if actions.contains(&"Deny") && actions.contains(&"Warn") {
+        let fault = "must not contain both Deny and Warn (repeating the same validation failure information in the API response and headers serves no purpose)";
+        errors.invalid(&list, &spec["validationActions"], fault);
+    }
+}
