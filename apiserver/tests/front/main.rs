@@ -9,4 +9,7 @@
 mod access;
 mod bounds;
 mod in_process;
+mod kubelet;
+mod nodes;
+mod reviews;
 mod stand_in;

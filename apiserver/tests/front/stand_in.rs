@@ -124,6 +124,11 @@ impl Server {
     }
 
     pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_among(policy(), change).await
+    }
+
+    /// Starts among objects that stand already.
+    pub(crate) async fn start_among(objects: Objects, change: impl FnOnce(&mut Config)) -> Self {
         let home = tempfile::tempdir().unwrap();
         let tokens = home.path().join("tokens.csv");
         std::fs::write(&tokens, "root-token,root,1,system:masters\njane-token,jane,2\n").unwrap();
@@ -133,7 +138,7 @@ impl Server {
         change(&mut config);
         let resources = Resources {
             handler: Arc::new(StandIn),
-            reader: Arc::new(policy()),
+            reader: Arc::new(objects),
         };
         let running = ApiServer::start_over(config, Arc::new(ModelStore::new()), resources)
             .await
