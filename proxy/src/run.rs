@@ -21,7 +21,7 @@ use crate::facts::world::World;
 use crate::health::{HealthServers, health_checks};
 use crate::kernel::iptables::{Iptables, IptablesError};
 use crate::kernel::{conntrack, sysctl};
-use crate::rules::compile::{NodeView, compile};
+use crate::rules::compile::{Compiler, NodeView};
 use crate::rules::diff::{Installed, diff};
 use crate::rules::flows::{UdpView, stale_flows, udp_view};
 
@@ -194,7 +194,7 @@ async fn start(config: &Config) -> Result<Vec<FamilyProxy>, RunError> {
         }
         sysctl::enable(family);
         proxies.push(FamilyProxy {
-            view: config.view(family),
+            compiler: Compiler::new(config.view(family)),
             world: World::new(family, &config.node_name),
             iptables,
             installed: None,
@@ -226,7 +226,7 @@ fn apply(proxies: &mut [FamilyProxy], mut event: impl FnMut(&mut World) -> bool)
 
 /// The proxy of one family.
 struct FamilyProxy {
-    view: NodeView,
+    compiler: Compiler,
     world: World,
     iptables: Iptables,
     /// What the kernel holds; nothing when that must be read first.
@@ -242,7 +242,7 @@ impl FamilyProxy {
             return Ok(());
         }
         let (services, endpoints) = self.world.snapshot();
-        let rules = compile(&services, &endpoints, &self.view);
+        let rules = self.compiler.compile(&services, &endpoints);
         // Taken out: should anything fail from here on, what the kernel holds is not known any more.
         let installed = match self.installed.take() {
             Some(installed) => installed,
@@ -251,7 +251,7 @@ impl FamilyProxy {
         let batch = diff(&installed, &rules);
         if !batch.is_empty() {
             self.iptables.restore(&batch.to_string()).await?;
-            debug!(family = ?self.view.family, chains = batch.chains_written(), "service rules written");
+            debug!(family = ?self.compiler.family(), chains = batch.chains_written(), "service rules written");
         }
         self.installed = Some(Installed::after(rules));
         self.forget_stale_flows(udp_view(&services, &endpoints)).await;
@@ -262,7 +262,7 @@ impl FamilyProxy {
     async fn forget_stale_flows(&mut self, udp: UdpView) {
         let stale = stale_flows(&self.udp, &udp);
         self.udp = udp;
-        if let Err(error) = conntrack::delete(&stale, self.view.family).await {
+        if let Err(error) = conntrack::delete(&stale, self.compiler.family()).await {
             debug!(%error, "conntrack cannot be run; stale UDP flows end by their own timeout");
         }
     }
@@ -275,7 +275,7 @@ impl FamilyProxy {
         match self.iptables.has_jumps().await {
             Ok(true) => false,
             Ok(false) => {
-                info!(family = ?self.view.family, "service rules were removed by another program and are written again");
+                info!(family = ?self.compiler.family(), "service rules were removed by another program and are written again");
                 self.installed = None;
                 true
             }

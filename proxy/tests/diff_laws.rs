@@ -8,7 +8,7 @@ use coracle_proxy::facts::cidr::Family;
 use coracle_proxy::facts::endpoint::{Endpoint, Endpoints};
 use coracle_proxy::facts::service::{Protocol, ServicePort, ServicePortName, Services, TrafficPolicy};
 use coracle_proxy::rules::chain::Chain;
-use coracle_proxy::rules::compile::{NodeView, compile};
+use coracle_proxy::rules::compile::{Compiler, NodeView, compile};
 use coracle_proxy::rules::diff::{Installed, diff};
 use coracle_proxy::rules::{JUMPS, Rules, Table};
 use proptest::prelude::*;
@@ -96,8 +96,8 @@ impl Kernel {
         for ((table, name), lines) in &self.0 {
             let table = *Table::ALL.iter().find(|known| known.as_str() == table).unwrap();
             if let Some(chain) = Chain::recognise(name) {
-                let body = lines.iter().map(|line| format!("-A {chain} {line}\n")).collect();
-                rules.table_mut(table).insert(chain, body);
+                let body: String = lines.iter().map(|line| format!("-A {chain} {line}\n")).collect();
+                rules.table_mut(table).insert(chain, body.into());
             }
         }
         rules
@@ -154,9 +154,12 @@ prop_compose! {
     }
 }
 
+type Cluster = (Services, Endpoints);
+
 prop_compose! {
-    fn rules()(ports in prop::collection::btree_map(0_u8..5, (service_port(), prop::collection::vec(endpoint(), 0..5)), 0..5),
-               pods in any::<bool>(), all in any::<bool>()) -> Rules {
+    fn cluster()(ports in prop::collection::btree_map(0_u8..5, (service_port(), prop::collection::vec(endpoint(), 0..5)), 0..5))
+        -> Cluster
+    {
         let (mut services, mut endpoints) = (Services::new(), Endpoints::new());
         for (index, (port, mut found)) in ports {
             let name = ServicePortName::new("ns", &format!("web-{index}"), "http");
@@ -165,10 +168,20 @@ prop_compose! {
             services.insert(name.clone(), port);
             endpoints.insert(name, found);
         }
-        compile(&services, &endpoints, &NodeView {
-            family: Family::V4, node_ips: vec![[192, 0, 2, 1].into()], cluster_cidr: Some("10.244.0.0/16".parse().unwrap()),
-            masquerade_all: all, masquerade_pods: pods,
-        })
+        (services, endpoints)
+    }
+}
+
+prop_compose! {
+    fn view()(masquerade_pods in any::<bool>(), masquerade_all in any::<bool>()) -> NodeView {
+        let (node_ips, cidr) = (vec![[192, 0, 2, 1].into()], "10.244.0.0/16".parse().unwrap());
+        NodeView { family: Family::V4, node_ips, cluster_cidr: Some(cidr), masquerade_all, masquerade_pods }
+    }
+}
+
+prop_compose! {
+    fn rules()((services, endpoints) in cluster(), view in view()) -> Rules {
+        compile(&services, &endpoints, &view)
     }
 }
 
@@ -204,5 +217,13 @@ proptest! {
         kernel.restore(&kernel.observed().removal().unwrap());
         prop_assert_eq!(&kernel, &Kernel::new());
         prop_assert_eq!(kernel.observed().removal(), None);
+    }
+
+    #[test]
+    fn what_a_compiler_remembers_changes_nothing(clusters in prop::collection::vec(cluster(), 1..5), view in view()) {
+        let mut compiler = Compiler::new(view.clone());
+        for (services, endpoints) in clusters {
+            prop_assert_eq!(compiler.compile(&services, &endpoints), compile(&services, &endpoints, &view));
+        }
     }
 }

@@ -89,6 +89,11 @@ impl Chain {
             .then(|| Self(Cow::Owned(name.to_owned())))
     }
 
+    /// Whether rules of several service ports stand in this chain.
+    pub fn is_shared(&self) -> bool {
+        Self::FIXED.contains(self)
+    }
+
     /// The name as iptables reads it.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -1,18 +1,17 @@
-//! Services and endpoints to rules: the decisions of kube-proxy's iptables mode.
+//! Services and endpoints to the complete rule set of a family.
 //!
-//! A packet to a service meets these chains in nat: `KUBE-SERVICES` (or `KUBE-NODEPORTS` after it) finds the service port;
-//! the cluster IP leads straight to a policy chain (`KUBE-SVC-…` all endpoints, `KUBE-SVL-…` those of this node), every
-//! other address first to `KUBE-EXT-…`, which decides about masquerading, and before that to `KUBE-FW-…` when a load
-//! balancer admits only some sources; the policy chain picks one `KUBE-SEP-…`, which translates. Destinations that
-//! nobody serves are rejected or dropped in the filter table.
+//! Each service port's part is compiled on its own (module `port`) and kept until the port or its endpoints change: what a change
+//! costs follows from what changed, not from how many services there are.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use super::port::PortCompiler;
 use crate::facts::cidr::{Cidr, Family};
-use crate::facts::endpoint::{Choice, Endpoint, Endpoints};
-use crate::facts::service::{ServicePort, ServicePortName, Services, TrafficPolicy};
-use crate::rules::Rules;
+use crate::facts::endpoint::{Endpoint, Endpoints};
+use crate::facts::service::{ServicePort, ServicePortName, Services};
 use crate::rules::chain::Chain;
+use crate::rules::{Draft, Rules, Table};
 
 /// The mark of packets that leave with the node's address (upstream's `--iptables-masquerade-bit` 14).
 const MASQUERADE_MARK: &str = "0x4000";
@@ -34,36 +33,105 @@ pub struct NodeView {
 
 /// The complete rule set for one family.
 pub fn compile(services: &Services, endpoints: &Endpoints, view: &NodeView) -> Rules {
-    let mut rules = fixed_chains(view);
-    for (name, port) in services {
-        let endpoints = endpoints.get(name).map(Vec::as_slice).unwrap_or_default();
-        PortCompiler::new(name, port, endpoints, view).compile(&mut rules);
+    Compiler::new(view.clone()).compile(services, endpoints)
+}
+
+/// Compiles rule sets one after the other, and remembers parts that stay the same. What it gives depends on its arguments
+/// alone, not on what came before.
+#[derive(Debug)]
+pub struct Compiler {
+    view: NodeView,
+    parts: BTreeMap<ServicePortName, Part>,
+}
+
+/// What a service port adds to the rule set, and from what that was made.
+#[derive(Debug)]
+struct Part {
+    port: ServicePort,
+    endpoints: Vec<Endpoint>,
+    rules: Rules,
+}
+
+impl Compiler {
+    /// A compiler for one family on one node.
+    pub fn new(view: NodeView) -> Self {
+        Self {
+            view,
+            parts: BTreeMap::new(),
+        }
     }
-    // After every service, so that a node port never hides another destination.
-    rules.nat_rule(&Chain::SERVICES,
-        format_args!(
-            "-m comment --comment \"kubernetes service nodeports; NOTE: this must be the last rule in this chain\" \
-             -m addrtype --dst-type LOCAL ! -d {} -j {}",
-            view.family.loopback(),
-            Chain::NODE_PORTS
-        ),
-    );
-    rules
+
+    /// The family that this compiler makes rules for.
+    pub fn family(&self) -> Family {
+        self.view.family
+    }
+
+    /// The complete rule set.
+    pub fn compile(&mut self, services: &Services, endpoints: &Endpoints) -> Rules {
+        self.parts.retain(|name, _| services.contains_key(name));
+        let mut rules = Rules::default();
+        let mut shared = fixed_chains(&self.view);
+        for (name, port) in services {
+            let endpoints = endpoints.get(name).map(Vec::as_slice).unwrap_or_default();
+            self.part(name, port, endpoints).join(&mut rules, &mut shared);
+        }
+        // After every service, so that a node port never hides another destination.
+        let (loopback, node_ports) = (self.view.family.loopback(), Chain::NODE_PORTS);
+        shared.nat_rule(
+            &Chain::SERVICES,
+            format_args!(
+                "-m comment --comment \"kubernetes service nodeports; \
+                 NOTE: this must be the last rule in this chain\" \
+                 -m addrtype --dst-type LOCAL ! -d {loopback} -j {node_ports}"
+            ),
+        );
+        rules.extend(shared.finish());
+        rules
+    }
+
+    fn part(&mut self, name: &ServicePortName, port: &ServicePort, endpoints: &[Endpoint]) -> &Part {
+        let known = self.parts.get(name);
+        if !known.is_some_and(|part| part.port == *port && part.endpoints == endpoints) {
+            let rules = PortCompiler::new(name, port, endpoints, &self.view).compile();
+            let part = Part {
+                port: port.clone(),
+                endpoints: endpoints.to_vec(),
+                rules,
+            };
+            self.parts.insert(name.clone(), part);
+        }
+        &self.parts[name]
+    }
+}
+
+impl Part {
+    /// Puts the part's own chains into the rule set, and its rules for chains that all ports share at the end of those.
+    fn join(&self, rules: &mut Rules, shared: &mut Draft) {
+        for table in Table::ALL {
+            for (chain, body) in self.rules.table(table) {
+                if chain.is_shared() {
+                    shared.append(table, chain, body);
+                } else {
+                    rules.table_mut(table).insert(chain.clone(), body.clone());
+                }
+            }
+        }
+    }
 }
 
 /// The chains that exist without any service.
-fn fixed_chains(view: &NodeView) -> Rules {
-    let mut rules = Rules::default();
+fn fixed_chains(view: &NodeView) -> Draft {
+    let mut rules = Draft::default();
     for chain in [
         Chain::SERVICES,
         Chain::EXTERNAL_SERVICES,
         Chain::NODE_PORTS,
         Chain::FIREWALL,
     ] {
-        rules.filter.insert(chain, String::new());
+        rules.append(Table::Filter, &chain, "");
     }
     for chain in [Chain::SERVICES, Chain::NODE_PORTS, Chain::POD_MASQUERADE] {
-        rules.nat.insert(chain, String::new());
+        rules.append(Table::Nat, &chain, "");
     }
     let mark = MASQUERADE_MARK;
     // A packet that conntrack cannot place would leave untranslated and reset the connection at its peer.
@@ -77,8 +145,11 @@ fn fixed_chains(view: &NodeView) -> Rules {
             "-m comment --comment \"kubernetes forwarding rules\" -m mark --mark {mark}/{mark} -j ACCEPT"
         ),
     );
-    rules.filter_rule(&Chain::FORWARD, format_args!(
-            "-m comment --comment \"kubernetes forwarding conntrack rule\" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
+    rules.filter_rule(
+        &Chain::FORWARD,
+        format_args!(
+            "-m comment --comment \"kubernetes forwarding conntrack rule\" \
+             -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
         ),
     );
     rules.nat_rule(&Chain::MARK_MASQ, format_args!("-j MARK --or-mark {mark}"));
@@ -101,340 +172,4 @@ fn fixed_chains(view: &NodeView) -> Rules {
         );
     }
     rules
-}
-
-/// What becomes of packets to an address of a service port that nobody may answer.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Refusal {
-    /// No endpoint in the cluster: the client hears of it.
-    NoEndpoints,
-    /// None on this node, where policy Local keeps traffic: silence, for another node may answer.
-    NoLocalEndpoints,
-}
-
-impl Refusal {
-    fn reason(self) -> &'static str {
-        match self {
-            Self::NoEndpoints => "has no endpoints",
-            Self::NoLocalEndpoints => "has no local endpoints",
-        }
-    }
-
-    fn target(self) -> &'static str {
-        match self {
-            Self::NoEndpoints => "REJECT",
-            Self::NoLocalEndpoints => "DROP",
-        }
-    }
-}
-
-/// One service port on its way into the rule set.
-struct PortCompiler<'a> {
-    name: String,
-    port: &'a ServicePort,
-    view: &'a NodeView,
-    choice: Choice<'a>,
-    /// The chain of each reachable endpoint, in their order.
-    targets: Vec<(&'a Endpoint, Chain)>,
-    cluster_chain: Chain,
-    local_chain: Chain,
-    external_chain: Chain,
-    firewall_chain: Chain,
-}
-
-impl<'a> PortCompiler<'a> {
-    fn new(
-        name: &'a ServicePortName,
-        port: &'a ServicePort,
-        endpoints: &'a [Endpoint],
-        view: &'a NodeView,
-    ) -> Self {
-        let protocol = port.protocol;
-        let choice = Choice::of(port, endpoints);
-        let target =
-            |endpoint: &&'a Endpoint| (*endpoint, Chain::endpoint(name, protocol, &endpoint.to_string()));
-        Self {
-            targets: choice.reachable.iter().map(target).collect(),
-            name: name.to_string(),
-            port,
-            view,
-            choice,
-            cluster_chain: Chain::cluster_policy(name, protocol),
-            local_chain: Chain::local_policy(name, protocol),
-            external_chain: Chain::external(name, protocol),
-            firewall_chain: Chain::firewall(name, protocol),
-        }
-    }
-
-    fn compile(&self, rules: &mut Rules) {
-        self.capture_cluster_ip(rules);
-        self.capture_external_ips(rules);
-        self.capture_load_balancer_ips(rules);
-        self.capture_node_port(rules);
-        if self.choice.any && self.port.is_externally_accessible() {
-            self.external(rules);
-        }
-        if self.has_firewall() {
-            self.firewall(rules);
-        }
-        if self.port.uses_cluster_endpoints() && !self.choice.cluster.is_empty() {
-            self.spread(rules, &self.cluster_chain, &self.choice.cluster);
-        }
-        if self.port.uses_local_endpoints() && !self.choice.local.is_empty() {
-            self.spread(rules, &self.local_chain, &self.choice.local);
-        }
-        for (endpoint, chain) in &self.targets {
-            self.translate(rules, endpoint, chain);
-        }
-    }
-
-    /// Why traffic under a policy has nowhere to go, if so.
-    fn refusal(&self, policy: TrafficPolicy) -> Option<Refusal> {
-        if !self.choice.any {
-            return Some(Refusal::NoEndpoints);
-        }
-        (policy == TrafficPolicy::Local && self.choice.local.is_empty()).then_some(Refusal::NoLocalEndpoints)
-    }
-
-    fn policy_chain(&self, policy: TrafficPolicy) -> &Chain {
-        match policy {
-            TrafficPolicy::Cluster => &self.cluster_chain,
-            TrafficPolicy::Local => &self.local_chain,
-        }
-    }
-
-    fn has_firewall(&self) -> bool {
-        self.choice.any && !self.port.load_balancer_ips.is_empty() && !self.port.source_ranges.is_empty()
-    }
-
-    /// The match for one destination address and the service's port.
-    fn destination(&self, address: IpAddr) -> String {
-        let ServicePort { protocol, port, .. } = self.port;
-        format!("-m {protocol} -p {protocol} -d {address} --dport {port}")
-    }
-
-    /// Rejects or drops packets that match.
-    fn refuse(&self, rules: &mut Rules, chain: &Chain, refusal: Refusal, matches: &str) {
-        let (name, reason, target) = (&self.name, refusal.reason(), refusal.target());
-        rules.filter_rule(
-            chain,
-            format_args!("-m comment --comment \"{name} {reason}\" {matches} -j {target}"),
-        );
-    }
-
-    fn capture_cluster_ip(&self, rules: &mut Rules) {
-        let (name, destination) = (&self.name, self.destination(self.port.cluster_ip));
-        if let Some(refusal) = self.refusal(self.port.internal_policy) {
-            self.refuse(rules, &Chain::SERVICES, refusal, &destination);
-            return;
-        }
-        let chain = self.policy_chain(self.port.internal_policy);
-        let comment = format!("-m comment --comment \"{name} cluster IP\"");
-        rules.nat_rule(
-            &Chain::SERVICES,
-            format_args!("{comment} {destination} -j {chain}"),
-        );
-        let mark = Chain::MARK_MASQ;
-        if self.view.masquerade_all {
-            rules.nat_rule(chain, format_args!("{comment} {destination} -j {mark}"));
-        } else if let Some(cidr) = self.view.cluster_cidr {
-            rules.nat_rule(
-                chain,
-                format_args!("{comment} {destination} ! -s {cidr} -j {mark}"),
-            );
-        }
-    }
-
-    fn capture_external_ips(&self, rules: &mut Rules) {
-        for address in &self.port.external_ips {
-            self.capture_external(rules, *address, "external IP", &self.external_chain);
-        }
-    }
-
-    fn capture_load_balancer_ips(&self, rules: &mut Rules) {
-        let (name, firewall) = (&self.name, &self.firewall_chain);
-        let chain = if self.has_firewall() {
-            firewall
-        } else {
-            &self.external_chain
-        };
-        for address in &self.port.load_balancer_ips {
-            self.capture_external(rules, *address, "loadbalancer IP", chain);
-            if self.has_firewall() {
-                let destination = self.destination(*address);
-                rules.filter_rule(&Chain::FIREWALL,
-                    format_args!(
-                        "-m comment --comment \"{name} traffic not accepted by {firewall}\" {destination} -j DROP"
-                    ),
-                );
-            }
-        }
-    }
-
-    /// An address outside the cluster IPs. With policy Local and no endpoint here both rules stand: pods and the node
-    /// itself are still served through the external chain, and what it did not translate is dropped.
-    fn capture_external(&self, rules: &mut Rules, address: IpAddr, kind: &str, chain: &Chain) {
-        let (name, destination) = (&self.name, self.destination(address));
-        if self.choice.any {
-            rules.nat_rule(
-                &Chain::SERVICES,
-                format_args!("-m comment --comment \"{name} {kind}\" {destination} -j {chain}"),
-            );
-        }
-        if let Some(refusal) = self.refusal(self.port.external_policy) {
-            self.refuse(rules, &Chain::EXTERNAL_SERVICES, refusal, &destination);
-        }
-    }
-
-    fn capture_node_port(&self, rules: &mut Rules) {
-        let (name, protocol, chain) = (&self.name, self.port.protocol, &self.external_chain);
-        if let Some(node_port) = self.port.node_port {
-            let matches = format!("-m {protocol} -p {protocol} --dport {node_port}");
-            if self.choice.any {
-                rules.nat_rule(
-                    &Chain::NODE_PORTS,
-                    format_args!("-m comment --comment \"{name}\" {matches} -j {chain}"),
-                );
-            }
-            if let Some(refusal) = self.refusal(self.port.external_policy) {
-                let matches = format!("-m addrtype --dst-type LOCAL {matches}");
-                self.refuse(rules, &Chain::EXTERNAL_SERVICES, refusal, &matches);
-            }
-        }
-        if let Some(port) = self.port.health_check_node_port {
-            rules.filter_rule(&Chain::NODE_PORTS,
-                format_args!(
-                    "-m comment --comment \"{name} health check node port\" -m tcp -p tcp --dport {port} -j ACCEPT"
-                ),
-            );
-        }
-    }
-
-    /// Policy Cluster may cross nodes, so the answer must come back here: masquerade. Policy Local keeps the client's
-    /// address, save for pods (which are sent to any endpoint, as if they had asked the cluster IP) and for the node
-    /// itself, whose own address may be the one it asks.
-    fn external(&self, rules: &mut Rules) {
-        let (name, chain) = (&self.name, &self.external_chain);
-        let (cluster, mark) = (&self.cluster_chain, Chain::MARK_MASQ);
-        let mut add = |rule: std::fmt::Arguments<'_>| rules.nat_rule(chain, rule);
-        match self.port.external_policy {
-            TrafficPolicy::Cluster => {
-                add(format_args!(
-                    "-m comment --comment \"masquerade traffic for {name} external destinations\" -j {mark}"
-                ));
-            }
-            TrafficPolicy::Local => {
-                if let Some(cidr) = self.view.cluster_cidr {
-                    add(format_args!(
-                        "-m comment --comment \"pod traffic for {name} external destinations\" -s {cidr} -j {cluster}"
-                    ));
-                }
-                let local = "-m addrtype --src-type LOCAL";
-                add(format_args!(
-                    "-m comment --comment \"masquerade LOCAL traffic for {name} external destinations\" {local} -j {mark}"
-                ));
-                add(format_args!(
-                    "-m comment --comment \"route LOCAL traffic for {name} external destinations\" {local} -j {cluster}"
-                ));
-            }
-        }
-        if self.refusal(self.port.external_policy).is_none() {
-            add(format_args!(
-                "-j {}",
-                self.policy_chain(self.port.external_policy)
-            ));
-        }
-    }
-
-    fn firewall(&self, rules: &mut Rules) {
-        let (name, chain, external) = (&self.name, &self.firewall_chain, &self.external_chain);
-        let comment = format!("-m comment --comment \"{name} loadbalancer IP\"");
-        let ranges = &self.port.source_ranges;
-        for range in ranges {
-            rules.nat_rule(chain, format_args!("{comment} -s {range} -j {external}"));
-        }
-        // A node that holds the load balancer's address itself asks from that address.
-        let admits_node = self
-            .view
-            .node_ips
-            .iter()
-            .any(|node| ranges.iter().any(|range| range.contains(*node)));
-        if admits_node {
-            for address in &self.port.load_balancer_ips {
-                rules.nat_rule(chain, format_args!("{comment} -s {address} -j {external}"));
-            }
-        }
-        rules.nat_rule(
-            chain,
-            format_args!(
-                "-m comment --comment \"other traffic to {name} will be dropped by {}\"",
-                Chain::FIREWALL
-            ),
-        );
-    }
-
-    /// Picks an endpoint: the one a client had before while affinity lasts, else each with the same probability.
-    fn spread(&self, rules: &mut Rules, chain: &Chain, endpoints: &[&Endpoint]) {
-        let name = &self.name;
-        if let Some(seconds) = self.port.affinity_seconds {
-            for endpoint in endpoints {
-                let target = self.target(endpoint);
-                rules.nat_rule(
-                    chain,
-                    format_args!(
-                        "-m comment --comment \"{name} -> {endpoint}\" -m recent --name {target} \
-                         --rcheck --seconds {seconds} --reap -j {target}"
-                    ),
-                );
-            }
-        }
-        for (position, endpoint) in endpoints.iter().enumerate() {
-            let target = self.target(endpoint);
-            let comment = format!("-m comment --comment \"{name} -> {endpoint}\"");
-            let left = endpoints.len() - position;
-            if left > 1 {
-                let probability = probability(left);
-                rules.nat_rule(
-                    chain,
-                    format_args!(
-                        "{comment} -m statistic --mode random --probability {probability} -j {target}"
-                    ),
-                );
-            } else {
-                rules.nat_rule(chain, format_args!("{comment} -j {target}"));
-            }
-        }
-    }
-
-    /// The chain of an endpoint, which is one of the reachable: both lists that traffic is spread over are part of that.
-    fn target(&self, endpoint: &Endpoint) -> &Chain {
-        let position = self
-            .targets
-            .binary_search_by_key(&endpoint.address, |(known, _)| known.address);
-        &self.targets[position.expect("reachable endpoints are ordered by address and hold both lists")].1
-    }
-
-    /// Fills the chain of one endpoint. An endpoint that asks its own service must not see its own address as the source, or
-    /// it would answer to itself past the translation.
-    fn translate(&self, rules: &mut Rules, endpoint: &Endpoint, chain: &Chain) {
-        let (name, protocol) = (&self.name, self.port.protocol);
-        let comment = format!("-m comment --comment \"{name}\"");
-        let (ip, mark) = (endpoint.address.ip(), Chain::MARK_MASQ);
-        rules.nat_rule(chain, format_args!("{comment} -s {ip} -j {mark}"));
-        let remember = match self.port.affinity_seconds {
-            Some(_) => format!("-m recent --name {chain} --set "),
-            None => String::new(),
-        };
-        rules.nat_rule(
-            chain,
-            format_args!(
-                "{comment} {remember}-m {protocol} -p {protocol} -j DNAT --to-destination {endpoint}"
-            ),
-        );
-    }
-}
-
-/// The chance of the first of `left` endpoints, so that in the end each has the same.
-fn probability(left: usize) -> String {
-    format!("{:.10}", 1.0 / left as f64)
 }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::rules::chain::Chain;
 use crate::rules::{Body, JUMPS, Jump, Rules, Table};
@@ -164,7 +165,7 @@ pub fn diff<'a>(installed: &'a Installed, rules: &'a Rules) -> Batch<'a> {
         let known = installed.chains.get(&table);
         for (chain, body) in rules.table(table) {
             let known = known.and_then(|known| known.get(chain));
-            if !matches!(known, Some(Contents::Known(known)) if known == body) {
+            if !matches!(known, Some(Contents::Known(known)) if same(known, body)) {
                 batch.write.push((table, chain, body));
             }
         }
@@ -177,6 +178,11 @@ pub fn diff<'a>(installed: &'a Installed, rules: &'a Rules) -> Batch<'a> {
     let missing = |jump: &&Jump| !installed.jumps.iter().any(|found| found.is(jump));
     batch.jumps.extend(JUMPS.iter().filter(missing));
     batch
+}
+
+/// Most bodies are not only equal but shared with the rule set before.
+fn same(one: &Body, other: &Body) -> bool {
+    Arc::ptr_eq(one, other) || one == other
 }
 
 /// The batch as the input of `iptables-restore --noflush`. Tables without a change are left out.
@@ -208,6 +214,7 @@ impl fmt::Display for Batch<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rules::Draft;
 
     const SAVED: &str = "\
 *nat
@@ -227,8 +234,9 @@ COMMIT
         installed.observe(Table::Nat, SAVED);
         assert!(installed.has_jumps(Table::Nat, "PREROUTING"));
         assert!(!installed.has_jumps(Table::Nat, "OUTPUT"));
-        let mut rules = Rules::default();
-        rules.append(Table::Nat, &Chain::SERVICES, format_args!("-j RETURN"));
+        let mut draft = Draft::default();
+        draft.nat_rule(&Chain::SERVICES, format_args!("-j RETURN"));
+        let rules = draft.finish();
         let batch = diff(&installed, &rules).to_string();
         assert!(
             batch.contains("-A KUBE-SERVICES -j RETURN\n-X KUBE-SEP-AAAAAAAAAAAAAAAA\n"),
@@ -253,8 +261,9 @@ COMMIT
 
     #[test]
     fn nothing_changed_is_nothing_to_do() {
-        let mut rules = Rules::default();
-        rules.append(Table::Nat, &Chain::SERVICES, format_args!("-j RETURN"));
+        let mut draft = Draft::default();
+        draft.nat_rule(&Chain::SERVICES, format_args!("-j RETURN"));
+        let rules = draft.finish();
         let installed = Installed::after(rules.clone());
         let batch = diff(&installed, &rules);
         assert!(batch.is_empty());

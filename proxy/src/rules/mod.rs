@@ -5,11 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 pub mod chain;
 pub mod compile;
 pub mod diff;
 pub mod flows;
+mod port;
 
 use chain::Chain;
 
@@ -41,9 +43,9 @@ impl fmt::Display for Table {
     }
 }
 
-/// The rules of a chain as lines of an `iptables-restore` input (`-A CHAIN …`), each with its line end. One text instead of
-/// a list keeps a rule set of tens of thousands of rules cheap to hold and to compare.
-pub type Body = String;
+/// The rules of a chain as lines of an `iptables-restore` input (`-A CHAIN …`), each with its line end. One shared text instead
+/// of a list keeps a rule set of tens of thousands of rules cheap to hold, to hand on and to compare.
+pub type Body = Arc<str>;
 
 /// The chains of one table.
 pub type Chains = BTreeMap<Chain, Body>;
@@ -74,24 +76,67 @@ impl Rules {
         }
     }
 
+    /// Takes in the chains of another set.
+    pub fn extend(&mut self, other: Self) {
+        self.filter.extend(other.filter);
+        self.nat.extend(other.nat);
+    }
+}
+
+/// Chains that are being written.
+#[derive(Clone, Debug, Default)]
+pub struct Draft {
+    filter: BTreeMap<Chain, String>,
+    nat: BTreeMap<Chain, String>,
+}
+
+impl Draft {
     /// Adds a rule at the end of a chain of the filter table.
     pub fn filter_rule(&mut self, chain: &Chain, rule: fmt::Arguments<'_>) {
-        self.append(Table::Filter, chain, rule);
+        self.rule(Table::Filter, chain, rule);
     }
 
     /// Adds a rule at the end of a chain of the nat table.
     pub fn nat_rule(&mut self, chain: &Chain, rule: fmt::Arguments<'_>) {
-        self.append(Table::Nat, chain, rule);
+        self.rule(Table::Nat, chain, rule);
     }
 
-    /// Adds a rule at the end of a chain, which is made if need be.
-    pub fn append(&mut self, table: Table, chain: &Chain, rule: fmt::Arguments<'_>) {
-        use fmt::Write;
-        let body = match self.table_mut(table).get_mut(chain) {
-            Some(body) => body,
-            None => self.table_mut(table).entry(chain.clone()).or_default(),
+    /// Adds whole lines at the end of a chain, which is made if need be.
+    pub fn append(&mut self, table: Table, chain: &Chain, lines: &str) {
+        self.body(table, chain).push_str(lines);
+    }
+
+    /// The chains as they are now.
+    pub fn finish(self) -> Rules {
+        let finish = |chains: BTreeMap<Chain, String>| {
+            chains
+                .into_iter()
+                .map(|(chain, body)| (chain, Body::from(body)))
+                .collect()
         };
-        writeln!(body, "-A {chain} {rule}").expect("writing to a String does not fail");
+        Rules {
+            filter: finish(self.filter),
+            nat: finish(self.nat),
+        }
+    }
+
+    fn rule(&mut self, table: Table, chain: &Chain, rule: fmt::Arguments<'_>) {
+        use fmt::Write;
+        writeln!(self.body(table, chain), "-A {chain} {rule}").expect("writing to a String does not fail");
+    }
+
+    fn body(&mut self, table: Table, chain: &Chain) -> &mut String {
+        let chains = match table {
+            Table::Filter => &mut self.filter,
+            Table::Nat => &mut self.nat,
+        };
+        // Looked up before it is made: most rules go to a chain that is there, whose name need not be copied.
+        if !chains.contains_key(chain) {
+            chains.insert(chain.clone(), String::new());
+        }
+        chains
+            .get_mut(chain)
+            .expect("the chain was made if it was not there")
     }
 }
 
