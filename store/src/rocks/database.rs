@@ -6,10 +6,11 @@
 use super::encoding::{self, FORMAT, Malformed};
 use super::tuning::{self, RocksOptions};
 use super::view::View;
+use super::wal;
 use crate::{Batch, Event, Fault, KeyRange, KeyValue, Revision};
 use bytes::Bytes;
 use rocksdb::checkpoint::Checkpoint;
-use rocksdb::{ColumnFamily, DB, Error, ErrorKind, WriteBatch, WriteOptions};
+use rocksdb::{ColumnFamily, DB, DBRecoveryMode, Error, ErrorKind, WriteBatch, WriteOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use thiserror::Error;
@@ -69,15 +70,36 @@ pub(super) struct Database {
 impl Database {
     /// Opens or makes the database in a directory that is there and locked.
     pub(super) fn open(dir: &Path, options: &RocksOptions) -> Result<Database, OpenError> {
-        let fault = |error| Fault::from_rocksdb(dir, &error);
-        let db_options = tuning::database(options).map_err(fault)?;
-        let families = tuning::families(options);
-        let db = DB::open_cf_descriptors(&db_options, dir, families).map_err(fault)?;
-        let database = Database {
-            db,
-            dir: dir.to_owned(),
+        let database = match Database::open_with(dir, options, DBRecoveryMode::TolerateCorruptedTailRecords) {
+            Err(Fault::Corrupt { detail, .. }) if wal::last_write_is_torn(dir).unwrap_or(false) => {
+                tracing::warn!(
+                    detail,
+                    "the last write before a loss of power was cut short and is left out"
+                );
+                Database::open_without_last_write(dir, options)?
+            }
+            opened => opened?,
         };
         database.check_or_initialize()?;
+        Ok(database)
+    }
+
+    fn open_with(dir: &Path, options: &RocksOptions, recovery: DBRecoveryMode) -> Result<Database, Fault> {
+        let fault = |error| Fault::from_rocksdb(dir, &error);
+        let db_options = tuning::database(options, recovery).map_err(fault)?;
+        let families = tuning::families(options);
+        let db = DB::open_cf_descriptors(&db_options, dir, families).map_err(fault)?;
+        Ok(Database {
+            db,
+            dir: dir.to_owned(),
+        })
+    }
+
+    /// Opens up to the first record of the write-ahead log that cannot be read, and does away with that log, so that it
+    /// is not taken for damage later.
+    fn open_without_last_write(dir: &Path, options: &RocksOptions) -> Result<Database, Fault> {
+        let database = Database::open_with(dir, options, DBRecoveryMode::PointInTime)?;
+        database.flush()?;
         Ok(database)
     }
 

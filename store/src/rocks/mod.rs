@@ -9,6 +9,7 @@
 //! | `read` | reads, now and in the past |
 //! | `engine` | what these share: the open database, its lock, its health |
 //! | `database`, `view` | RocksDB in terms of objects, batches and revisions; as of one moment |
+//! | `wal` | whether a log that cannot be read lost power or was damaged |
 //! | `encoding`, `tuning` | bytes on disk, RocksDB's settings (pure) |
 //!
 //! What always holds: a transaction is answered after its write has been synced; a watcher and a reader see only what is
@@ -24,6 +25,7 @@ mod stage;
 mod stream;
 mod tuning;
 mod view;
+mod wal;
 
 pub use database::OpenError;
 pub use tuning::RocksOptions;

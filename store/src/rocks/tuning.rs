@@ -35,13 +35,12 @@ impl Default for RocksOptions {
 /// - `write_identity_file`: the manifest names the database as well, so one file less is synced at the first open.
 const NAMED_OPTIONS: &str = "avoid_flush_during_recovery=true;write_identity_file=false";
 
-pub(super) fn database(options: &RocksOptions) -> Result<Options, Error> {
+pub(super) fn database(options: &RocksOptions, recovery: DBRecoveryMode) -> Result<Options, Error> {
     let mut db = Options::default().get_options_from_string(NAMED_OPTIONS)?;
     db.create_if_missing(true);
     db.create_missing_column_families(true);
-    // Damage in the middle of the write-ahead log is an error: the other modes drop acknowledged writes in silence.
-    // Only a record cut short at the very end is let pass, which no one was promised.
-    db.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+    // The usual one refuses a write-ahead log that is damaged, where the others drop acknowledged writes in silence.
+    db.set_wal_recovery_mode(recovery);
     db.set_max_total_wal_size(4 * options.write_buffer_bytes as u64);
     // One thread writes, so nothing is gained by letting writers share or spin.
     db.set_allow_concurrent_memtable_write(false);

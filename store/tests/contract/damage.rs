@@ -21,16 +21,19 @@ enum Left {
 }
 
 async fn closed(left: Left) -> Closed {
+    closed_after(left, &[2000; 40]).await
+}
+
+/// After creating keys with values of these sizes.
+async fn closed_after(left: Left, sizes: &[usize]) -> Closed {
     let (original, dir) = (
         tempfile::tempdir().expect("a directory"),
         tempfile::tempdir().expect("a directory"),
     );
     let store = open(original.path());
-    for number in 0..40 {
-        store
-            .txn(Txn::new().put(format!("{number:04}"), noise(number, 2000)))
-            .await
-            .expect("a transaction");
+    for (number, size) in (0..).zip(sizes) {
+        let txn = Txn::new().put(format!("{number:04}"), noise(number, *size));
+        store.txn(txn).await.expect("a transaction");
     }
     let contents = history::contents(&store, None).await;
     if left == Left::InFiles {
@@ -165,6 +168,26 @@ async fn a_write_cut_short_at_the_end_of_the_log_was_not_acknowledged() {
     file.set_len(length - 100).expect("the file is cut");
     let (_, before) = closed.contents.split_last().expect("contents");
     assert_eq!(closed.read().await.as_deref(), Ok(before));
+}
+
+#[tokio::test]
+async fn a_write_that_lost_power_was_not_acknowledged() {
+    // The last one is longer than a block of the log, of which any part may be missing.
+    for lost in [50, 1000, 10_000, 38_000] {
+        let mut closed = closed_after(Left::InWriteAheadLog, &[2000, 2000, 40_000]).await;
+        let path = closed.file(is_write_ahead_log);
+        let mut log = std::fs::read(&path).expect("a file");
+        let length = log.len();
+        log[length - lost..].fill(0);
+        std::fs::write(&path, log).expect("a file");
+        closed.contents.pop();
+        assert_eq!(
+            closed.read().await.as_ref(),
+            Ok(&closed.contents),
+            "{lost} bytes lost"
+        );
+        assert_eq!(closed.read().await.as_ref(), Ok(&closed.contents), "opened again");
+    }
 }
 
 #[test]
