@@ -20,6 +20,8 @@ pub struct Config {
     pub advertise_address: Option<IpAddr>,
     /// From which addresses Services get theirs; the first goes to the Service `kubernetes`.
     pub service_cidr: String,
+    /// Which ports Services of type NodePort may have, as `FIRST-LAST`.
+    pub service_node_ports: String,
     /// The domain of Services' names.
     pub cluster_domain: String,
     /// Names and addresses besides the usual ones that the serving certificate is to hold.
@@ -74,6 +76,7 @@ impl Config {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 6443))],
             advertise_address: None,
             service_cidr: "10.96.0.0/12".to_owned(),
+            service_node_ports: "30000-32767".to_owned(),
             cluster_domain: "cluster.local".to_owned(),
             extra_names: Vec::new(),
             serving_certificate: None,

@@ -182,6 +182,7 @@ mod tests {
         let certificates = ClientCertificates::new(&[own.ca().certificate_der().clone()]).unwrap();
         let identify = |pki: &Pki, now| {
             let leaf = pki
+                .authorities()
                 .issue_client(&Identity::admin(), "2026-03-01T00:00:00Z".parse().unwrap())
                 .unwrap();
             certificates

@@ -11,7 +11,8 @@ use rcgen::{
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
-use super::{PkiError, files, generate_key, load_key};
+use super::authorities::{generate_key, load_key};
+use super::{PkiError, files};
 
 /// How long an authority is valid, in seconds: ten years, as kubeadm's.
 const LIFETIME: u64 = 10 * 365 * 24 * 60 * 60;

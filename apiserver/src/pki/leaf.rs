@@ -13,8 +13,9 @@ use rustls_pki_types::pem::PemObject;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::authorities::generate_key;
 use super::authority::set_validity;
-use super::{Authority, Identity, PkiError, ServerNames, files, generate_key};
+use super::{Authority, Identity, PkiError, ServerNames, files};
 
 /// How long a leaf is valid, in seconds: one year, as kubeadm's.
 const LIFETIME: u64 = 365 * 24 * 60 * 60;

@@ -7,21 +7,23 @@
 //!
 //! Time is an argument everywhere. IO is done by [`Pki`] alone, through `files`.
 
+mod authorities;
 mod authority;
 mod files;
 mod kubeconfig;
 mod leaf;
+mod names;
 mod serving;
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 
+pub use self::authorities::Authorities;
 pub use self::authority::Authority;
 pub use self::kubeconfig::{Kubeconfig, KubeconfigUser};
 pub use self::leaf::{Leaf, LeafSpec, Usage};
+pub use self::names::{Identity, ServerNames};
 pub use self::serving::ServingCertificate;
 
 /// Why keys and certificates could not be made, read or renewed.
@@ -65,125 +67,19 @@ pub enum PkiError {
     },
 }
 
-/// Under which names and addresses the server is reached: what its serving certificate must say.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ServerNames {
-    /// DNS names.
-    pub dns: Vec<String>,
-    /// IP addresses.
-    pub addresses: Vec<IpAddr>,
-}
-
-impl ServerNames {
-    /// The names every apiserver has: those of the Service `kubernetes` and of the local host.
-    pub fn of_cluster(cluster_domain: &str, service_address: IpAddr) -> Self {
-        let dns = [
-            "kubernetes",
-            "kubernetes.default",
-            "kubernetes.default.svc",
-            "localhost",
-        ]
-        .map(str::to_owned);
-        let mut dns = Vec::from(dns);
-        dns.push(format!("kubernetes.default.svc.{cluster_domain}"));
-        let loopback = [
-            IpAddr::from([127, 0, 0, 1]),
-            IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
-        ];
-        let mut addresses = Vec::from(loopback);
-        addresses.push(service_address);
-        Self { dns, addresses }
-    }
-
-    /// Adds an address, unless it stands for all addresses or is there already.
-    pub fn add_address(&mut self, address: IpAddr) {
-        if !address.is_unspecified() && !self.addresses.contains(&address) {
-            self.addresses.push(address);
-        }
-    }
-
-    /// Adds a name that may be an address or a DNS name.
-    pub fn add(&mut self, name: &str) {
-        match name.parse() {
-            Ok(address) => self.add_address(address),
-            Err(_) if !self.dns.iter().any(|own| own == name) => self.dns.push(name.to_owned()),
-            Err(_) => {}
-        }
-    }
-}
-
-/// Whom a client certificate is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// The user name: the certificate's common name.
-    pub name: String,
-    /// The groups: its organizations.
-    pub groups: Vec<String>,
-}
-
-impl Identity {
-    /// Any user.
-    pub fn new(name: impl Into<String>, groups: &[&str]) -> Self {
-        Self {
-            name: name.into(),
-            groups: groups.iter().map(|group| (*group).to_owned()).collect(),
-        }
-    }
-
-    /// The administrator, whom no policy binds.
-    pub fn admin() -> Self {
-        Self::new("kubernetes-admin", &["system:masters"])
-    }
-
-    /// The controller manager.
-    pub fn controller_manager() -> Self {
-        Self::new("system:kube-controller-manager", &[])
-    }
-
-    /// The scheduler.
-    pub fn scheduler() -> Self {
-        Self::new("system:kube-scheduler", &[])
-    }
-
-    /// The node agent of one node.
-    pub fn node(name: &str) -> Self {
-        Self::new(format!("system:node:{name}"), &["system:nodes"])
-    }
-
-    /// The service proxy of one node.
-    pub fn proxy() -> Self {
-        Self::new("system:kube-proxy", &["system:node-proxier"])
-    }
-}
-
 /// All keys and certificates of a cluster, as they stand in one directory.
 pub struct Pki {
     directory: PathBuf,
-    ca: Authority,
-    front_proxy_ca: Authority,
-    service_account_key: KeyPair,
+    authorities: Authorities,
     serving: Leaf,
     kubelet_client: Leaf,
     front_proxy_client: Leaf,
     serving_spec: LeafSpec,
 }
 
-const CA: &str = "ca";
-const FRONT_PROXY_CA: &str = "front-proxy-ca";
 const SERVING: &str = "apiserver";
 const KUBELET_CLIENT: &str = "apiserver-kubelet-client";
 const FRONT_PROXY_CLIENT: &str = "front-proxy-client";
-const SERVICE_ACCOUNT_KEY: &str = "sa.key";
-const SERVICE_ACCOUNT_PUBLIC_KEY: &str = "sa.pub";
-
-/// The files that are never made again once one of them stands.
-const LASTING: [&str; 5] = [
-    "ca.crt",
-    "ca.key",
-    "front-proxy-ca.crt",
-    "front-proxy-ca.key",
-    SERVICE_ACCOUNT_KEY,
-];
 
 impl Pki {
     /// Reads the directory, making it first where there is none, and renews what needs it.
@@ -191,67 +87,56 @@ impl Pki {
         if files::is_absent_or_empty(directory)? {
             create(directory, names, now)?;
         }
-        let missing: Vec<_> = LASTING
-            .iter()
-            .filter(|name| !directory.join(name).exists())
-            .map(|name| (*name).to_owned())
-            .collect();
-        if !missing.is_empty() {
-            return Err(PkiError::Incomplete {
-                directory: directory.to_owned(),
-                missing,
-            });
-        }
-        let ca = Authority::load(directory, CA)?;
-        let front_proxy_ca = Authority::load(directory, FRONT_PROXY_CA)?;
-        let service_account_key = load_key(&directory.join(SERVICE_ACCOUNT_KEY))?;
+        let authorities = Authorities::read(directory)?;
+        let (ca, front) = (authorities.ca(), authorities.front_proxy_ca());
         let serving_spec = serving_spec(names);
-        let kubelet_client = kubelet_client_spec();
+        let (kubelet, front_client) = (kubelet_client_spec(), front_proxy_client_spec());
         Ok(Self {
-            serving: Leaf::load_or_issue(directory, SERVING, &ca, &serving_spec, now)?,
-            kubelet_client: Leaf::load_or_issue(directory, KUBELET_CLIENT, &ca, &kubelet_client, now)?,
+            serving: Leaf::load_or_issue(directory, SERVING, ca, &serving_spec, now)?,
+            kubelet_client: Leaf::load_or_issue(directory, KUBELET_CLIENT, ca, &kubelet, now)?,
             front_proxy_client: Leaf::load_or_issue(
                 directory,
                 FRONT_PROXY_CLIENT,
-                &front_proxy_ca,
-                &front_proxy_client_spec(),
+                front,
+                &front_client,
                 now,
             )?,
             directory: directory.to_owned(),
-            ca,
-            front_proxy_ca,
-            service_account_key,
             serving_spec,
+            authorities,
         })
+    }
+
+    /// Reads what signs, of a directory that stands already. Nothing is written.
+    pub fn read(directory: &Path) -> Result<Authorities, PkiError> {
+        Authorities::read(directory)
     }
 
     /// Issues again every leaf that is due, and says whether there was one.
     pub fn renew(&mut self, now: Timestamp) -> Result<bool, PkiError> {
         let directory = &self.directory;
+        let (ca, front) = (self.authorities.ca(), self.authorities.front_proxy_ca());
+        let (kubelet, front_client) = (kubelet_client_spec(), front_proxy_client_spec());
         let mut renewed = self
             .serving
-            .renew(directory, SERVING, &self.ca, &self.serving_spec, now)?;
-        renewed |=
-            self.kubelet_client
-                .renew(directory, KUBELET_CLIENT, &self.ca, &kubelet_client_spec(), now)?;
-        renewed |= self.front_proxy_client.renew(
-            directory,
-            FRONT_PROXY_CLIENT,
-            &self.front_proxy_ca,
-            &front_proxy_client_spec(),
-            now,
-        )?;
+            .renew(directory, SERVING, ca, &self.serving_spec, now)?;
+        renewed |= self
+            .kubelet_client
+            .renew(directory, KUBELET_CLIENT, ca, &kubelet, now)?;
+        renewed |= self
+            .front_proxy_client
+            .renew(directory, FRONT_PROXY_CLIENT, front, &front_client, now)?;
         Ok(renewed)
+    }
+
+    /// What signs.
+    pub fn authorities(&self) -> &Authorities {
+        &self.authorities
     }
 
     /// The authority that signs servers' and clients' certificates.
     pub fn ca(&self) -> &Authority {
-        &self.ca
-    }
-
-    /// The authority that signs the certificate under which requests are passed on to extension apiservers.
-    pub fn front_proxy_ca(&self) -> &Authority {
-        &self.front_proxy_ca
+        self.authorities.ca()
     }
 
     /// The certificate under which this server is reached.
@@ -267,51 +152,6 @@ impl Pki {
     /// The certificate under which this server calls extension apiservers.
     pub fn front_proxy_client(&self) -> &Leaf {
         &self.front_proxy_client
-    }
-
-    /// The key that signs service account tokens (ECDSA P-256).
-    pub fn service_account_key(&self) -> &KeyPair {
-        &self.service_account_key
-    }
-
-    /// A client certificate for somebody. Nothing is written.
-    pub fn issue_client(&self, identity: &Identity, now: Timestamp) -> Result<Leaf, PkiError> {
-        Leaf::issue(&self.ca, &LeafSpec::client(identity), now)
-    }
-
-    /// A serving certificate for a node agent. Nothing is written.
-    pub fn issue_node_server(
-        &self,
-        node: &str,
-        names: &ServerNames,
-        now: Timestamp,
-    ) -> Result<Leaf, PkiError> {
-        Leaf::issue(
-            &self.ca,
-            &LeafSpec::server(&format!("system:node:{node}"), names),
-            now,
-        )
-    }
-
-    /// A kubeconfig with a new client certificate. Nothing is written.
-    pub fn kubeconfig(
-        &self,
-        identity: &Identity,
-        cluster: &str,
-        server: &str,
-        now: Timestamp,
-    ) -> Result<Kubeconfig, PkiError> {
-        let leaf = self.issue_client(identity, now)?;
-        Ok(Kubeconfig {
-            cluster: cluster.to_owned(),
-            server: server.to_owned(),
-            certificate_authority: self.ca.certificate_pem().to_owned(),
-            user: KubeconfigUser {
-                name: identity.name.clone(),
-                certificate: leaf.certificate_pem().to_owned(),
-                key: leaf.key_pem().to_owned(),
-            },
-        })
     }
 }
 
@@ -333,18 +173,12 @@ fn front_proxy_client_spec() -> LeafSpec {
 
 /// Makes everything beside the directory, and moves it there in one step.
 fn create(directory: &Path, names: &ServerNames, now: Timestamp) -> Result<(), PkiError> {
-    let ca = Authority::create("kubernetes", now)?;
-    let front_proxy_ca = Authority::create("front-proxy-ca", now)?;
-    let key = generate_key();
-    let mut files = vec![
-        (SERVICE_ACCOUNT_KEY.to_owned(), key.serialize_pem()),
-        (SERVICE_ACCOUNT_PUBLIC_KEY.to_owned(), key.public_key_pem()),
-    ];
-    files.extend(ca.files(CA));
-    files.extend(front_proxy_ca.files(FRONT_PROXY_CA));
-    files.extend(Leaf::issue(&ca, &serving_spec(names), now)?.files(SERVING));
-    files.extend(Leaf::issue(&ca, &kubelet_client_spec(), now)?.files(KUBELET_CLIENT));
-    files.extend(Leaf::issue(&front_proxy_ca, &front_proxy_client_spec(), now)?.files(FRONT_PROXY_CLIENT));
+    let authorities = Authorities::create(now)?;
+    let (ca, front) = (authorities.ca(), authorities.front_proxy_ca());
+    let mut files = authorities.files();
+    files.extend(Leaf::issue(ca, &serving_spec(names), now)?.files(SERVING));
+    files.extend(Leaf::issue(ca, &kubelet_client_spec(), now)?.files(KUBELET_CLIENT));
+    files.extend(Leaf::issue(front, &front_proxy_client_spec(), now)?.files(FRONT_PROXY_CLIENT));
     files::create_whole(directory, &files)
 }
 
@@ -352,22 +186,9 @@ fn serving_spec(names: &ServerNames) -> LeafSpec {
     LeafSpec::server("kube-apiserver", names)
 }
 
-fn load_key(path: &Path) -> Result<KeyPair, PkiError> {
-    let pem = files::read(path)?;
-    KeyPair::from_pem(&pem).map_err(|error| PkiError::Damaged {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    })
-}
-
-/// ECDSA P-256: made in microseconds, where an RSA key would take the better part of a second.
-fn generate_key() -> KeyPair {
-    KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)
-        .expect("ring makes P-256 keys as long as the system has randomness")
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
     use std::os::unix::fs::PermissionsExt;
 
     use jiff::ToSpan;
@@ -395,8 +216,8 @@ mod tests {
         );
         assert_eq!(first.ca().certificate_pem(), second.ca().certificate_pem());
         assert_eq!(
-            first.service_account_key().serialize_pem(),
-            second.service_account_key().serialize_pem()
+            first.authorities().service_account_key().serialize_pem(),
+            second.authorities().service_account_key().serialize_pem()
         );
         for entry in std::fs::read_dir(&directory).unwrap() {
             let entry = entry.unwrap();
@@ -490,6 +311,7 @@ mod tests {
         let pki = Pki::open(&home.path().join("pki"), &names(), later(0)).unwrap();
         let url = "https://127.0.0.1:6443";
         let written = pki
+            .authorities()
             .kubeconfig(&Identity::admin(), "coracle", url, later(0))
             .unwrap()
             .to_string();
@@ -497,7 +319,11 @@ mod tests {
         let authority = pki.ca().certificate_pem();
         assert!(current(url, authority, later(1)));
         assert!(!current("https://127.0.0.1:7443", authority, later(1)));
-        assert!(!current(url, pki.front_proxy_ca().certificate_pem(), later(1)));
+        assert!(!current(
+            url,
+            pki.authorities().front_proxy_ca().certificate_pem(),
+            later(1)
+        ));
         assert!(!current(url, authority, later(250)));
         assert!(!Kubeconfig::is_current("", url, authority, later(1)));
     }
@@ -506,7 +332,10 @@ mod tests {
     fn certificates_say_who_and_where() {
         let home = tempfile::tempdir().unwrap();
         let pki = Pki::open(&home.path().join("pki"), &names(), later(0)).unwrap();
-        let leaf = pki.issue_client(&Identity::node("n1"), later(0)).unwrap();
+        let leaf = pki
+            .authorities()
+            .issue_client(&Identity::node("n1"), later(0))
+            .unwrap();
         let (_, certificate) = X509Certificate::from_der(leaf.certificate_der()).unwrap();
         assert_eq!(
             certificate.subject().to_string(),

@@ -45,6 +45,14 @@ impl ServingCertificate {
     }
 }
 
+impl ServingCertificate {
+    /// The server's own certificate, as connections from now on see it.
+    #[cfg(test)]
+    pub(crate) fn shown(&self) -> CertificateDer<'static> {
+        self.current.load().cert[0].clone()
+    }
+}
+
 impl ResolvesServerCert for ServingCertificate {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(self.current.load_full())

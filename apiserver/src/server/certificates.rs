@@ -62,6 +62,12 @@ impl Tls {
         self.clients.clone()
     }
 
+    /// The server's own certificate, as connections from now on see it.
+    #[cfg(test)]
+    pub(super) fn shown(&self) -> CertificateDer<'static> {
+        self.serving.shown()
+    }
+
     /// Shows what stands in the files, or in our own directory, from now on, to clients and to node agents.
     pub(super) fn refresh(&self, pki: &Pki) -> Result<(), StartError> {
         let (chain, key) = current(self.files.as_ref(), pki)?;

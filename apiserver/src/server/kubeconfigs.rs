@@ -22,7 +22,7 @@ pub(super) fn keep(directory: &Path, pki: &Pki, server: &str, now: Timestamp) ->
         if Kubeconfig::is_current(&standing, server, pki.ca().certificate_pem(), now) {
             continue;
         }
-        let fresh = pki.kubeconfig(&identity, "coracle", server, now)?;
+        let fresh = pki.authorities().kubeconfig(&identity, "coracle", server, now)?;
         write_private(&path, &fresh.to_string())?;
     }
     Ok(())

@@ -112,7 +112,10 @@ impl ApiServer {
             config.authorization_modes.clone(),
             resources.reader.clone(),
         ));
-        let keys = Arc::new(TokenKeys::new(pki.service_account_key(), &config.issuer())?);
+        let keys = Arc::new(TokenKeys::new(
+            pki.authorities().service_account_key(),
+            &config.issuer(),
+        )?);
         let authenticator = Arc::new(authenticator(&config, keys.clone(), resources.reader.clone())?);
         let metrics = Arc::new(Metrics::new());
         let advertised = config.advertised(&bound);

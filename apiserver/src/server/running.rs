@@ -89,7 +89,7 @@ impl Running {
     }
 
     /// Stops: nothing new is taken, streams end, requests get the time of grace to be answered.
-    pub async fn stop(self) {
+    pub async fn stop(&self) {
         self.shutdown.cancel();
         self.tasks.close();
         if timeout(self.config.shutdown_grace, self.tasks.wait())
@@ -153,5 +153,46 @@ impl Keeper {
             Ok(kubeconfigs::keep(directory, &pki, &self.url, now)?)
         })
         .await?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::ToSpan;
+
+    use super::super::certificates::node_tls;
+    use super::*;
+
+    fn keeper(directory: &Path, now: Timestamp) -> Keeper {
+        let config = Config::new(directory);
+        let names = config.server_names().unwrap();
+        let pki = Pki::open(&directory.join("pki"), &names, now).unwrap();
+        let nodes = Arc::new(node_tls(&config, &pki).unwrap());
+        let tls = Arc::new(Tls::load(&config, &pki, nodes).unwrap());
+        let url = "https://127.0.0.1:6443".to_owned();
+        Keeper {
+            pki: Arc::new(Mutex::new(pki)),
+            directory: directory.to_owned(),
+            url,
+            tls,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_is_due_is_exchanged_while_the_server_runs() {
+        let home = tempfile::tempdir().unwrap();
+        let start: Timestamp = "2026-03-01T00:00:00Z".parse().unwrap();
+        let keeper = keeper(home.path(), start);
+        let look = async |days: i64| {
+            keeper.clone().look(start + (days * 24).hours()).await.unwrap();
+            let admin = std::fs::read_to_string(home.path().join(kubeconfigs::ADMIN)).unwrap();
+            (keeper.tls.shown(), admin)
+        };
+        let first = look(0).await;
+        assert_eq!(look(200).await, first);
+        let second = look(250).await;
+        assert_ne!(second.0, first.0, "the serving certificate");
+        assert_ne!(second.1, first.1, "the administrator's kubeconfig");
+        assert_eq!(look(251).await, second);
     }
 }

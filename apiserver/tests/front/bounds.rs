@@ -113,10 +113,11 @@ async fn a_watch_ends_when_the_server_does() {
     let mut body = admin.send(asked).await.unwrap().into_body();
     let first = body.frame().await.unwrap().unwrap();
     assert_eq!(first.into_data().unwrap(), "{}\n");
-    let stopped = tokio::spawn(server.running.stop());
-    assert!(body.frame().await.is_none(), "the stream ends without an error");
-    drop((admin, body));
-    stopped.await.unwrap();
+    let ends = async {
+        assert!(body.frame().await.is_none(), "the stream ends without an error");
+        drop((admin, body));
+    };
+    tokio::join!(server.running.stop(), ends);
 }
 
 #[tokio::test]

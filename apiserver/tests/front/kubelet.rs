@@ -51,7 +51,10 @@ async fn acceptor(server: &Server) -> TlsAcceptor {
     let pki = pki.lock().await;
     let mut names = ServerNames::default();
     names.add("127.0.0.1");
-    let leaf = pki.issue_node_server("n1", &names, Timestamp::now()).unwrap();
+    let leaf = pki
+        .authorities()
+        .issue_node_server("n1", &names, Timestamp::now())
+        .unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(pki.ca().certificate_der().clone()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
