@@ -3,3 +3,5 @@
 pub(crate) mod deployment;
 pub(crate) mod pods;
 pub(crate) mod replicaset;
+#[cfg(test)]
+mod simulation;
