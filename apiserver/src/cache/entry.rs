@@ -1,0 +1,279 @@
+//! One object as the cache keeps it: encoded once, looked at many times.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde_json::Value;
+
+use super::ordered::Keyed;
+use super::resource::StoredKind;
+use crate::registry::negotiate::{Format, View};
+
+/// The fields of an object that selectors may name, with their values; absent ones count as empty.
+pub(crate) type Fields = Vec<(&'static str, String)>;
+
+/// In which shape an object goes out. One object has few of them, and each is made at most once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Representation {
+    /// The served version, counted from the storage version (0) as the resource lists them.
+    pub version: u8,
+    /// How it is written.
+    pub format: Format,
+    /// What is written.
+    pub view: View,
+}
+
+/// An object at one revision. Immutable; shared by every list and watch that shows it.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    key: Box<str>,
+    namespace_len: usize,
+    revision: u64,
+    labels: BTreeMap<String, String>,
+    fields: Fields,
+    /// What makes `json` an object of its own.
+    head: Arc<str>,
+    json: Bytes,
+    value: Mutex<Weak<Value>>,
+    encoded: Mutex<Vec<(Representation, Bytes)>>,
+}
+
+impl Keyed for Entry {
+    fn key(&self) -> &str {
+        &self.key
+    }
+}
+
+impl Entry {
+    /// Makes an entry of an object as of a revision. `key` is what follows the resource's prefix in the store:
+    /// `namespace/name`, or `name`.
+    pub(crate) fn new(key: &str, revision: u64, mut object: Value, kind: &StoredKind) -> Self {
+        set_resource_version(&mut object, revision);
+        Self::of(key, revision, object, kind)
+    }
+
+    /// Makes an entry of an object that has not been written: the answer to a dry run.
+    pub(crate) fn unversioned(key: &str, mut object: Value, kind: &StoredKind) -> Self {
+        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.remove("resourceVersion");
+        }
+        Self::of(key, 0, object, kind)
+    }
+
+    fn of(key: &str, revision: u64, mut object: Value, kind: &StoredKind) -> Self {
+        let fields = (kind.fields)(&object);
+        let labels = labels_of(&object);
+        if let Value::Object(map) = &mut object {
+            map.remove("apiVersion");
+            map.remove("kind");
+        }
+        Self {
+            namespace_len: key.find('/').unwrap_or(0),
+            key: key.into(),
+            revision,
+            labels,
+            fields,
+            head: Arc::clone(&kind.head),
+            json: encode(&object),
+            value: Mutex::new(Weak::new()),
+            encoded: Mutex::default(),
+        }
+    }
+
+    /// The object's namespace; empty for cluster-scoped ones.
+    pub(crate) fn namespace(&self) -> &str {
+        &self.key[..self.namespace_len]
+    }
+
+    /// The object's name.
+    pub(crate) fn name(&self) -> &str {
+        if self.namespace_len == 0 {
+            &self.key
+        } else {
+            &self.key[self.namespace_len + 1..]
+        }
+    }
+
+    /// The revision of its last change.
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// Its labels.
+    pub(crate) fn labels(&self) -> &BTreeMap<String, String> {
+        &self.labels
+    }
+
+    /// The value of a field that selectors may name; empty where absent.
+    pub(crate) fn field(&self, name: &str) -> &str {
+        match name {
+            "metadata.name" => return self.name(),
+            "metadata.namespace" => return self.namespace(),
+            _ => {}
+        }
+        self.fields
+            .iter()
+            .find(|(field, _)| *field == name)
+            .map_or("", |(_, value)| value.as_str())
+    }
+
+    /// The object as JSON in its storage version, without `kind` and `apiVersion`: `{"metadata":…}`.
+    pub(crate) fn json(&self) -> &Bytes {
+        &self.json
+    }
+
+    /// The object as it is stored, with `kind` and `apiVersion`; parsed on demand and shared while anybody holds it.
+    pub(crate) fn value(&self) -> Arc<Value> {
+        let mut kept = self.value.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(value) = kept.upgrade() {
+            return value;
+        }
+        let value: Arc<Value> =
+            Arc::new(serde_json::from_slice(&self.standing_alone()).expect("encoded by this type"));
+        *kept = Arc::downgrade(&value);
+        value
+    }
+
+    /// The JSON of the object with `kind` and `apiVersion` in front.
+    pub(crate) fn standing_alone(&self) -> Bytes {
+        headed(&self.head, &self.json)
+    }
+
+    /// The object in a representation, made by `encode` the first time it is asked for.
+    pub(crate) fn encoded<E>(
+        &self,
+        representation: Representation,
+        encode: impl FnOnce(&Self) -> Result<Bytes, E>,
+    ) -> Result<Bytes, E> {
+        let find = |made: &Vec<(Representation, Bytes)>| {
+            made.iter()
+                .find(|(other, _)| *other == representation)
+                .map(|(_, bytes)| bytes.clone())
+        };
+        if let Some(bytes) = find(&self.encoded.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(bytes);
+        }
+        let bytes = encode(self)?;
+        let mut made = self.encoded.lock().unwrap_or_else(PoisonError::into_inner);
+        if find(&made).is_none() {
+            made.push((representation, bytes.clone()));
+        }
+        Ok(bytes)
+    }
+
+    /// The same object as of a later revision: what a watcher is shown when it goes.
+    pub(crate) fn restamped(&self, revision: u64) -> Self {
+        let mut object = Value::clone(&self.value());
+        set_resource_version(&mut object, revision);
+        if let Value::Object(map) = &mut object {
+            map.remove("apiVersion");
+            map.remove("kind");
+        }
+        Self {
+            key: self.key.clone(),
+            namespace_len: self.namespace_len,
+            revision,
+            labels: self.labels.clone(),
+            fields: self.fields.clone(),
+            head: Arc::clone(&self.head),
+            json: encode(&object),
+            value: Mutex::new(Weak::new()),
+            encoded: Mutex::default(),
+        }
+    }
+}
+
+/// Puts a head (`{"kind":…,"apiVersion":…,`) in front of the JSON of an object.
+pub(crate) fn headed(head: &str, json: &Bytes) -> Bytes {
+    let mut out = BytesMut::with_capacity(head.len() + json.len());
+    out.put_slice(head.as_bytes());
+    out.put_slice(json.strip_prefix(b"{").unwrap_or(json));
+    out.freeze()
+}
+
+fn encode(object: &Value) -> Bytes {
+    Bytes::from(serde_json::to_vec(object).expect("a value always encodes"))
+}
+
+/// Writes `metadata.resourceVersion`.
+pub(crate) fn set_resource_version(object: &mut Value, revision: u64) {
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.insert("resourceVersion".to_owned(), Value::String(revision.to_string()));
+    }
+}
+
+fn labels_of(object: &Value) -> BTreeMap<String, String> {
+    let labels = object.pointer("/metadata/labels").and_then(Value::as_object);
+    labels
+        .into_iter()
+        .flatten()
+        .filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned())))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn entry() -> Entry {
+        let object =
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "labels": {"x": "y"}}});
+        let fields = |_: &Value| vec![("spec.x", "b".to_owned())];
+        let head = r#"{"kind":"Pod","apiVersion":"v1","#.into();
+        Entry::new(
+            "ns/a",
+            7,
+            object,
+            &StoredKind {
+                prefix: "/registry/pods/".to_owned(),
+                head,
+                fields,
+            },
+        )
+    }
+
+    #[test]
+    fn head_is_kept_apart_and_revision_spliced_in() {
+        let entry = entry();
+        assert_eq!((entry.namespace(), entry.name()), ("ns", "a"));
+        assert_eq!(
+            entry.json(),
+            &br#"{"metadata":{"labels":{"x":"y"},"name":"a","resourceVersion":"7"}}"#[..]
+        );
+        assert_eq!(entry.labels()["x"], "y");
+        assert_eq!(
+            (
+                entry.field("metadata.name"),
+                entry.field("spec.x"),
+                entry.field("spec.y")
+            ),
+            ("a", "b", "")
+        );
+        let later = entry.restamped(9);
+        assert_eq!(
+            (
+                later.revision(),
+                later.value()["metadata"]["resourceVersion"].as_str()
+            ),
+            (9, Some("9"))
+        );
+    }
+
+    #[test]
+    fn each_representation_is_made_once() {
+        let entry = entry();
+        let yaml = Representation {
+            version: 0,
+            format: Format::Yaml,
+            view: View::Object,
+        };
+        let first = entry
+            .encoded(yaml, |_| Ok::<_, ()>(Bytes::from_static(b"made")))
+            .unwrap();
+        let second = entry.encoded(yaml, |_| Err(()));
+        assert_eq!((first.clone(), second), (first.clone(), Ok(first)));
+    }
+}

@@ -1,0 +1,339 @@
+//! The watch cache: every stored object in memory, encoded once, following the store.
+//!
+//! What always holds: a read that first waits for [`Cache::current`] sees every write that was answered before it
+//! began; lists and watches are served from shared bytes and decode nothing; nothing here grows without bound except
+//! with the objects themselves. The one task that does IO is [`Cache::follow`].
+
+pub(crate) mod entry;
+pub(crate) mod event;
+mod feed;
+mod history;
+pub(crate) mod ordered;
+pub(crate) mod resource;
+mod ring;
+pub(crate) mod selection;
+pub(crate) mod stored;
+mod watchers;
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::Duration;
+
+use coracle_store::{
+    Event, KeyRange, ListRequest, ReadError, Revision, Store, WatchError, WatchItem, WatchRequest,
+};
+use futures::StreamExt;
+use tokio::sync::watch;
+
+use entry::Entry;
+use ordered::Ordered;
+use resource::{ResourceCache, Snapshot, StoredKind};
+
+/// The prefix of every key.
+pub(crate) const ROOT: &str = "/registry/";
+
+/// How many keys are read from the store at a time.
+const PAGE: usize = 2000;
+
+/// The cache of all resources.
+pub(crate) struct Cache {
+    store: Arc<dyn Store>,
+    /// By prefix.
+    resources: BTreeMap<String, Arc<ResourceCache>>,
+    progress: watch::Sender<u64>,
+}
+
+/// Why the cache could not be filled.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The store did not answer.
+    #[error("the stored objects could not be read")]
+    Read(#[from] ReadError),
+}
+
+/// Why a read could not wait for a revision.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WaitError {
+    /// The store did not say how far it is.
+    #[error("the store could not be asked for its revision")]
+    Read(#[from] ReadError),
+    /// The revision did not come in time.
+    #[error("revision {wanted} was not reached in time; the cache is at {current}")]
+    TooFarAhead {
+        /// What was waited for.
+        wanted: u64,
+        /// How far the cache came.
+        current: u64,
+    },
+}
+
+/// Why changes of the past could not be told.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PastError {
+    /// They have been forgotten.
+    #[error("changes after revision {after} are gone; {oldest} is the oldest")]
+    Expired {
+        /// The revision after which changes were asked for.
+        after: u64,
+        /// The oldest revision that still can be asked for.
+        oldest: u64,
+    },
+    /// The store failed.
+    #[error("the store could not be read")]
+    Watch(#[source] WatchError),
+}
+
+type Loaded = BTreeMap<String, Vec<Entry>>;
+
+impl Cache {
+    /// Reads everything that is stored.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub(crate) async fn start(
+        store: Arc<dyn Store>,
+        kinds: impl IntoIterator<Item = StoredKind>,
+    ) -> Result<Arc<Self>, LoadError> {
+        let progress = watch::Sender::new(0);
+        let resources = kinds
+            .into_iter()
+            .map(|kind| {
+                let prefix = kind.prefix.clone();
+                (
+                    prefix,
+                    Arc::new(ResourceCache::new(kind, Vec::new(), 0, progress.subscribe())),
+                )
+            })
+            .collect();
+        let cache = Self {
+            store,
+            resources,
+            progress,
+        };
+        let (revision, mut loaded) = cache.load().await?;
+        for (prefix, resource) in &cache.resources {
+            resource.replace(loaded.remove(prefix).unwrap_or_default(), revision);
+        }
+        cache.progress.send_replace(revision);
+        Ok(Arc::new(cache))
+    }
+
+    /// The cache of the resource with this prefix.
+    pub(crate) fn resource(&self, prefix: &str) -> Option<&Arc<ResourceCache>> {
+        self.resources.get(prefix)
+    }
+
+    /// The store behind it.
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// How far the cache has come.
+    pub(crate) fn revision(&self) -> u64 {
+        *self.progress.borrow()
+    }
+
+    /// Waits until the cache holds every write that was answered before this call, and says the revision.
+    ///
+    /// # Errors
+    /// See [`WaitError`].
+    pub(crate) async fn current(&self, patience: Duration) -> Result<u64, WaitError> {
+        let revision = self.store.revision().await?.0;
+        self.reached(revision, patience).await?;
+        Ok(revision)
+    }
+
+    /// Waits until the cache has come to a revision.
+    ///
+    /// # Errors
+    /// Where it does not come to it within `patience`.
+    pub(crate) async fn reached(&self, revision: u64, patience: Duration) -> Result<(), WaitError> {
+        let mut progress = self.progress.subscribe();
+        if *progress.borrow_and_update() >= revision {
+            return Ok(());
+        }
+        let wait = async {
+            // A store that other servers write to does not tell by itself that nothing happened.
+            let soon = tokio::time::sleep(Duration::from_millis(20));
+            tokio::pin!(soon);
+            let mut asked = false;
+            loop {
+                tokio::select! {
+                    () = &mut soon, if !asked => {
+                        asked = true;
+                        if let Err(error) = self.store.request_progress().await {
+                            tracing::warn!(%error, "the store was not asked for progress");
+                        }
+                    }
+                    changed = progress.changed() => {
+                        if changed.is_err() || *progress.borrow_and_update() >= revision {
+                            return;
+                        }
+                    }
+                }
+            }
+        };
+        // Running out of time is seen by looking at how far the cache came.
+        let _ = tokio::time::timeout(patience, wait).await;
+        match self.revision() {
+            current if current >= revision => Ok(()),
+            current => Err(WaitError::TooFarAhead {
+                wanted: revision,
+                current,
+            }),
+        }
+    }
+
+    /// The state of a resource at an older revision: kept here, or read from the store.
+    ///
+    /// # Errors
+    /// Where the store no longer has it.
+    pub(crate) async fn at(&self, resource: &ResourceCache, revision: u64) -> Result<Snapshot, ReadError> {
+        if let Some(snapshot) = resource.snapshot_at(revision) {
+            return Ok(snapshot);
+        }
+        let mut entries = Ordered::default();
+        let prefix = resource.kind().prefix.clone();
+        self.read(&prefix, Some(Revision(revision)), |kv| {
+            if let Some(entry) = entry_in(resource, kv) {
+                entries.insert(Arc::new(entry));
+            }
+        })
+        .await?;
+        Ok(Snapshot { revision, entries })
+    }
+
+    /// The changes of a resource after one revision up to another, read from the store's history.
+    ///
+    /// # Errors
+    /// Where that history is gone.
+    pub(crate) async fn past(
+        &self,
+        resource: &ResourceCache,
+        after: u64,
+        until: u64,
+    ) -> Result<Vec<Arc<event::Event>>, PastError> {
+        let request = WatchRequest::after(KeyRange::prefix(resource.kind().prefix.clone()), Revision(after));
+        let mut stream = self.store.watch(request).await.map_err(PastError::of)?;
+        self.store
+            .request_progress()
+            .await
+            .map_err(|fault| PastError::Watch(WatchError::Fault(fault)))?;
+        let mut events = Vec::new();
+        while let Some(item) = stream.next().await {
+            let reached = match item.map_err(PastError::of)? {
+                WatchItem::Progress(revision) => revision.0,
+                WatchItem::Changes(batch) if batch.revision.0 > until => break,
+                WatchItem::Changes(batch) => {
+                    let told = batch
+                        .events
+                        .iter()
+                        .filter_map(|e| past_event(resource, e, batch.revision.0));
+                    events.extend(told.map(Arc::new));
+                    batch.revision.0
+                }
+            };
+            if reached >= until {
+                break;
+            }
+        }
+        Ok(events)
+    }
+
+    async fn load(&self) -> Result<(u64, Loaded), LoadError> {
+        let mut loaded = Loaded::new();
+        let revision = self
+            .read(ROOT, None, |kv| {
+                let Some((resource, key)) = self.resource_of(&kv.key) else {
+                    return;
+                };
+                if let Some(entry) = feed::entry_of(resource, key, kv) {
+                    loaded
+                        .entry(resource.kind().prefix.clone())
+                        .or_default()
+                        .push(entry);
+                }
+            })
+            .await?;
+        Ok((revision, loaded))
+    }
+
+    /// Reads a whole prefix page by page, all as of one revision, which is answered.
+    async fn read(
+        &self,
+        prefix: &str,
+        at: Option<Revision>,
+        mut each: impl FnMut(&coracle_store::KeyValue) + Send,
+    ) -> Result<u64, ReadError> {
+        let mut range = KeyRange::prefix(prefix.to_owned());
+        let mut at = at;
+        loop {
+            let request = ListRequest {
+                range: range.clone(),
+                at,
+                limit: Some(PAGE),
+                count: false,
+            };
+            let page = self.store.list(request).await?;
+            at = Some(page.revision);
+            page.items.iter().for_each(&mut each);
+            match page.items.last() {
+                Some(last) if page.more => {
+                    let mut next = last.key.to_vec();
+                    next.push(0);
+                    range = range.starting_at(next);
+                }
+                _ => return Ok(page.revision.0),
+            }
+        }
+    }
+
+    /// The resource a key belongs to, and the rest of the key.
+    fn resource_of<'a>(&self, key: &'a [u8]) -> Option<(&ResourceCache, &'a str)> {
+        let key = std::str::from_utf8(key).ok()?;
+        let (prefix, resource) = self
+            .resources
+            .range::<str, _>((Bound::Unbounded, Bound::Included(key)))
+            .next_back()?;
+        Some((resource, key.strip_prefix(prefix.as_str())?))
+    }
+}
+
+impl PastError {
+    fn of(error: WatchError) -> Self {
+        match error {
+            WatchError::Compacted { after, oldest } => Self::Expired {
+                after: after.0,
+                oldest: oldest.0,
+            },
+            other => Self::Watch(other),
+        }
+    }
+}
+
+fn entry_in(resource: &ResourceCache, kv: &coracle_store::KeyValue) -> Option<Entry> {
+    let key = std::str::from_utf8(&kv.key)
+        .ok()?
+        .strip_prefix(&resource.kind().prefix)?;
+    feed::entry_of(resource, key, kv)
+}
+
+fn past_event(resource: &ResourceCache, event: &Event, revision: u64) -> Option<event::Event> {
+    match event {
+        Event::Put { kv, prev } => {
+            let previous = prev
+                .as_ref()
+                .and_then(|prev| entry_in(resource, prev))
+                .map(Arc::new);
+            Some(event::Event::put(Arc::new(entry_in(resource, kv)?), previous))
+        }
+        Event::Delete { prev } => {
+            let previous = Arc::new(entry_in(resource, prev)?);
+            Some(event::Event::removal(
+                Arc::new(previous.restamped(revision)),
+                previous,
+            ))
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! The form of an object in the store: a protobuf envelope for built-in kinds, JSON for what has no protobuf form; never
+//! with a `resourceVersion`, which is the key's own.
+
+use bytes::Bytes;
+use coracle_api::codec::{DecodeError, protobuf};
+use serde_json::Value;
+
+/// Why stored bytes are not an object.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StoredError {
+    /// Not JSON.
+    #[error("not an object in JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Not protobuf, or of an unknown type.
+    #[error("not an object in protobuf: {0}")]
+    Protobuf(#[from] DecodeError),
+    /// The object does not fit its type.
+    #[error(transparent)]
+    Encode(#[from] protobuf::EncodeError),
+}
+
+/// Reads an object as it was stored, by this server or by upstream's.
+///
+/// # Errors
+/// Where the bytes are neither form.
+pub(crate) fn decode(bytes: &[u8]) -> Result<Value, StoredError> {
+    if bytes.first() == Some(&b'{') {
+        return Ok(serde_json::from_slice(bytes)?);
+    }
+    Ok(protobuf::decode_any(bytes)?)
+}
+
+/// Writes an object for the store.
+///
+/// # Errors
+/// Where the object does not fit its type.
+pub(crate) fn encode(object: &Value) -> Result<Bytes, StoredError> {
+    let mut object = object.clone();
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("resourceVersion");
+    }
+    Ok(Bytes::from(protobuf::encode_any(&object)?))
+}
