@@ -7,8 +7,10 @@
 //! Always holds: nothing of a body is read before its sender is authorized; every failure is a `Status`; the store is
 //! opened here and nowhere else.
 
+mod admission;
 pub mod authn;
 pub mod authz;
+mod cache;
 pub mod config;
 mod health;
 pub mod http;
@@ -16,9 +18,11 @@ pub mod metrics;
 mod node_proxy;
 pub mod pki;
 pub mod reader;
+pub mod registry;
 pub mod request;
 pub mod reviews;
 mod server;
+mod tables;
 pub mod tokens;
 pub mod version;
 

@@ -2,6 +2,7 @@
 //!
 //! Reads come from the watch cache, which on RocksDB is consistent with what was last acknowledged.
 
+mod cached;
 #[cfg(test)]
 pub(crate) mod memory;
 
@@ -9,6 +10,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use tokio::sync::watch;
+
+pub(crate) use cached::CacheReader;
 
 /// A resource as the store keeps it: group and plural name, without a version.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,0 +1,123 @@
+//! From the bytes of a request to an object in its storage version: format, type, unknown fields, defaults.
+
+use bytes::Bytes;
+use coracle_api::codec::body::{self, MediaType};
+use coracle_api::codec::conform::conform;
+use coracle_api::codec::{self, DecodeError, FieldValidation, json};
+use coracle_api::status::ApiError;
+use coracle_api::table::Gvk;
+use http::header;
+use serde_json::Value;
+
+use super::rules;
+use super::served::Served;
+use crate::request::RequestContext;
+
+/// An object that was decoded, defaulted and converted to the version it is stored in.
+pub(super) struct Decoded {
+    /// The object.
+    pub object: Value,
+    /// What the client is to be warned of.
+    pub warnings: Vec<String>,
+}
+
+/// Decodes an object of a resource.
+///
+/// # Errors
+/// 415 for unknown formats, 400 for what is no object of the resource.
+pub(super) fn object(
+    served: &Served,
+    ctx: &RequestContext,
+    bytes: &Bytes,
+    validation: FieldValidation,
+) -> Result<Decoded, ApiError> {
+    let (object, warnings) = of_kind(ctx, bytes, served.resource.gvk(), validation)?;
+    Ok(Decoded {
+        object: to_storage(served, object)?,
+        warnings,
+    })
+}
+
+/// Decodes an object of a kind, with its defaults.
+///
+/// # Errors
+/// 415 for unknown formats, 400 for what is no object of the kind.
+pub(super) fn of_kind(
+    ctx: &RequestContext,
+    bytes: &Bytes,
+    kind: Gvk,
+    validation: FieldValidation,
+) -> Result<(Value, Vec<String>), ApiError> {
+    body::decode(bytes, media_type(ctx)?, kind, validation)
+}
+
+/// Makes an object of what a patch left, in the version of the request.
+///
+/// # Errors
+/// 400 where it is no object of the resource; 422 for unknown fields that are to be refused.
+pub(super) fn patched(
+    served: &Served,
+    mut value: Value,
+    validation: FieldValidation,
+) -> Result<Decoded, ApiError> {
+    let decoded = conform(&mut value, served.resource.ty())
+        .and_then(|findings| codec::Decoded { value, findings }.validated(validation));
+    let (object, warnings) = decoded.map_err(|error| match error {
+        DecodeError::Strict(_) => ApiError::bad_request(error.to_string()),
+        other => ApiError::bad_request(other.to_string()),
+    })?;
+    Ok(Decoded {
+        object: to_storage(served, object)?,
+        warnings,
+    })
+}
+
+/// The options in the body of a delete, where there is one.
+///
+/// # Errors
+/// 415 for unknown formats, 400 where the body is something else.
+pub(super) fn delete_options(ctx: &RequestContext, bytes: &Bytes) -> Result<Option<Value>, ApiError> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let (group, version) = (&ctx.info.api_group, &ctx.info.api_version);
+    let known = coracle_api::table::by_gvk(group, version, "DeleteOptions").and_then(|ty| ty.gvk);
+    let kind = known.unwrap_or(Gvk {
+        group: "",
+        version: "v1",
+        kind: "DeleteOptions",
+    });
+    of_kind(ctx, bytes, kind, FieldValidation::Ignore).map(|(options, _)| Some(options))
+}
+
+/// JSON of whatever shape: a patch.
+///
+/// # Errors
+/// 400 where it is not JSON.
+pub(super) fn any_json(bytes: &Bytes, validation: FieldValidation) -> Result<(Value, Vec<String>), ApiError> {
+    let parsed = json::parse(bytes).map_err(|error| ApiError::bad_request(error.to_string()))?;
+    let decoded = codec::Decoded {
+        value: parsed.value,
+        findings: parsed.duplicates,
+    };
+    decoded
+        .validated(validation)
+        .map_err(|error| ApiError::bad_request(error.to_string()))
+}
+
+fn to_storage(served: &Served, mut object: Value) -> Result<Value, ApiError> {
+    rules::default(served.resource.gvk(), &mut object);
+    if served.version == 0 {
+        return Ok(object);
+    }
+    rules::convert(object, served.resource, served.stored)
+}
+
+fn media_type(ctx: &RequestContext) -> Result<MediaType, ApiError> {
+    let sent = ctx
+        .headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    MediaType::of_content_type(sent).ok_or_else(|| ApiError::unsupported_media_type(&MediaType::NAMES))
+}

@@ -1,0 +1,167 @@
+//! `create`: a name, a uid, defaults, admission, the kind's rules, and one transaction that wants the key to be free.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use coracle_api::names;
+use coracle_api::status::ApiError;
+use coracle_store::Txn;
+use http::{Response, StatusCode};
+use serde_json::Value;
+
+use super::body::{self, Decoded};
+use super::negotiate::{Accepted, Purpose, accepted};
+use super::options::WriteOptions;
+use super::served::Served;
+use super::write::Written;
+use super::{Registry, meta, respond, rules};
+use crate::admission::{self, Attributes, Operation};
+use crate::cache::entry::Entry;
+use crate::reader::{GroupResource, ObjectReader};
+use crate::request::{RequestContext, ResponseBody};
+
+/// How many generated names are tried before the client is told to.
+const NAMES_TRIED: usize = 8;
+
+/// How long a pod waits for the default account of its namespace.
+const ACCOUNT_PATIENCE: std::time::Duration = std::time::Duration::from_millis(1500);
+
+impl Registry {
+    pub(super) async fn create(
+        &self,
+        ctx: &RequestContext,
+        served: &Arc<Served>,
+        bytes: Bytes,
+    ) -> Result<Response<ResponseBody>, ApiError> {
+        let accepted = accepted(ctx, Purpose::Object)?;
+        let options = WriteOptions::read(ctx, "CreateOptions")?;
+        let Decoded { object, warnings } = body::object(served, ctx, &bytes, options.field_validation)?;
+        let object = meta::in_namespace(served, &ctx.info.namespace, object)?;
+        let entry = self.create_object(ctx, served, object, &options).await?;
+        self.created(served, &entry, accepted, &warnings)
+    }
+
+    /// Creates an object that was decoded, in the version it is stored in.
+    pub(super) async fn create_object(
+        &self,
+        ctx: &RequestContext,
+        served: &Arc<Served>,
+        object: Value,
+        options: &WriteOptions,
+    ) -> Result<Arc<Entry>, ApiError> {
+        let generate = meta::text(&object, "generateName").to_owned();
+        let named = !meta::text(&object, "name").is_empty();
+        for _ in 0..NAMES_TRIED {
+            let mut object = object.clone();
+            if !named && !generate.is_empty() {
+                let name = names::generated_name(&generate, self.chance_bytes());
+                meta::set(&mut object, "name", Value::from(name));
+            }
+            match self.create_named(ctx, served, object, options).await? {
+                Some(entry) => return Ok(entry),
+                None if named || generate.is_empty() => break,
+                None => {}
+            }
+        }
+        let (group, resource) = (served.resource.group, served.resource.resource);
+        if named {
+            return Err(ApiError::already_exists(
+                group,
+                resource,
+                meta::text(&object, "name"),
+            ));
+        }
+        Err(ApiError::generate_name_conflict(group, resource, &generate))
+    }
+
+    /// None where the name is taken.
+    async fn create_named(
+        &self,
+        ctx: &RequestContext,
+        served: &Arc<Served>,
+        mut object: Value,
+        options: &WriteOptions,
+    ) -> Result<Option<Arc<Entry>>, ApiError> {
+        let name = meta::text(&object, "name").to_owned();
+        let namespace = if served.resource.namespaced {
+            ctx.info.namespace.clone()
+        } else {
+            String::new()
+        };
+        let attributes = Attributes {
+            operation: Operation::Create,
+            resource: served.resource,
+            subresource: "",
+            namespace: &namespace,
+            name: &name,
+            chance: self.chance(),
+        };
+        self.await_default_account(&attributes, &object).await;
+        admission::mutate(&attributes, &mut object, None, &*self.reader)?;
+        meta::prepare_create(&mut object, self.now(), self.new_uid());
+        rules::prepare_create(served, &mut object, self.now());
+        let reservation = self
+            .services
+            .reserve_for_create(served, &mut object, self.chance())?;
+        rules::validate_create(served, &object)?;
+        admission::validate(&attributes, Some(&object), None, &*self.reader)?;
+        let key = served.key(&namespace, &name);
+        if served.cache.get(&key).is_some() {
+            return Ok(None);
+        }
+        if options.dry_run {
+            return Ok(Some(Arc::new(Entry::unversioned(
+                &key,
+                object,
+                served.cache.kind(),
+            ))));
+        }
+        match self.put(served, &key, &object, 0, Txn::new()).await? {
+            Written::Done(entry) => {
+                reservation.keep();
+                Ok(Some(entry))
+            }
+            Written::Conflict => Ok(None),
+        }
+    }
+
+    /// A namespace's default account is made by a controller a moment after the namespace: a pod waits for it a little.
+    async fn await_default_account(&self, attributes: &Attributes<'_>, pod: &Value) {
+        let named = pod
+            .pointer("/spec/serviceAccountName")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        if !attributes.is("", "pods") || !matches!(named, "" | "default") {
+            return;
+        }
+        let accounts = GroupResource::new("", "serviceaccounts");
+        let namespaces = GroupResource::new("", "namespaces");
+        if self.reader.get(&namespaces, "", attributes.namespace).is_none() {
+            return;
+        }
+        let mut changes = self.reader.changes(&accounts);
+        let appears = async {
+            while self
+                .reader
+                .get(&accounts, attributes.namespace, "default")
+                .is_none()
+            {
+                if changes.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        // Admission says what is wrong where it does not appear.
+        let _ = tokio::time::timeout(ACCOUNT_PATIENCE, appears).await;
+    }
+
+    fn created(
+        &self,
+        served: &Served,
+        entry: &Entry,
+        accepted: Accepted,
+        warnings: &[String],
+    ) -> Result<Response<ResponseBody>, ApiError> {
+        respond::object(served, entry, accepted, StatusCode::CREATED, warnings)
+    }
+}

@@ -1,0 +1,127 @@
+//! Objects and items as bytes, each made at most once per representation.
+
+use bytes::Bytes;
+use coracle_api::codec::{protobuf, yaml};
+use coracle_api::status::ApiError;
+use serde_json::{Value, json};
+
+use super::negotiate::{Accepted, Format, View};
+use super::rules;
+use super::served::Served;
+use crate::cache::entry::{Entry, Representation, headed};
+
+/// An object that stands alone, with its kind and version.
+///
+/// # Errors
+/// Where the stored object cannot be shown in that form.
+pub(super) fn object(served: &Served, entry: &Entry, accepted: Accepted) -> Result<Bytes, ApiError> {
+    match (accepted.format, accepted.view) {
+        (Format::Json, View::Metadata) => metadata(entry, accepted),
+        (Format::Json, _) => Ok(headed(&served.head, &item(served, entry, accepted)?)),
+        (Format::Yaml, _) => value(&full_value(served, entry, accepted)?, Format::Yaml),
+        (Format::Protobuf, _) => entry.encoded(representation(served, accepted), |entry| {
+            value(&full_value(served, entry, accepted)?, Format::Protobuf)
+        }),
+    }
+}
+
+/// The JSON of an object as an item of a list: without kind and version, unless it is a view that names its own.
+///
+/// # Errors
+/// Where the stored object cannot be shown in that form.
+pub(super) fn item(served: &Served, entry: &Entry, accepted: Accepted) -> Result<Bytes, ApiError> {
+    if accepted.view == View::Metadata {
+        return metadata(entry, accepted);
+    }
+    if served.version == 0 {
+        return Ok(entry.json().clone());
+    }
+    let json = Accepted {
+        format: Format::Json,
+        ..accepted
+    };
+    entry.encoded(representation(served, json), |entry| {
+        let mut object = in_version(served, entry)?;
+        if let Value::Object(map) = &mut object {
+            map.remove("apiVersion");
+            map.remove("kind");
+        }
+        value(&object, Format::Json)
+    })
+}
+
+/// The object as a value in the version asked for, with kind and version.
+///
+/// # Errors
+/// Where it cannot be converted.
+pub(super) fn full_value(served: &Served, entry: &Entry, accepted: Accepted) -> Result<Value, ApiError> {
+    match accepted.view {
+        View::Metadata => Ok(partial(entry, accepted.view_version)),
+        _ => in_version(served, entry),
+    }
+}
+
+/// Any value as bytes.
+///
+/// # Errors
+/// Where the type table does not know it, for protobuf.
+pub(super) fn value(value: &Value, format: Format) -> Result<Bytes, ApiError> {
+    match format {
+        Format::Json => serde_json::to_vec(value)
+            .map(Bytes::from)
+            .map_err(ApiError::internal),
+        Format::Yaml => Ok(Bytes::from(yaml::encode(value))),
+        Format::Protobuf => protobuf::encode_any(value)
+            .map(Bytes::from)
+            .map_err(ApiError::internal),
+    }
+}
+
+/// The object in the version asked for, with kind and version.
+///
+/// # Errors
+/// Where it cannot be converted.
+pub(super) fn in_version(served: &Served, entry: &Entry) -> Result<Value, ApiError> {
+    let stored = Value::clone(&entry.value());
+    if served.version == 0 {
+        return Ok(stored);
+    }
+    rules::convert(stored, served.stored, served.resource)
+}
+
+fn metadata(entry: &Entry, accepted: Accepted) -> Result<Bytes, ApiError> {
+    let representation = Representation {
+        version: version_of(accepted),
+        format: Format::Json,
+        view: View::Metadata,
+    };
+    entry.encoded(representation, |entry| {
+        value(&partial(entry, accepted.view_version), Format::Json)
+    })
+}
+
+fn partial(entry: &Entry, version: &str) -> Value {
+    let object = entry.value();
+    json!({
+        "kind": "PartialObjectMetadata",
+        "apiVersion": format!("meta.k8s.io/{version}"),
+        "metadata": object.get("metadata").cloned().unwrap_or_default(),
+    })
+}
+
+fn representation(served: &Served, accepted: Accepted) -> Representation {
+    let version = if accepted.view == View::Metadata {
+        version_of(accepted)
+    } else {
+        served.version
+    };
+    Representation {
+        version,
+        format: accepted.format,
+        view: accepted.view,
+    }
+}
+
+fn version_of(accepted: Accepted) -> u8 {
+    u8::from(accepted.view_version != "v1")
+}

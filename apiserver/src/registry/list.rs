@@ -1,0 +1,371 @@
+//! `list`: a walk over a snapshot whose bytes are streamed as they stand.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use coracle_api::status::{ApiError, Reason};
+use futures::stream;
+use http::{Response, StatusCode};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use serde_json::{Map, Value, json};
+
+use super::continuation::Continuation;
+use super::negotiate::{Accepted, Format, Purpose, View, accepted};
+use super::options::{ListOptions, VersionMatch};
+use super::pretty::Indenter;
+use super::served::Served;
+use super::{Registry, encode, respond, select};
+use crate::cache::WaitError;
+use crate::cache::entry::Entry;
+use crate::cache::ordered::Keyed;
+use crate::cache::resource::Snapshot;
+use crate::cache::selection::Selection;
+use crate::request::{RequestContext, ResponseBody};
+use crate::tables;
+
+/// How long a read waits for a revision that the cache has not come to (upstream's `blockTimeout`).
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Pieces of a streamed list are about this large.
+const PIECE: usize = 64 << 10;
+
+/// A part of a list, decided on and not written yet.
+pub(super) struct Page {
+    /// The revision it shows.
+    pub revision: u64,
+    /// What it shows, in order.
+    pub entries: Vec<Arc<Entry>>,
+    /// Where the rest begins.
+    pub rest: Option<Rest>,
+}
+
+/// What a page leaves to the next.
+pub(super) struct Rest {
+    /// The token that goes on.
+    pub token: String,
+    /// How many items follow, where that is known.
+    pub remaining: Option<usize>,
+}
+
+impl Registry {
+    pub(super) async fn list(
+        &self,
+        ctx: &RequestContext,
+        served: &Served,
+    ) -> Result<Response<ResponseBody>, ApiError> {
+        let accepted = accepted(ctx, Purpose::List)?;
+        let options = ListOptions::read(ctx, false)?;
+        let selection = select::selection(served, &ctx.info.namespace, &options)?;
+        let page = self.page(served, &selection, &options).await?;
+        write(served, page, accepted)
+    }
+
+    /// The part of a list that the options ask for.
+    pub(super) async fn page(
+        &self,
+        served: &Served,
+        selection: &Selection,
+        options: &ListOptions,
+    ) -> Result<Page, ApiError> {
+        if !options.continuation.is_empty() {
+            return self.next_page(served, selection, options).await;
+        }
+        let snapshot = self.snapshot(served, options).await?;
+        // Upstream answers "any version" from its cache, all at once.
+        let limit = if options.resource_version == "0" {
+            0
+        } else {
+            options.limit
+        };
+        Ok(paginate(served, snapshot, selection, String::new(), limit))
+    }
+
+    async fn next_page(
+        &self,
+        served: &Served,
+        selection: &Selection,
+        options: &ListOptions,
+    ) -> Result<Page, ApiError> {
+        if !options.resource_version.is_empty() && options.resource_version != "0" {
+            let why = "specifying resource version is not allowed when using continue";
+            return Err(ApiError::bad_request(why));
+        }
+        let token = Continuation::decode(&options.continuation)
+            .map_err(|error| ApiError::bad_request(error.to_string()))?;
+        let start = selection.key_prefix() + &token.start;
+        let snapshot = match token.revision {
+            None => self.snapshot(served, &ListOptions::default()).await?,
+            Some(revision) => match self.cache.at(&served.cache, revision).await {
+                Ok(snapshot) => snapshot,
+                Err(coracle_store::ReadError::Compacted { .. }) => return Err(expired_token(token)),
+                Err(error) => return Err(super::read_error(&error)),
+            },
+        };
+        Ok(paginate(served, snapshot, selection, start, options.limit))
+    }
+
+    async fn snapshot(&self, served: &Served, options: &ListOptions) -> Result<Snapshot, ApiError> {
+        let revision = options.revision()?;
+        let exact = match (options.version_match, revision) {
+            (Some(VersionMatch::Exact), revision) => revision,
+            // Without a match, a page as of a revision is that revision's: upstream's older meaning.
+            (None, Some(revision)) if revision > 0 && options.limit > 0 => Some(revision),
+            _ => None,
+        };
+        if let Some(revision) = exact {
+            return self.snapshot_at(served, revision).await;
+        }
+        match revision {
+            Some(0) => {}
+            Some(revision) => self.cache.reached(revision, PATIENCE).await.map_err(wait_error)?,
+            None => {
+                self.cache.current(PATIENCE).await.map_err(wait_error)?;
+            }
+        }
+        Ok(served.cache.snapshot())
+    }
+
+    async fn snapshot_at(&self, served: &Served, revision: u64) -> Result<Snapshot, ApiError> {
+        self.cache.reached(revision, PATIENCE).await.map_err(wait_error)?;
+        self.cache
+            .at(&served.cache, revision)
+            .await
+            .map_err(|error| match error {
+                coracle_store::ReadError::Compacted { .. } => {
+                    ApiError::expired("The resourceVersion for the provided list is too old.")
+                }
+                other => super::read_error(&other),
+            })
+    }
+}
+
+/// The status for a revision that did not come.
+pub(super) fn wait_error(error: WaitError) -> ApiError {
+    match error {
+        WaitError::TooFarAhead { wanted, current } => {
+            ApiError::too_large_resource_version(wanted, current, 1)
+        }
+        WaitError::Read(error) => super::read_error(&error),
+    }
+}
+
+fn expired_token(token: Continuation) -> ApiError {
+    let token = Continuation {
+        revision: None,
+        ..token
+    }
+    .encode();
+    let message = "The provided continue parameter is too old to display a consistent list result. You can start a new \
+                   list without the continue parameter, or use the continue token in this response to retrieve the \
+                   remainder of the results. Continuing with the provided token results in an inconsistent list - \
+                   objects that were created, modified, or deleted between the time the first chunk was returned and \
+                   now may show up in the list.";
+    tracing::debug!(token, "a continue token has expired");
+    ApiError::new(410, Reason::Expired, message, None)
+}
+
+fn paginate(served: &Served, snapshot: Snapshot, selection: &Selection, start: String, limit: usize) -> Page {
+    let revision = snapshot.revision;
+    let namespace = if served.resource.namespaced {
+        selection.key_prefix()
+    } else {
+        String::new()
+    };
+    if let Some(key) = selection.single_key(served.resource.namespaced) {
+        let found = snapshot
+            .entries
+            .get(&key)
+            .filter(|entry| selection.matches(entry) && *key >= *start);
+        return Page {
+            revision,
+            entries: found.cloned().into_iter().collect(),
+            rest: None,
+        };
+    }
+    let from = if start.is_empty() {
+        namespace.clone()
+    } else {
+        start
+    };
+    let selected = snapshot
+        .entries
+        .range_from(&from)
+        .take_while(|entry| entry.key().starts_with(&namespace))
+        .filter(|entry| !selection.has_selectors() || selection.matches(entry));
+    if limit == 0 {
+        return Page {
+            revision,
+            entries: selected.cloned().collect(),
+            rest: None,
+        };
+    }
+    let mut entries: Vec<Arc<Entry>> = selected.take(limit + 1).cloned().collect();
+    if entries.len() <= limit {
+        return Page {
+            revision,
+            entries,
+            rest: None,
+        };
+    }
+    entries.truncate(limit);
+    let last = entries
+        .last()
+        .map(|entry| entry.key().to_owned())
+        .unwrap_or_default();
+    let next = format!("{last}\0");
+    let remaining = (!selection.has_selectors()).then(|| {
+        let end = if namespace.is_empty() {
+            snapshot.entries.len()
+        } else {
+            snapshot.entries.rank(&after(&namespace))
+        };
+        end - snapshot.entries.rank(&next)
+    });
+    let start = next[namespace.len()..].to_owned();
+    let token = Continuation {
+        revision: Some(revision),
+        start,
+    }
+    .encode();
+    served.cache.keep(snapshot);
+    Page {
+        revision,
+        entries,
+        rest: Some(Rest { token, remaining }),
+    }
+}
+
+/// The first key after every key of a namespace: `/` is followed by `0`.
+fn after(namespace_prefix: &str) -> String {
+    format!("{}0", namespace_prefix.trim_end_matches('/'))
+}
+
+fn list_meta(page: &Page) -> Value {
+    let mut meta = Map::new();
+    meta.insert(
+        "resourceVersion".to_owned(),
+        Value::from(page.revision.to_string()),
+    );
+    if let Some(rest) = &page.rest {
+        meta.insert("continue".to_owned(), Value::from(rest.token.as_str()));
+        if let Some(remaining) = rest.remaining {
+            meta.insert("remainingItemCount".to_owned(), Value::from(remaining));
+        }
+    }
+    Value::Object(meta)
+}
+
+pub(super) fn write(
+    served: &Served,
+    page: Page,
+    accepted: Accepted,
+) -> Result<Response<ResponseBody>, ApiError> {
+    let meta = list_meta(&page);
+    if accepted.view == View::Table {
+        let now = jiff::Timestamp::now();
+        let table = tables::of_list(served.resource, &page.entries, meta, accepted, now);
+        return respond::value(&table, accepted, StatusCode::OK);
+    }
+    let (kind, api_version) = match accepted.view {
+        View::Metadata => (
+            "PartialObjectMetadataList".to_owned(),
+            format!("meta.k8s.io/{}", accepted.view_version),
+        ),
+        _ => (
+            format!("{}List", served.resource.kind),
+            served.resource.api_version(),
+        ),
+    };
+    if accepted.format == Format::Json {
+        let head = format!(r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":{meta},"items":["#);
+        return stream_json(served, page.entries, accepted, head);
+    }
+    let items: Result<Vec<Value>, ApiError> = page
+        .entries
+        .iter()
+        .map(|entry| item_value(served, entry, accepted))
+        .collect();
+    let list = json!({"kind": kind, "apiVersion": api_version, "metadata": meta, "items": items?});
+    respond::value(&list, accepted, StatusCode::OK)
+}
+
+fn item_value(served: &Served, entry: &Entry, accepted: Accepted) -> Result<Value, ApiError> {
+    let mut value = encode::full_value(served, entry, accepted)?;
+    if let (View::Object, Value::Object(map)) = (accepted.view, &mut value) {
+        map.remove("kind");
+        map.remove("apiVersion");
+    }
+    Ok(value)
+}
+
+/// Writes the items piece by piece; a short list is one piece of known length.
+fn stream_json(
+    served: &Served,
+    entries: Vec<Arc<Entry>>,
+    accepted: Accepted,
+    head: String,
+) -> Result<Response<ResponseBody>, ApiError> {
+    // Whatever must be converted is converted before the head goes out, so that a failure can still be told.
+    let items: Vec<Bytes> = entries
+        .iter()
+        .map(|entry| encode::item(served, entry, accepted))
+        .collect::<Result<_, _>>()?;
+    let total: usize = items.iter().map(|item| item.len() + 1).sum();
+    let mut writer = Writer {
+        items: items.into_iter(),
+        head: Some(head),
+        first: true,
+        done: false,
+    };
+    if total <= PIECE {
+        let bytes = writer.next().unwrap_or_default();
+        return Ok(respond::fixed(bytes, accepted, StatusCode::OK));
+    }
+    let mut indenter = accepted.pretty.then(Indenter::default);
+    let pieces = writer.map(move |piece| match &mut indenter {
+        Some(indenter) => Bytes::from(indenter.indent(&piece)),
+        None => piece,
+    });
+    let body = StreamBody::new(stream::iter(
+        pieces.map(|piece| Ok::<_, std::io::Error>(Frame::data(piece))),
+    ));
+    let mut response = Response::new(body.boxed_unsync());
+    respond::set_type(&mut response, Format::Json.media_type());
+    Ok(response)
+}
+
+/// The pieces of a JSON list.
+struct Writer {
+    items: std::vec::IntoIter<Bytes>,
+    head: Option<String>,
+    first: bool,
+    done: bool,
+}
+
+impl Iterator for Writer {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        if self.done {
+            return None;
+        }
+        let mut piece = BytesMut::with_capacity(PIECE + 1024);
+        if let Some(head) = self.head.take() {
+            piece.put_slice(head.as_bytes());
+        }
+        while piece.len() <= PIECE {
+            let Some(item) = self.items.next() else {
+                self.done = true;
+                piece.put_slice(b"]}\n");
+                break;
+            };
+            if !std::mem::take(&mut self.first) {
+                piece.put_u8(b',');
+            }
+            piece.put_slice(&item);
+        }
+        Some(piece.freeze())
+    }
+}

@@ -1,0 +1,186 @@
+//! The registry: every stored resource, served by one implementation that the tables of types and resources drive.
+//!
+//! A request comes in through [`Registry::serve`] after its sender is known and allowed to ask. Reads are answered from
+//! the watch cache. Writes are decoded, admitted, checked and committed with the revision they were made from, and
+//! answered once the cache shows them; so whoever was answered sees the write, and so does everybody who asks later.
+
+mod body;
+pub mod continuation;
+mod create;
+mod delete;
+mod deletion;
+mod encode;
+mod fields;
+mod frames;
+mod list;
+mod meta;
+pub mod negotiate;
+mod options;
+mod patch;
+mod pretty;
+mod read;
+mod respond;
+mod rules;
+mod select;
+mod served;
+pub mod services;
+mod subresource;
+mod update;
+mod watch;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use coracle_api::status::ApiError;
+use coracle_store::{ReadError, Store};
+use futures::future::BoxFuture;
+use http::Response;
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::cache::{Cache, LoadError};
+use crate::reader::{CacheReader, ObjectReader};
+use crate::request::{RequestBody, RequestContext, ResourceHandler, ResponseBody};
+pub(crate) use served::Catalog;
+use services::{ServiceConfig, Services};
+
+/// What the registry must be told.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// Cluster addresses and node ports.
+    pub services: ServiceConfig,
+}
+
+/// Why the registry did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// What is stored could not be read.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+}
+
+/// Serves every stored resource.
+pub struct Registry {
+    cache: Arc<Cache>,
+    catalog: Arc<Catalog>,
+    reader: Arc<CacheReader>,
+    services: Services,
+    cancel: CancellationToken,
+}
+
+impl Registry {
+    /// Reads what is stored and begins to follow the store, on a task of `tracker` that ends with `cancel`.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub async fn start(
+        store: Arc<dyn Store>,
+        config: Config,
+        tracker: &TaskTracker,
+        cancel: CancellationToken,
+    ) -> Result<Arc<Self>, StartError> {
+        let cache = Cache::start(store, served::stored_kinds()).await?;
+        tracker.spawn(Arc::clone(&cache).follow(cancel.clone()));
+        let catalog = Arc::new(Catalog::new(&cache));
+        let reader = Arc::new(CacheReader::new(Arc::clone(&catalog)));
+        let services = Services::new(&config.services, &*reader);
+        Ok(Arc::new(Self {
+            cache,
+            catalog,
+            reader,
+            services,
+            cancel,
+        }))
+    }
+
+    /// Reads current objects, for authentication, authorization and admission.
+    pub fn reader(&self) -> Arc<dyn ObjectReader> {
+        Arc::clone(&self.reader) as Arc<dyn ObjectReader>
+    }
+
+    /// Answers a request for a stored resource, or for the part of one that the registry itself serves.
+    ///
+    /// # Errors
+    /// Every failure, as the status that goes to the client.
+    pub async fn serve(
+        &self,
+        ctx: RequestContext,
+        body: RequestBody,
+    ) -> Result<Response<ResponseBody>, ApiError> {
+        let info = &ctx.info;
+        if info.resource == "bindings" && info.api_group.is_empty() {
+            return self.bind_by_body(&ctx, body).await;
+        }
+        let found = self
+            .catalog
+            .find(&info.api_group, &info.api_version, &info.resource);
+        let served = Arc::clone(found.ok_or_else(|| ApiError::generic(404, ""))?);
+        if !info.subresource.is_empty() {
+            return self.serve_subresource(&ctx, &served, body).await;
+        }
+        let item = info.parts.len() > 1;
+        if !served.resource.has_verb(&info.verb) {
+            return Err(ApiError::generic(405, ""));
+        }
+        match (info.verb.as_str(), item) {
+            ("get", true) => self.get(&ctx, &served).await,
+            ("list", false) => self.list(&ctx, &served).await,
+            ("watch", _) => self.watch(&ctx, &served).await,
+            ("create", false) => self.create(&ctx, &served, read(body).await?).await,
+            ("update", true) => self.update(&ctx, &served, read(body).await?).await,
+            ("patch", true) => self.patch(&ctx, &served, read(body).await?).await,
+            ("delete", true) => self.delete(&ctx, &served, read(body).await?).await,
+            ("deletecollection", false) => self.delete_collection(&ctx, &served, read(body).await?).await,
+            _ => Err(ApiError::generic(405, "")),
+        }
+    }
+
+    /// Now. The registry's only clock.
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    fn new_uid(&self) -> String {
+        Uuid::new_v4().to_string()
+    }
+
+    /// Something random.
+    fn chance(&self) -> u64 {
+        Uuid::new_v4().as_u64_pair().1 & (u64::MAX >> 2)
+    }
+
+    fn chance_bytes<const N: usize>(&self) -> [u8; N] {
+        let random = Uuid::new_v4().into_bytes();
+        // The bytes of a random uuid that are not random (its version and variant) stand at 6 and 8.
+        std::array::from_fn(|i| random[i])
+    }
+}
+
+#[async_trait]
+impl ResourceHandler for Registry {
+    async fn serve(
+        &self,
+        context: RequestContext,
+        body: RequestBody,
+    ) -> Result<Response<ResponseBody>, ApiError> {
+        Registry::serve(self, context, body).await
+    }
+}
+
+/// Reads a body. Boxed, because the compiler cannot see that a boxed error inside the future is `'static`.
+fn read(body: RequestBody) -> BoxFuture<'static, Result<Bytes, ApiError>> {
+    Box::pin(async move { Ok(body.read().await?) })
+}
+
+/// The status for a store that did not answer a read.
+fn read_error(error: &ReadError) -> ApiError {
+    tracing::error!(%error, "the store did not answer a read");
+    ApiError::internal(error)
+}

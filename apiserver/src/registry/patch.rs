@@ -1,0 +1,134 @@
+//! `patch`: the current object in the version of the request, changed as the body says, and then an update like any other.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use coracle_api::codec::FieldValidation;
+use coracle_api::patch::{json, merge, strategic};
+use coracle_api::status::ApiError;
+use http::{Response, StatusCode, header};
+use serde_json::Value;
+
+use super::negotiate::{Purpose, accepted};
+use super::options::WriteOptions;
+use super::served::Served;
+use super::update::Tried;
+use super::{Registry, body, encode, meta, respond};
+use crate::cache::entry::Entry;
+use crate::request::{RequestContext, ResponseBody};
+
+/// How often a patch is applied anew when others are faster.
+const TRIES: usize = 100;
+
+const JSON: &str = "application/json-patch+json";
+const MERGE: &str = "application/merge-patch+json";
+const STRATEGIC: &str = "application/strategic-merge-patch+json";
+
+/// The kinds of patches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PatchType {
+    Json,
+    Merge,
+    Strategic,
+}
+
+/// A patch that was read and is not applied yet.
+pub(super) struct Patch {
+    pub kind: PatchType,
+    pub body: Value,
+    /// What the body itself was warned of.
+    pub warnings: Vec<String>,
+}
+
+impl Registry {
+    pub(super) async fn patch(
+        &self,
+        ctx: &RequestContext,
+        served: &Arc<Served>,
+        bytes: Bytes,
+    ) -> Result<Response<ResponseBody>, ApiError> {
+        let kind = patch_type(ctx)?;
+        let accepted = accepted(ctx, Purpose::Object)?;
+        let options = WriteOptions::read(ctx, "PatchOptions")?;
+        let patch = Patch::read(kind, &bytes, options.field_validation)?;
+        let (entry, warnings) = self.patch_object(ctx, served, &patch, &options).await?;
+        respond::object(served, &entry, accepted, StatusCode::OK, &warnings)
+    }
+
+    async fn patch_object(
+        &self,
+        ctx: &RequestContext,
+        served: &Arc<Served>,
+        patch: &Patch,
+        options: &WriteOptions,
+    ) -> Result<(Arc<Entry>, Vec<String>), ApiError> {
+        let (namespace, name) = (&ctx.info.namespace, &ctx.info.name);
+        for _ in 0..TRIES {
+            let Some(current) = self.current(served, namespace, name).await? else {
+                return Err(self.not_found(served, name));
+            };
+            let before = encode::in_version(served, &current)?;
+            let mut object = before.clone();
+            patch.apply(&mut object, served.resource.ty())?;
+            let decoded = body::patched(served, object, options.field_validation)?;
+            meta::check_name(
+                &decoded.object,
+                name,
+                if served.resource.namespaced { namespace } else { "" },
+            )?;
+            let mut warnings = patch.warnings.clone();
+            warnings.extend(decoded.warnings);
+            let named_revision =
+                meta::text(&before, "resourceVersion") != meta::text(&decoded.object, "resourceVersion");
+            match self
+                .try_update(ctx, served, &current, decoded.object, options)
+                .await
+            {
+                Ok(Tried::Done(entry)) => return Ok((entry, warnings)),
+                Ok(Tried::Overtaken) => {}
+                // The revision is the current object's own unless the patch names another.
+                Err(error) if error.code() == 409 && !named_revision => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(self.modified(served, name))
+    }
+}
+
+impl Patch {
+    pub(super) fn read(
+        kind: PatchType,
+        bytes: &Bytes,
+        validation: FieldValidation,
+    ) -> Result<Self, ApiError> {
+        let (body, warnings) = body::any_json(bytes, validation)?;
+        Ok(Self { kind, body, warnings })
+    }
+
+    pub(super) fn apply(
+        &self,
+        object: &mut Value,
+        ty: &'static coracle_api::table::Type,
+    ) -> Result<(), ApiError> {
+        match self.kind {
+            PatchType::Json => json::apply(object, &self.body)?,
+            PatchType::Merge => merge::apply(object, &self.body)?,
+            PatchType::Strategic => strategic::apply(object, &self.body, ty)?,
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn patch_type(ctx: &RequestContext) -> Result<PatchType, ApiError> {
+    let sent = ctx
+        .headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    match sent.split(';').next().unwrap_or_default().trim() {
+        JSON => Ok(PatchType::Json),
+        MERGE => Ok(PatchType::Merge),
+        STRATEGIC => Ok(PatchType::Strategic),
+        _ => Err(ApiError::unsupported_media_type(&[JSON, MERGE, STRATEGIC])),
+    }
+}

@@ -1,0 +1,161 @@
+//! What a kind's own rules say about a write: defaults, strategy, validation. Everything kind-specific is asked for here.
+
+use coracle_api::resources::Resource;
+use coracle_api::status::ApiError;
+use coracle_api::table::Gvk;
+use coracle_api::validation::{self, FieldErrors};
+use coracle_api::{convert, defaults, strategy};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::meta;
+use super::served::Served;
+
+/// Fills in what the client left out, in the version of the request.
+pub(super) fn default(kind: Gvk, object: &mut Value) {
+    defaults::apply(kind, object);
+}
+
+/// The same object in another version of its resource.
+///
+/// # Errors
+/// Where there is no such version.
+pub(crate) fn convert(object: Value, from: &Resource, to: &Resource) -> Result<Value, ApiError> {
+    convert::convert(object, from.gvk(), to.gvk()).map_err(ApiError::internal)
+}
+
+/// What a kind decides about its new objects.
+pub(super) fn prepare_create(served: &Served, object: &mut Value, now: Timestamp) {
+    strategy::prepare_create(served.stored.gvk(), object, now);
+}
+
+/// What a kind decides about a change; each subresource changes its own part only.
+pub(super) fn prepare_update(served: &Served, subresource: &str, object: &mut Value, old: &Value) {
+    if meta::get(object, "managedFields").is_none()
+        && let Some(managed) = meta::get(old, "managedFields")
+    {
+        meta::set(object, "managedFields", managed.clone());
+    }
+    let kind = served.stored.gvk();
+    match subresource {
+        "" | "scale" => strategy::prepare_update(kind, object, old),
+        "status" => strategy::prepare_status_update(kind, object, old),
+        other => take_part(other, kind, object, old),
+    }
+}
+
+/// A subresource that writes one part of an object: the rest stays as it was.
+fn take_part(subresource: &str, kind: Gvk, object: &mut Value, old: &Value) {
+    let new = std::mem::replace(object, old.clone());
+    match subresource {
+        "finalize" => put(object, "/spec", "finalizers", new.pointer("/spec/finalizers")),
+        "ephemeralcontainers" => {
+            put(
+                object,
+                "/spec",
+                "ephemeralContainers",
+                new.pointer("/spec/ephemeralContainers"),
+            );
+        }
+        "approval" => put(object, "/status", "conditions", new.pointer("/status/conditions")),
+        "resize" => resize(object, &new),
+        _ => {}
+    }
+    if subresource != "finalize" {
+        strategy::prepare_update(kind, object, old);
+    }
+    if subresource == "approval" {
+        put(object, "/status", "conditions", new.pointer("/status/conditions"));
+    }
+}
+
+/// Takes resources and resize policies, container by container.
+fn resize(object: &mut Value, new: &Value) {
+    for list in ["containers", "initContainers"] {
+        let wanted = new.pointer(&format!("/spec/{list}")).and_then(Value::as_array);
+        let containers = object
+            .pointer_mut(&format!("/spec/{list}"))
+            .and_then(Value::as_array_mut);
+        for container in containers.into_iter().flatten().filter_map(Value::as_object_mut) {
+            let same = |other: &&Value| other.get("name") == container.get("name");
+            let Some(wanted) = wanted.and_then(|list| list.iter().find(same)) else {
+                continue;
+            };
+            for field in ["resources", "resizePolicy"] {
+                match wanted.get(field) {
+                    Some(value) => container.insert(field.to_owned(), value.clone()),
+                    None => container.remove(field),
+                };
+            }
+        }
+    }
+}
+
+fn put(object: &mut Value, parent: &str, field: &str, value: Option<&Value>) {
+    if object.pointer(parent).is_none()
+        && let Value::Object(map) = object
+    {
+        map.insert(parent.trim_start_matches('/').to_owned(), json!({}));
+    }
+    let Some(parent) = object.pointer_mut(parent).and_then(Value::as_object_mut) else {
+        return;
+    };
+    match value {
+        Some(value) => parent.insert(field.to_owned(), value.clone()),
+        None => parent.remove(field),
+    };
+}
+
+/// Whether a new object is as its kind wants it.
+///
+/// # Errors
+/// 422 with every fault.
+pub(crate) fn validate_create(served: &Served, object: &Value) -> Result<(), ApiError> {
+    judged(served, object, &validation::create(served.stored.gvk(), object))
+}
+
+/// Whether a change is one that the kind allows.
+///
+/// # Errors
+/// 422 with every fault.
+pub(crate) fn validate_update(
+    served: &Served,
+    subresource: &str,
+    object: &Value,
+    old: &Value,
+) -> Result<(), ApiError> {
+    let kind = served.stored.gvk();
+    let errors = match subresource {
+        "" | "scale" => validation::update(kind, object, old),
+        "status" | "approval" => validation::update_status(kind, object, old),
+        // What these may write is cut out of the body; the rest is as it was.
+        _ => return Ok(()),
+    };
+    judged(served, object, &errors)
+}
+
+fn judged(served: &Served, object: &Value, errors: &FieldErrors) -> Result<(), ApiError> {
+    if errors.is_empty() {
+        return Ok(());
+    }
+    let (group, kind) = (served.resource.group, served.resource.kind);
+    Err(ApiError::invalid(group, kind, meta::text(object, "name"), errors))
+}
+
+/// Whether an update may make the object.
+pub(super) fn creates_on_update(served: &Served) -> bool {
+    matches!(
+        (served.resource.group, served.resource.resource),
+        ("", "endpoints" | "events" | "limitranges" | "services")
+            | ("events.k8s.io", "events")
+            | ("coordination.k8s.io", "leases")
+            | ("certificates.k8s.io", "certificatesigningrequests")
+            | ("rbac.authorization.k8s.io", _)
+            | ("node.k8s.io", "runtimeclasses")
+    )
+}
+
+/// Whether an update may leave out which revision it is made from.
+pub(crate) fn updates_unconditionally(served: &Served) -> bool {
+    strategy::allows_unconditional_update(served.stored.gvk())
+}

@@ -1,0 +1,269 @@
+//! What a service asks for and what it holds. Pure.
+
+use std::net::IpAddr;
+
+use serde_json::{Map, Value, json};
+
+use super::Holdings;
+
+/// What a service needs.
+#[derive(Debug, Default)]
+pub(super) struct Demand {
+    /// Whether it has a cluster address at all.
+    pub address: bool,
+    /// The one it asks for.
+    pub requested: Option<IpAddr>,
+    /// A node port for each of these.
+    pub ports: Vec<PortDemand>,
+    /// A port for health checks of its local endpoints, and which.
+    pub health_check: Option<Option<u16>>,
+}
+
+/// A node port that a service needs.
+#[derive(Debug)]
+pub(super) struct PortDemand {
+    /// For which of its ports.
+    pub place: Place,
+    /// The number it asks for.
+    pub requested: Option<u16>,
+    /// The earlier entry with the same port and another protocol, whose number it shares.
+    pub shared_with: Option<usize>,
+}
+
+/// Where a node port stands in a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// `spec.ports[i].nodePort`
+    Port(usize),
+    /// `spec.healthCheckNodePort`
+    HealthCheck,
+}
+
+/// What a service needs.
+pub(super) fn of(service: &Value) -> Demand {
+    let kind = text(service, "/spec/type");
+    if kind == "ExternalName" {
+        return Demand::default();
+    }
+    let requested = cluster_ip(service);
+    let mut demand = Demand {
+        address: requested != "None",
+        requested: requested.parse().ok(),
+        ..Demand::default()
+    };
+    let exposes = kind == "NodePort" || kind == "LoadBalancer";
+    let allocates =
+        kind == "NodePort" || flag(service, "/spec/allocateLoadBalancerNodePorts").unwrap_or(true);
+    if exposes {
+        demand.ports = port_demands(service, allocates);
+    }
+    if kind == "LoadBalancer" && text(service, "/spec/externalTrafficPolicy") == "Local" {
+        demand.health_check = Some(port_number(service.pointer("/spec/healthCheckNodePort")));
+    }
+    demand
+}
+
+fn port_demands(service: &Value, allocates: bool) -> Vec<PortDemand> {
+    let ports = ports(service);
+    let mut demands: Vec<PortDemand> = Vec::new();
+    for (index, port) in ports.iter().enumerate() {
+        let requested = port_number(port.get("nodePort"));
+        if requested.is_none() && !allocates {
+            continue;
+        }
+        let twin = |other: &Value| {
+            other.get("port") == port.get("port") && other.get("protocol") != port.get("protocol")
+        };
+        let shared_with = ports[..index]
+            .iter()
+            .position(twin)
+            .filter(|_| requested.is_none());
+        demands.push(PortDemand {
+            place: Place::Port(index),
+            requested,
+            shared_with,
+        });
+    }
+    demands
+}
+
+/// What a stored service holds.
+pub(super) fn holdings(service: &Value) -> Holdings {
+    let kind = text(service, "/spec/type");
+    if kind == "ExternalName" {
+        return Holdings::default();
+    }
+    let mut found = Holdings::default();
+    let listed = service.pointer("/spec/clusterIPs").and_then(Value::as_array);
+    let listed = listed.into_iter().flatten().filter_map(Value::as_str);
+    for address in listed
+        .chain([cluster_ip(service)])
+        .filter_map(|text| text.parse().ok())
+    {
+        if !found.addresses.contains(&address) {
+            found.addresses.push(address);
+        }
+    }
+    if kind != "NodePort" && kind != "LoadBalancer" {
+        return found;
+    }
+    let numbers = ports(service)
+        .iter()
+        .map(|port| port.get("nodePort"))
+        .collect::<Vec<_>>();
+    for number in numbers
+        .into_iter()
+        .chain([service.pointer("/spec/healthCheckNodePort")])
+        .filter_map(port_number)
+    {
+        if !found.ports.contains(&number) {
+            found.ports.push(number);
+        }
+    }
+    found
+}
+
+/// An update that leaves out what was allocated means what the service has.
+pub(super) fn inherit(service: &mut Value, old: &Value) {
+    let (kind, old_kind) = (
+        text(service, "/spec/type").to_owned(),
+        text(old, "/spec/type").to_owned(),
+    );
+    let needs_address = |kind: &str| kind != "ExternalName";
+    let unset = cluster_ip(service).is_empty();
+    let old_ports = ports(old).to_vec();
+    let health_check = old.pointer("/spec/healthCheckNodePort").cloned();
+    let addresses = (
+        old.pointer("/spec/clusterIP").cloned(),
+        old.pointer("/spec/clusterIPs").cloned(),
+    );
+    let Some(spec) = service.get_mut("spec").and_then(Value::as_object_mut) else {
+        return;
+    };
+    if needs_address(&kind) && needs_address(&old_kind) && unset {
+        set_or_leave(spec, "clusterIP", addresses.0);
+        set_or_leave(spec, "clusterIPs", addresses.1);
+    }
+    let exposes = |kind: &str| kind == "NodePort" || kind == "LoadBalancer";
+    if !exposes(&kind) || !exposes(&old_kind) {
+        return;
+    }
+    for port in spec
+        .get_mut("ports")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
+        inherit_port(port, &old_ports);
+    }
+    if port_number(spec.get("healthCheckNodePort")).is_none() && kind == "LoadBalancer" {
+        set_or_leave(spec, "healthCheckNodePort", health_check);
+    }
+}
+
+fn inherit_port(port: &mut Value, old: &[Value]) {
+    if port_number(port.get("nodePort")).is_some() {
+        return;
+    }
+    let same = |other: &&Value| {
+        other.get("port") == port.get("port") && other.get("protocol") == port.get("protocol")
+    };
+    let number = old
+        .iter()
+        .find(same)
+        .and_then(|other| other.get("nodePort"))
+        .cloned();
+    if let (Some(number), Some(port)) = (number, port.as_object_mut()) {
+        port.insert("nodePort".to_owned(), number);
+    }
+}
+
+fn set_or_leave(spec: &mut Map<String, Value>, field: &str, value: Option<Value>) {
+    if let Some(value) = value {
+        spec.insert(field.to_owned(), value);
+    }
+}
+
+/// Writes the address, and what goes with it.
+pub(super) fn set_address(service: &mut Value, address: IpAddr) {
+    let Some(spec) = service.get_mut("spec").and_then(Value::as_object_mut) else {
+        return;
+    };
+    let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
+    spec.insert("clusterIP".to_owned(), Value::from(address.to_string()));
+    let listed = spec.entry("clusterIPs").or_insert_with(|| json!([]));
+    match listed.as_array_mut() {
+        Some(list) if !list.is_empty() => list[0] = Value::from(address.to_string()),
+        _ => *listed = json!([address.to_string()]),
+    }
+    spec.entry("ipFamilies").or_insert_with(|| json!([family]));
+    spec.entry("ipFamilyPolicy")
+        .or_insert_with(|| json!("SingleStack"));
+}
+
+/// Writes a node port.
+pub(super) fn set_port(service: &mut Value, place: Place, number: u16) {
+    let Some(spec) = service.get_mut("spec").and_then(Value::as_object_mut) else {
+        return;
+    };
+    match place {
+        Place::HealthCheck => {
+            spec.insert("healthCheckNodePort".to_owned(), Value::from(number));
+        }
+        Place::Port(index) => {
+            let port = spec
+                .get_mut("ports")
+                .and_then(|ports| ports.get_mut(index))
+                .and_then(Value::as_object_mut);
+            if let Some(port) = port {
+                port.insert("nodePort".to_owned(), Value::from(number));
+            }
+        }
+    }
+}
+
+/// Gives ports that are the same but for the protocol the same node port.
+pub(super) fn share_ports(service: &mut Value, demand: &Demand) {
+    for port in &demand.ports {
+        let (Place::Port(index), Some(twin)) = (port.place, port.shared_with) else {
+            continue;
+        };
+        let number = port_number(ports(service).get(twin).and_then(|port| port.get("nodePort")));
+        if let Some(number) = number {
+            set_port(service, Place::Port(index), number);
+        }
+    }
+}
+
+fn cluster_ip(service: &Value) -> &str {
+    match text(service, "/spec/clusterIPs/0") {
+        "" => text(service, "/spec/clusterIP"),
+        address => address,
+    }
+}
+
+fn ports(service: &Value) -> &[Value] {
+    service
+        .pointer("/spec/ports")
+        .and_then(Value::as_array)
+        .map(Vec::as_slice)
+        .unwrap_or_default()
+}
+
+fn port_number(value: Option<&Value>) -> Option<u16> {
+    value
+        .and_then(Value::as_u64)
+        .and_then(|number| u16::try_from(number).ok())
+        .filter(|number| *number > 0)
+}
+
+fn text<'a>(service: &'a Value, pointer: &str) -> &'a str {
+    service
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
+
+fn flag(service: &Value, pointer: &str) -> Option<bool> {
+    service.pointer(pointer).and_then(Value::as_bool)
+}

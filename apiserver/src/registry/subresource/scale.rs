@@ -1,0 +1,146 @@
+//! `scale`: how many replicas there are and should be, in the same words for every kind that has them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use coracle_api::selector::LabelSelector;
+use coracle_api::status::ApiError;
+use coracle_api::table::{self, Gvk};
+use http::{Response, StatusCode};
+use serde_json::{Map, Value, json};
+
+use crate::cache::entry::Entry;
+use crate::registry::negotiate::{Purpose, accepted};
+use crate::registry::options::WriteOptions;
+use crate::registry::patch::{Patch, patch_type};
+use crate::registry::served::Served;
+use crate::registry::update::Tried;
+use crate::registry::{Registry, body, meta, respond};
+use crate::request::{RequestContext, ResponseBody};
+
+const TRIES: usize = 100;
+
+impl Registry {
+    pub(super) async fn get_scale(
+        &self,
+        ctx: &RequestContext,
+        served: &Served,
+    ) -> Result<Response<ResponseBody>, ApiError> {
+        let accepted = accepted(ctx, Purpose::Object)?;
+        let current = self.current(served, &ctx.info.namespace, &ctx.info.name).await?;
+        let current = current.ok_or_else(|| self.not_found(served, &ctx.info.name))?;
+        respond::value(&scale_of(&current.value()), accepted, StatusCode::OK)
+    }
+
+    pub(super) async fn update_scale(
+        &self,
+        ctx: &RequestContext,
+        served: &Arc<Served>,
+        bytes: Bytes,
+    ) -> Result<Response<ResponseBody>, ApiError> {
+        let options = WriteOptions::read(ctx, "UpdateOptions")?;
+        let (scale, _) = body::of_kind(ctx, &bytes, SCALE, options.field_validation)?;
+        meta::check_name(&scale, &ctx.info.name, &ctx.info.namespace)?;
+        self.set_scale(ctx, served, &options, |_| Ok(scale.clone())).await
+    }
+
+    pub(super) async fn patch_scale(
+        &self,
+        ctx: &RequestContext,
+        served: &Arc<Served>,
+        bytes: Bytes,
+    ) -> Result<Response<ResponseBody>, ApiError> {
+        let options = WriteOptions::read(ctx, "PatchOptions")?;
+        let patch = Patch::read(patch_type(ctx)?, &bytes, options.field_validation)?;
+        let ty = table::by_gvk(SCALE.group, SCALE.version, SCALE.kind).expect("the table has Scale");
+        self.set_scale(ctx, served, &options, |mut scale| {
+            patch.apply(&mut scale, ty)?;
+            Ok(scale)
+        })
+        .await
+    }
+
+    async fn set_scale(
+        &self,
+        ctx: &RequestContext,
+        served: &Arc<Served>,
+        options: &WriteOptions,
+        change: impl Fn(Value) -> Result<Value, ApiError> + Send + Sync,
+    ) -> Result<Response<ResponseBody>, ApiError> {
+        let accepted = accepted(ctx, Purpose::Object)?;
+        for _ in 0..TRIES {
+            let current = self.current(served, &ctx.info.namespace, &ctx.info.name).await?;
+            let current = current.ok_or_else(|| self.not_found(served, &ctx.info.name))?;
+            let before = scale_of(&current.value());
+            let scale = change(before.clone())?;
+            let object = scaled(&current, &before, &scale);
+            let fixed = meta::text(&scale, "resourceVersion") != meta::text(&before, "resourceVersion")
+                && !meta::text(&scale, "resourceVersion").is_empty();
+            match self.try_update(ctx, served, &current, object, options).await {
+                Ok(Tried::Done(entry)) => {
+                    return respond::value(&scale_of(&entry.value()), accepted, StatusCode::OK);
+                }
+                Ok(Tried::Overtaken) => {}
+                Err(error) if error.code() == 409 && !fixed => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(self.modified(served, &ctx.info.name))
+    }
+}
+
+const SCALE: Gvk = Gvk {
+    group: "autoscaling",
+    version: "v1",
+    kind: "Scale",
+};
+
+/// The object with the replicas of a scale; its revision is the one that the scale names.
+fn scaled(current: &Entry, before: &Value, scale: &Value) -> Value {
+    let mut object = Value::clone(&current.value());
+    let replicas = scale
+        .pointer("/spec/replicas")
+        .cloned()
+        .unwrap_or_else(|| json!(0));
+    if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
+        spec.insert("replicas".to_owned(), replicas);
+    }
+    let revision = match meta::text(scale, "resourceVersion") {
+        "" => meta::text(before, "resourceVersion"),
+        revision => revision,
+    };
+    meta::set(&mut object, "resourceVersion", Value::from(revision));
+    object
+}
+
+fn scale_of(object: &Value) -> Value {
+    let mut metadata = Map::new();
+    for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        if let Some(value) = meta::get(object, field) {
+            metadata.insert(field.to_owned(), value.clone());
+        }
+    }
+    let number = |pointer: &str| object.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
+    let mut spec = Map::new();
+    if number("/spec/replicas") != 0 {
+        spec.insert("replicas".to_owned(), Value::from(number("/spec/replicas")));
+    }
+    let mut status = json!({"replicas": number("/status/replicas")});
+    let selector = selector_text(object);
+    if !selector.is_empty() {
+        status["selector"] = Value::from(selector);
+    }
+    json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status})
+}
+
+fn selector_text(object: &Value) -> String {
+    let Some(selector) = object.pointer("/spec/selector") else {
+        return String::new();
+    };
+    let plain = object.get("kind").and_then(Value::as_str) == Some("ReplicationController");
+    let parsed = match selector.as_object() {
+        Some(labels) if plain => Ok(LabelSelector::from_map(labels)),
+        _ => LabelSelector::from_object(Some(selector)),
+    };
+    parsed.map(|selector| selector.to_string()).unwrap_or_default()
+}

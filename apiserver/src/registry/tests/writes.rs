@@ -1,0 +1,312 @@
+//! create, update, patch, delete.
+
+use serde_json::json;
+
+use super::{Fixture, config_map};
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+#[tokio::test]
+async fn an_object_is_made_read_changed_and_removed() {
+    let fixture = Fixture::new().await;
+    let made = fixture.create(MAPS, config_map("a", "1")).await.json();
+    assert_eq!(
+        (made["kind"].as_str(), made["apiVersion"].as_str()),
+        (Some("ConfigMap"), Some("v1"))
+    );
+    assert_eq!(made["metadata"]["namespace"], "default");
+    assert!(made["metadata"]["uid"].is_string() && made["metadata"]["creationTimestamp"].is_string());
+
+    let path = format!("{MAPS}/a");
+    assert_eq!(fixture.get(&path).await.json(), made);
+
+    let mut changed = made.clone();
+    changed["data"]["key"] = json!("2");
+    let updated = fixture.put(&path, changed).await;
+    assert_eq!(
+        (updated.code, updated.json()["data"]["key"].as_str()),
+        (200, Some("2"))
+    );
+    let before: u64 = made["metadata"]["resourceVersion"]
+        .as_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!(updated.revision() > before);
+
+    let deleted = fixture.delete(&path, None).await;
+    assert_eq!(
+        (deleted.code, deleted.json()["status"].as_str()),
+        (200, Some("Success"))
+    );
+    let gone = fixture.get(&path).await;
+    assert_eq!(
+        (gone.code, gone.message()),
+        (404, "configmaps \"a\" not found".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn refusals_of_create() {
+    let fixture = Fixture::new().await;
+    fixture.create(MAPS, config_map("a", "1")).await;
+    let table = [
+        (MAPS, config_map("a", "1"), 409, "configmaps \"a\" already exists"),
+        (
+            MAPS,
+            json!({"metadata": {"name": "b", "namespace": "other"}}),
+            400,
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ),
+        (
+            "/api/v1/namespaces/none/configmaps",
+            config_map("a", "1"),
+            404,
+            "namespaces \"none\" not found",
+        ),
+        (
+            "/api/v1/namespaces/default/bogus",
+            config_map("a", "1"),
+            404,
+            "the server could not find the requested resource",
+        ),
+        (
+            "/api/v1/namespaces/default/configmaps/a",
+            config_map("a", "1"),
+            405,
+            "the server does not allow this method on the requested resource",
+        ),
+        (
+            "/api/v1/namespaces/default/configmaps?dryRun=Some",
+            config_map("b", "1"),
+            422,
+            "CreateOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: [\"Some\"]: supported values: \"All\"",
+        ),
+    ];
+    for (target, object, code, message) in table {
+        let answer = fixture.ask(http::Method::POST, target, Some(object)).await;
+        assert_eq!(
+            (answer.code, answer.message()),
+            (code, message.to_owned()),
+            "{target}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn updates_are_refused_when_somebody_was_faster() {
+    let fixture = Fixture::new().await;
+    let made = fixture.create(MAPS, config_map("a", "1")).await.json();
+    let path = format!("{MAPS}/a");
+    fixture.put(&path, config_map("a", "2")).await;
+    let late = fixture.put(&path, made.clone()).await;
+    assert_eq!(late.code, 409);
+    assert_eq!(
+        late.message(),
+        "Operation cannot be fulfilled on configmaps \"a\": the object has been modified; please apply your changes to \
+         the latest version and try again"
+    );
+    let mut other = config_map("a", "3");
+    other["metadata"]["uid"] = json!("other");
+    let other = fixture.put(&path, other).await;
+    assert_eq!(other.code, 409);
+    assert!(
+        other
+            .message()
+            .contains("Precondition failed: UID in precondition: other"),
+        "{}",
+        other.message()
+    );
+}
+
+#[tokio::test]
+async fn an_update_that_changes_nothing_writes_nothing() {
+    let fixture = Fixture::new().await;
+    let made = fixture.create(MAPS, config_map("a", "1")).await;
+    let again = fixture.put(&format!("{MAPS}/a"), made.json()).await;
+    assert_eq!(again.revision(), made.revision());
+}
+
+#[tokio::test]
+async fn three_kinds_of_patches() {
+    let fixture = Fixture::new().await;
+    fixture.create(MAPS, config_map("a", "1")).await;
+    let path = format!("{MAPS}/a");
+    let table = [
+        (
+            "application/merge-patch+json",
+            json!({"data": {"m": "1", "key": null}}),
+            json!({"m": "1"}),
+        ),
+        (
+            "application/json-patch+json",
+            json!([{"op": "add", "path": "/data/j", "value": "2"}]),
+            json!({"j": "2", "m": "1"}),
+        ),
+        (
+            "application/strategic-merge-patch+json",
+            json!({"data": {"s": "3"}}),
+            json!({"j": "2", "m": "1", "s": "3"}),
+        ),
+    ];
+    for (media_type, patch, want) in table {
+        let answer = fixture.patch(&path, media_type, patch).await;
+        assert_eq!(
+            (answer.code, answer.json()["data"].clone()),
+            (200, want),
+            "{media_type}"
+        );
+    }
+    let unknown = fixture.patch(&path, "application/json", json!({})).await;
+    assert_eq!(unknown.code, 415);
+    let renamed = fixture
+        .patch(
+            &path,
+            "application/merge-patch+json",
+            json!({"metadata": {"name": "b"}}),
+        )
+        .await;
+    assert_eq!(renamed.code, 400, "{}", renamed.message());
+}
+
+#[tokio::test]
+async fn concurrent_patches_all_arrive() {
+    let fixture = Fixture::new().await;
+    fixture.create(MAPS, config_map("a", "1")).await;
+    let path = format!("{MAPS}/a");
+    let patches = (0..20).map(|i| {
+        let (fixture, path) = (&fixture, &path);
+        async move {
+            let patch = json!({"data": {format!("k{i}"): "v"}});
+            fixture
+                .patch(path, "application/merge-patch+json", patch)
+                .await
+                .code
+        }
+    });
+    let codes = futures::future::join_all(patches).await;
+    assert_eq!(codes, vec![200; 20]);
+    let data = fixture.get(&path).await.json()["data"].as_object().unwrap().len();
+    assert_eq!(data, 21);
+}
+
+#[tokio::test]
+async fn dry_runs_leave_no_trace() {
+    let fixture = Fixture::new().await;
+    let made = fixture
+        .create(&format!("{MAPS}?dryRun=All"), config_map("a", "1"))
+        .await;
+    assert!(made.json()["metadata"].get("resourceVersion").is_none());
+    assert_eq!(fixture.get(&format!("{MAPS}/a")).await.code, 404);
+    let kept = fixture.create(MAPS, config_map("a", "1")).await;
+    fixture
+        .put(&format!("{MAPS}/a?dryRun=All"), config_map("a", "2"))
+        .await;
+    fixture.delete(&format!("{MAPS}/a?dryRun=All"), None).await;
+    assert_eq!(
+        fixture.get(&format!("{MAPS}/a")).await.revision(),
+        kept.revision()
+    );
+}
+
+#[tokio::test]
+async fn generated_names_differ() {
+    let fixture = Fixture::new().await;
+    let object = json!({"metadata": {"generateName": "gen-"}});
+    let first = fixture.create(MAPS, object.clone()).await.json();
+    let second = fixture.create(MAPS, object).await.json();
+    let name = first["metadata"]["name"].as_str().unwrap();
+    assert!(name.starts_with("gen-") && name.len() == 9, "{name}");
+    assert_ne!(first["metadata"]["name"], second["metadata"]["name"]);
+}
+
+#[tokio::test]
+async fn finalizers_hold_an_object_until_the_last_is_gone() {
+    let fixture = Fixture::new().await;
+    let mut object = config_map("a", "1");
+    object["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    fixture.create(MAPS, object).await;
+    let path = format!("{MAPS}/a");
+    let held = fixture.delete(&path, None).await.json();
+    assert!(held["metadata"]["deletionTimestamp"].is_string());
+    assert_eq!(fixture.get(&path).await.code, 200);
+    let patch = json!({"metadata": {"finalizers": null}});
+    assert_eq!(
+        fixture
+            .patch(&path, "application/merge-patch+json", patch)
+            .await
+            .code,
+        200
+    );
+    assert_eq!(fixture.get(&path).await.code, 404);
+}
+
+#[tokio::test]
+async fn preconditions_of_delete() {
+    let fixture = Fixture::new().await;
+    fixture.create(MAPS, config_map("a", "1")).await;
+    let path = format!("{MAPS}/a");
+    let other = fixture
+        .delete(&path, Some(json!({"preconditions": {"uid": "other"}})))
+        .await;
+    assert_eq!(other.code, 409);
+    assert!(other.message().starts_with(
+        "Operation cannot be fulfilled on ConfigMap \"a\": the UID in the precondition (other) does not match"
+    ));
+    let old = fixture
+        .delete(&path, Some(json!({"preconditions": {"resourceVersion": "1"}})))
+        .await;
+    assert_eq!(old.code, 409);
+    assert_eq!(fixture.get(&path).await.code, 200);
+}
+
+#[tokio::test]
+async fn a_collection_is_deleted_by_selector() {
+    let fixture = Fixture::new().await;
+    for (name, data) in [("a", "1"), ("b", "2"), ("c", "1")] {
+        fixture.create(MAPS, config_map(name, data)).await;
+    }
+    let deleted = fixture
+        .delete(&format!("{MAPS}?labelSelector=data=1"), None)
+        .await
+        .json();
+    assert_eq!(deleted["items"].as_array().unwrap().len(), 2);
+    let left = fixture.get(MAPS).await.json();
+    assert_eq!(left["items"][0]["metadata"]["name"], "b");
+    assert_eq!(left["items"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_stored_survives_a_restart_of_the_registry() {
+    let fixture = Fixture::new().await;
+    let made = fixture.create(MAPS, config_map("a", "1")).await.json();
+    let second = Fixture::on(fixture.store.clone()).await;
+    assert_eq!(second.get(&format!("{MAPS}/a")).await.json(), made);
+}
+
+#[tokio::test]
+async fn unknown_fields_are_warned_of_or_refused() {
+    let fixture = Fixture::new().await;
+    let mut object = config_map("a", "1");
+    object["bogus"] = json!(1);
+    let strict = format!("{MAPS}?dryRun=All&fieldValidation=Strict");
+    let refused = fixture
+        .ask(http::Method::POST, &strict, Some(object.clone()))
+        .await;
+    assert_eq!(refused.code, 400);
+    assert!(
+        refused
+            .message()
+            .ends_with("strict decoding error: unknown field \"bogus\""),
+        "{}",
+        refused.message()
+    );
+    let warned = fixture
+        .create(&format!("{MAPS}?dryRun=All"), object.clone())
+        .await;
+    assert_eq!(warned.headers["warning"], "299 - \"unknown field \\\"bogus\\\"\"");
+    let ignored = fixture
+        .create(&format!("{MAPS}?dryRun=All&fieldValidation=Ignore"), object)
+        .await;
+    assert!(!ignored.headers.contains_key("warning"));
+}

@@ -1,0 +1,207 @@
+//! `update` and `patch`: a new object made of the current one, admitted, checked, and committed if nobody was faster.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use coracle_api::status::ApiError;
+use coracle_api::validation::{FieldErrors, Path};
+use coracle_store::Txn;
+use http::{Response, StatusCode};
+use serde_json::Value;
+
+use super::body::{self, Decoded};
+use super::list::wait_error;
+use super::negotiate::{Purpose, accepted};
+use super::options::{WriteOptions, parse_revision};
+use super::served::Served;
+use super::write::Written;
+use super::{Registry, meta, respond, rules};
+use crate::admission::{self, Attributes, Operation};
+use crate::cache::entry::Entry;
+use crate::request::{RequestContext, ResponseBody};
+
+/// How often a write without a revision of its own is tried again when others are faster.
+const TRIES: usize = 100;
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// What came of one try.
+pub(super) enum Tried {
+    /// It is done.
+    Done(Arc<Entry>),
+    /// Somebody else was faster.
+    Overtaken,
+}
+
+impl Registry {
+    pub(super) async fn update(
+        &self,
+        ctx: &RequestContext,
+        served: &Arc<Served>,
+        bytes: Bytes,
+    ) -> Result<Response<ResponseBody>, ApiError> {
+        let accepted = accepted(ctx, Purpose::Object)?;
+        let options = WriteOptions::read(ctx, "UpdateOptions")?;
+        let Decoded { object, warnings } = body::object(served, ctx, &bytes, options.field_validation)?;
+        let namespace = if served.resource.namespaced {
+            ctx.info.namespace.as_str()
+        } else {
+            ""
+        };
+        meta::check_name(&object, &ctx.info.name, namespace)?;
+        let object = meta::in_namespace(served, namespace, object)?;
+        let (entry, created) = self.update_object(ctx, served, &object, &options).await?;
+        let status = if created {
+            StatusCode::CREATED
+        } else {
+            StatusCode::OK
+        };
+        respond::object(served, &entry, accepted, status, &warnings)
+    }
+
+    async fn update_object(
+        &self,
+        ctx: &RequestContext,
+        served: &Arc<Served>,
+        object: &Value,
+        options: &WriteOptions,
+    ) -> Result<(Arc<Entry>, bool), ApiError> {
+        for _ in 0..TRIES {
+            let Some(current) = self.current(served, &ctx.info.namespace, &ctx.info.name).await? else {
+                if !rules::creates_on_update(served) || !ctx.info.subresource.is_empty() {
+                    return Err(self.not_found(served, &ctx.info.name));
+                }
+                return Ok((
+                    self.create_object(ctx, served, object.clone(), options).await?,
+                    true,
+                ));
+            };
+            self.check_uid(served, object, &current)?;
+            if let Tried::Done(entry) = self
+                .try_update(ctx, served, &current, object.clone(), options)
+                .await?
+            {
+                return Ok((entry, false));
+            }
+        }
+        Err(self.modified(served, &ctx.info.name))
+    }
+
+    /// The object as it is now, in the cache that has every answered write.
+    pub(super) async fn current(
+        &self,
+        served: &Served,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Arc<Entry>>, ApiError> {
+        self.cache.current(PATIENCE).await.map_err(wait_error)?;
+        Ok(served.cache.get(&served.key(namespace, name)))
+    }
+
+    /// One try to put `object` in place of `current`.
+    pub(super) async fn try_update(
+        &self,
+        ctx: &RequestContext,
+        served: &Arc<Served>,
+        current: &Arc<Entry>,
+        mut object: Value,
+        options: &WriteOptions,
+    ) -> Result<Tried, ApiError> {
+        let old = Value::clone(&current.value());
+        let attributes = Attributes {
+            operation: Operation::Update,
+            resource: served.resource,
+            subresource: &ctx.info.subresource,
+            namespace: current.namespace(),
+            name: current.name(),
+            chance: self.chance(),
+        };
+        admission::mutate(&attributes, &mut object, Some(&old), &*self.reader)?;
+        let unconditional = self.check_revision(served, &object, current)?;
+        meta::prepare_update(&mut object, &old);
+        rules::prepare_update(served, &ctx.info.subresource, &mut object, &old);
+        let reservation = self
+            .services
+            .reserve_for_update(served, &mut object, &old, self.chance())?;
+        rules::validate_update(served, &ctx.info.subresource, &object, &old)?;
+        admission::validate(&attributes, Some(&object), Some(&old), &*self.reader)?;
+        if object == old {
+            return Ok(Tried::Done(Arc::clone(current)));
+        }
+        let key = served.key(current.namespace(), current.name());
+        if options.dry_run {
+            return Ok(Tried::Done(served.entry(&key, current.revision(), object)));
+        }
+        if super::delete::is_finished(served, &object) {
+            let removed = self.remove(served, &key, current.revision(), Txn::new()).await?;
+            return match removed {
+                Some(revision) => {
+                    self.services.release(served, &object);
+                    Ok(Tried::Done(served.entry(&key, revision, object)))
+                }
+                None => self.overtaken(served, &key, unconditional),
+            };
+        }
+        match self
+            .put(served, &key, &object, current.revision(), Txn::new())
+            .await?
+        {
+            Written::Done(entry) => {
+                reservation.keep();
+                Ok(Tried::Done(entry))
+            }
+            Written::Conflict => self.overtaken(served, current.name(), unconditional),
+        }
+    }
+
+    fn overtaken(&self, served: &Served, name: &str, unconditional: bool) -> Result<Tried, ApiError> {
+        if unconditional {
+            Ok(Tried::Overtaken)
+        } else {
+            Err(self.modified(served, name))
+        }
+    }
+
+    /// Whether the write goes through whatever the current revision is; an error where it asked for another one.
+    fn check_revision(&self, served: &Served, object: &Value, current: &Entry) -> Result<bool, ApiError> {
+        match parse_revision(meta::text(object, "resourceVersion"))? {
+            None | Some(0) if rules::updates_unconditionally(served) => Ok(true),
+            None | Some(0) => {
+                let mut errors = FieldErrors::new();
+                let metadata = Path::new("metadata");
+                errors.invalid(
+                    &metadata.child("resourceVersion"),
+                    0,
+                    "must be specified for an update",
+                );
+                let (group, resource) = (served.resource.group, served.resource.resource);
+                Err(ApiError::invalid(group, resource, current.name(), &errors))
+            }
+            Some(revision) if revision == current.revision() => Ok(false),
+            Some(_) => Err(self.modified(served, current.name())),
+        }
+    }
+
+    fn check_uid(&self, served: &Served, object: &Value, current: &Entry) -> Result<(), ApiError> {
+        let sent = meta::text(object, "uid");
+        let value = current.value();
+        let found = meta::text(&value, "uid");
+        if sent.is_empty() || sent == found {
+            return Ok(());
+        }
+        let why = format!("Precondition failed: UID in precondition: {sent}, UID in object meta: {found}");
+        Err(ApiError::conflict(
+            served.resource.group,
+            served.resource.resource,
+            current.name(),
+            &why,
+        ))
+    }
+
+    pub(super) fn not_found(&self, served: &Served, name: &str) -> ApiError {
+        ApiError::not_found(served.resource.group, served.resource.resource, name)
+    }
+
+    pub(super) fn modified(&self, served: &Served, name: &str) -> ApiError {
+        ApiError::modified(served.resource.group, served.resource.resource, name)
+    }
+}

@@ -1,0 +1,293 @@
+//! `watch`: where it begins, and the stream of frames that follows.
+//!
+//! Frames come from the events themselves, which encode each telling once for all watchers. A watcher that is too slow
+//! is cut off by the cache (its channel ends) and takes the watch up again from the last revision it saw.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use coracle_api::status::ApiError;
+use futures::stream;
+use http::Response;
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use tokio::sync::mpsc::{self, error::TryRecvError};
+use tokio::time::{Instant, Interval, Sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::frames::Frames;
+use super::list::wait_error;
+use super::negotiate::{Purpose, accepted};
+use super::options::ListOptions;
+use super::served::Served;
+use super::{Registry, respond, select};
+use crate::cache::PastError;
+use crate::cache::entry::Entry;
+use crate::cache::event::{Event, EventType};
+use crate::cache::resource::{ResourceCache, Subscription};
+use crate::cache::selection::Selection;
+use crate::request::{RequestContext, ResponseBody};
+
+const PATIENCE: Duration = Duration::from_secs(3);
+const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// A watch without a time of its own ends after this, and up to as long again.
+const SHORTEST_SECONDS: u64 = 1800;
+/// Events that are ready together go out together, up to about this many bytes.
+const PIECE: usize = 64 << 10;
+
+/// How a watch begins.
+struct Beginning {
+    /// The revision after which changes are told.
+    after: Option<u64>,
+    /// Whether the current state is told first, as `ADDED`.
+    initial_state: bool,
+    /// Whether a bookmark says that this was all of it.
+    initial_end: bool,
+}
+
+impl Registry {
+    pub(super) async fn watch(
+        &self,
+        ctx: &RequestContext,
+        served: &Arc<Served>,
+    ) -> Result<Response<ResponseBody>, ApiError> {
+        let accepted = accepted(ctx, Purpose::Watch)?;
+        let options = ListOptions::read(ctx, true)?;
+        let selection = Arc::new(select::selection(served, &ctx.info.namespace, &options)?);
+        let frames = Frames::new(Arc::clone(served), accepted);
+        let beginning = self.beginning(&options).await?;
+        let subscription = served.cache.subscribe(Arc::clone(&selection), beginning.after);
+        let first = match self.first(served, &selection, &beginning, &subscription).await {
+            Ok(first) => first,
+            Err(error) => VecDeque::from([First::Error(error)]),
+        };
+        let watcher = Watcher {
+            frames,
+            cache: Arc::clone(&served.cache),
+            first,
+            live_after: subscription.snapshot.revision.max(beginning.after.unwrap_or(0)),
+            receiver: subscription.receiver,
+            bookmarks: options.bookmarks,
+            due: None,
+            ticker: ticker(),
+            deadline: Box::pin(tokio::time::sleep(self.watch_time(&options))),
+            cancel: self.cancel.clone(),
+            ending: false,
+        };
+        Ok(respond_with(watcher, accepted.format.watch_media_type()))
+    }
+
+    async fn beginning(&self, options: &ListOptions) -> Result<Beginning, ApiError> {
+        let revision = options.revision()?;
+        let wants_state = options.send_initial_events;
+        match revision {
+            None => {
+                self.cache.current(PATIENCE).await.map_err(wait_error)?;
+            }
+            Some(revision) if wants_state == Some(true) => {
+                self.cache.reached(revision, PATIENCE).await.map_err(wait_error)?;
+            }
+            Some(_) => {}
+        }
+        let unset = matches!(revision, None | Some(0));
+        let initial_state = wants_state.unwrap_or(unset);
+        Ok(Beginning {
+            after: if initial_state || unset { None } else { revision },
+            initial_state,
+            initial_end: wants_state == Some(true) && options.bookmarks,
+        })
+    }
+
+    async fn first(
+        &self,
+        served: &Served,
+        selection: &Selection,
+        beginning: &Beginning,
+        subscription: &Subscription,
+    ) -> Result<VecDeque<First>, ApiError> {
+        let now = subscription.snapshot.revision;
+        if beginning.initial_state {
+            let prefix = selection.key_prefix();
+            let selected = subscription
+                .snapshot
+                .entries
+                .with_prefix(&prefix)
+                .filter(|e| selection.matches(e));
+            let mut first: VecDeque<First> = selected.cloned().map(First::State).collect();
+            if beginning.initial_end {
+                first.push_back(First::InitialEnd(now));
+            }
+            return Ok(first);
+        }
+        let missed = match (&subscription.missed, beginning.after) {
+            (Some(missed), _) => missed.clone(),
+            (None, Some(after)) => self
+                .cache
+                .past(&served.cache, after, now)
+                .await
+                .map_err(|error| past_error(error, after))?,
+            (None, None) => Vec::new(),
+        };
+        let seen = missed
+            .into_iter()
+            .filter_map(|event| Some(First::Event(event.seen_by(selection)?, event)));
+        Ok(seen.collect())
+    }
+
+    fn watch_time(&self, options: &ListOptions) -> Duration {
+        let seconds = match options.timeout_seconds {
+            Some(seconds) if seconds > 0 => seconds,
+            _ => SHORTEST_SECONDS + self.chance() % SHORTEST_SECONDS,
+        };
+        Duration::from_secs(seconds)
+    }
+}
+
+fn past_error(error: PastError, after: u64) -> ApiError {
+    match error {
+        PastError::Expired { oldest, .. } => {
+            ApiError::expired(format!("too old resource version: {after} ({oldest})"))
+        }
+        PastError::Watch(error) => {
+            tracing::error!(%error, "the history of changes could not be read");
+            ApiError::internal("the history of changes could not be read")
+        }
+    }
+}
+
+fn ticker() -> Interval {
+    let mut ticker = tokio::time::interval_at(Instant::now() + BOOKMARK_EVERY, BOOKMARK_EVERY);
+    ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticker
+}
+
+fn respond_with(watcher: Watcher, media_type: &'static str) -> Response<ResponseBody> {
+    let pieces = stream::unfold(watcher, |mut watcher| async move {
+        let piece = watcher.next().await?;
+        Some((piece.map(Frame::data).map_err(std::io::Error::other), watcher))
+    });
+    let mut response = Response::new(StreamBody::new(pieces).boxed_unsync());
+    respond::set_type(&mut response, media_type);
+    response
+}
+
+/// What is told before the changes that are yet to come.
+enum First {
+    /// An object that is there.
+    State(Arc<Entry>),
+    /// A change that was missed.
+    Event(EventType, Arc<Event>),
+    /// All objects have been told.
+    InitialEnd(u64),
+    /// The watch cannot begin.
+    Error(ApiError),
+}
+
+struct Watcher {
+    frames: Frames,
+    cache: Arc<ResourceCache>,
+    first: VecDeque<First>,
+    /// Changes up to here have been told already, or were not asked for.
+    live_after: u64,
+    receiver: mpsc::Receiver<(EventType, Arc<Event>)>,
+    bookmarks: bool,
+    /// A bookmark to be sent as soon as nothing older is waiting.
+    due: Option<u64>,
+    ticker: Interval,
+    deadline: Pin<Box<Sleep>>,
+    cancel: CancellationToken,
+    ending: bool,
+}
+
+impl Watcher {
+    /// The next bytes; `None` when the watch is over.
+    async fn next(&mut self) -> Option<Result<Bytes, ApiError>> {
+        if !self.first.is_empty() {
+            return Some(self.next_first());
+        }
+        loop {
+            if self.ending && self.due.is_none() {
+                return None;
+            }
+            if self.due.is_some() {
+                return self.drain();
+            }
+            tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => return None,
+                notice = self.receiver.recv() => {
+                    let (kind, event) = notice?;
+                    if event.revision() > self.live_after {
+                        return Some(self.gather(kind, &event));
+                    }
+                }
+                _ = self.ticker.tick(), if self.bookmarks => self.due = Some(self.cache.delivered()),
+                () = &mut self.deadline => {
+                    self.ending = true;
+                    if self.bookmarks {
+                        self.due = Some(self.cache.delivered());
+                    }
+                }
+            }
+        }
+    }
+
+    fn next_first(&mut self) -> Result<Bytes, ApiError> {
+        let mut piece = BytesMut::new();
+        while piece.len() < PIECE {
+            let frame = match self.first.pop_front() {
+                Some(First::State(entry)) => self.frames.state(&entry)?,
+                Some(First::Event(kind, event)) => self.frames.event(kind, &event)?,
+                Some(First::InitialEnd(revision)) => self.frames.bookmark(revision, true)?,
+                Some(First::Error(error)) => {
+                    self.ending = true;
+                    self.frames.error(&error)?
+                }
+                None => break,
+            };
+            piece.extend_from_slice(&frame);
+        }
+        Ok(piece.freeze())
+    }
+
+    /// One event, and those that are waiting behind it.
+    fn gather(&mut self, kind: EventType, event: &Arc<Event>) -> Result<Bytes, ApiError> {
+        let first = self.frames.event(kind, event)?;
+        let Ok(next) = self.receiver.try_recv() else {
+            return Ok(first);
+        };
+        let mut piece = BytesMut::from(&first[..]);
+        let mut next = Some(next);
+        while let Some((kind, event)) = next {
+            if event.revision() > self.live_after {
+                piece.extend_from_slice(&self.frames.event(kind, &event)?);
+            }
+            next = if piece.len() < PIECE {
+                self.receiver.try_recv().ok()
+            } else {
+                None
+            };
+        }
+        Ok(piece.freeze())
+    }
+
+    /// What is waiting, and then the bookmark: it must not overtake a change.
+    fn drain(&mut self) -> Option<Result<Bytes, ApiError>> {
+        loop {
+            match self.receiver.try_recv() {
+                Ok((kind, event)) if event.revision() > self.live_after => {
+                    return Some(self.frames.event(kind, &event));
+                }
+                Ok(_) => {}
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) => {
+                    let revision = self.due.take()?.max(self.live_after);
+                    return Some(self.frames.bookmark(revision, false));
+                }
+            }
+        }
+    }
+}
