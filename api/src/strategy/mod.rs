@@ -8,7 +8,7 @@ mod service;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use crate::object::{Fields, object_in, same, set_if_absent, set_if_empty};
+use crate::object::{Fields, object_in, same, set_if_absent};
 use crate::quantity::Quantity;
 use crate::resources;
 use crate::table::Gvk;
@@ -324,16 +324,9 @@ fn select_by_uid(job: &mut Map<String, Value>) {
             set_if_absent(labels, &format!("{prefix}controller-uid"), uid.as_str());
         }
     }
-    let labels = spec
-        .get("template")
-        .map(|template| template["metadata"]["labels"].clone());
     if let Some(labels) = object_in(spec, "selector").and_then(|selector| object_in(selector, "matchLabels"))
     {
         set_if_absent(labels, "batch.kubernetes.io/controller-uid", uid);
-    }
-    // A Job without labels has those of its pods.
-    if let (Some(labels), Some(metadata)) = (labels, object_in(job, "metadata")) {
-        set_if_empty(metadata, "labels", labels);
     }
 }
 
