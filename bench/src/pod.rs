@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-const IMAGE: &str = "coracle.example/pause:1";
+const IMAGE: &str = "coracle.dev/hello:1";
 const KUBECTL: &str = "kubectl";
 
 #[derive(clap::Args, Clone)]

@@ -6,7 +6,8 @@ use super::tuning::RocksOptions;
 use super::view::View;
 use crate::{Batch, CompactError, Fault, ReadError, Revision, WatchError};
 use nix::sys::statvfs::statvfs;
-use std::fs::{File, TryLockError};
+use std::fs::{self, File, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -231,7 +232,7 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
         dir: dir.to_owned(),
         source,
     };
-    std::fs::create_dir_all(dir).map_err(unusable)?;
+    create_durably(dir).map_err(unusable)?;
     let file = File::options()
         .create(true)
         .append(true)
@@ -242,4 +243,21 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
         Err(TryLockError::WouldBlock) => Err(OpenError::Locked { dir: dir.to_owned() }),
         Err(TryLockError::Error(source)) => Err(unusable(source)),
     }
+}
+
+/// Makes a directory with its parents, so that it is still there after a loss of power.
+fn create_durably(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let parent = match dir.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    create_durably(parent)?;
+    match fs::create_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => {}
+        made => made?,
+    }
+    File::open(parent)?.sync_all()
 }

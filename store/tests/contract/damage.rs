@@ -201,6 +201,17 @@ fn a_directory_in_use_is_refused() {
 }
 
 #[test]
+fn a_directory_is_made_with_its_parents() {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    drop(open(&place.path().join("state/coracle/store")));
+    let relative = RocksStore::open(Path::new(""), small()).map(drop);
+    assert!(
+        matches!(relative, Err(OpenError::Directory { .. })),
+        "{relative:?}"
+    );
+}
+
+#[test]
 fn what_is_no_directory_is_refused() {
     let place = tempfile::tempdir().expect("a temporary directory");
     let path = place.path().join("file");
