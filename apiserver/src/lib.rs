@@ -17,6 +17,7 @@ pub mod http;
 pub mod metrics;
 mod node_proxy;
 pub mod pki;
+pub mod discovery;
 pub mod reader;
 pub mod registry;
 pub mod request;

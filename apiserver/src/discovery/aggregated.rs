@@ -1,0 +1,73 @@
+//! The aggregated document (KEP-3352): every group, version and resource at once.
+
+use serde_json::{Map, Value, json};
+
+use super::groups::{Entry, Group, SubEntry};
+
+/// The list of core alone (`/api`) or of all other groups (`/apis`), in a version of apidiscovery.k8s.io.
+pub(super) fn list(groups: &[Group], core: bool, version: &str) -> Value {
+    let items: Vec<Value> = groups
+        .iter()
+        .filter(|group| group.name.is_empty() == core)
+        .map(group)
+        .collect();
+    json!({
+        "kind": "APIGroupDiscoveryList",
+        "apiVersion": format!("apidiscovery.k8s.io/{version}"),
+        "metadata": {},
+        "items": items,
+    })
+}
+
+fn group(group: &Group) -> Value {
+    let versions: Vec<Value> = group
+        .versions
+        .iter()
+        .map(|version| {
+            let resources: Vec<Value> = version.resources.iter().map(resource).collect();
+            json!({"version": version.version, "resources": resources, "freshness": "Current"})
+        })
+        .collect();
+    let metadata = if group.name.is_empty() {
+        json!({})
+    } else {
+        json!({"name": group.name})
+    };
+    json!({"metadata": metadata, "versions": versions})
+}
+
+fn resource(entry: &Entry) -> Value {
+    let mut value = Map::new();
+    value.insert("resource".to_owned(), entry.resource.as_ref().into());
+    value.insert(
+        "responseKind".to_owned(),
+        json!({"group": "", "version": "", "kind": entry.kind}),
+    );
+    value.insert(
+        "scope".to_owned(),
+        if entry.namespaced { "Namespaced" } else { "Cluster" }.into(),
+    );
+    value.insert("singularResource".to_owned(), entry.singular.as_ref().into());
+    value.insert("verbs".to_owned(), json!(entry.verbs));
+    if !entry.short_names.is_empty() {
+        value.insert("shortNames".to_owned(), json!(entry.short_names));
+    }
+    if !entry.categories.is_empty() {
+        value.insert("categories".to_owned(), json!(entry.categories));
+    }
+    if !entry.subresources.is_empty() {
+        value.insert(
+            "subresources".to_owned(),
+            entry.subresources.iter().map(subresource).collect(),
+        );
+    }
+    Value::Object(value)
+}
+
+fn subresource(sub: &SubEntry) -> Value {
+    json!({
+        "subresource": sub.name,
+        "responseKind": {"group": sub.group, "version": sub.version, "kind": sub.kind},
+        "verbs": sub.verbs,
+    })
+}

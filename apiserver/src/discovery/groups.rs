@@ -1,0 +1,160 @@
+//! What discovery tells of: groups, their versions, the resources of each. Built-in ones come from the table; custom
+//! resource definitions and aggregated servers can add theirs.
+
+use std::borrow::Cow;
+
+use coracle_api::resources::{self, Resource};
+use sha2::{Digest, Sha256};
+
+type Text = Cow<'static, str>;
+
+/// An API group.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// Its name, empty for core.
+    pub name: Text,
+    /// Its versions, the preferred one first.
+    pub versions: Vec<Version>,
+}
+
+/// A version of a group.
+#[derive(Clone, Debug)]
+pub struct Version {
+    /// `v1`.
+    pub version: Text,
+    /// Its resources.
+    pub resources: Vec<Entry>,
+}
+
+/// A resource in a version.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The plural name.
+    pub resource: Text,
+    /// The singular name.
+    pub singular: Text,
+    /// The kind.
+    pub kind: Text,
+    /// Whether its objects live in namespaces.
+    pub namespaced: bool,
+    /// The verbs, sorted.
+    pub verbs: Vec<Text>,
+    /// Abbreviations.
+    pub short_names: Vec<Text>,
+    /// Groups of resources it belongs to.
+    pub categories: Vec<Text>,
+    /// What lies below an object.
+    pub subresources: Vec<SubEntry>,
+    /// Tells when the form in which objects are stored changes; empty for what is not stored.
+    pub storage_version_hash: String,
+}
+
+/// What lies below an object.
+#[derive(Clone, Debug)]
+pub struct SubEntry {
+    /// The last part of the path.
+    pub name: Text,
+    /// The group of its kind, where that differs from the resource's group version, or empty.
+    pub group: Text,
+    /// The version of its kind, likewise.
+    pub version: Text,
+    /// Its kind.
+    pub kind: Text,
+    /// The verbs, sorted.
+    pub verbs: Vec<Text>,
+}
+
+/// The groups of the resources that are built in.
+pub fn built_in() -> Vec<Group> {
+    let groups = resources::groups().into_iter().map(|(name, versions)| Group {
+        name: name.into(),
+        versions: versions
+            .into_iter()
+            .map(|version| {
+                let of_version = |r: &&Resource| r.group == name && r.version == version;
+                let resources = resources::all().iter().filter(of_version).map(entry).collect();
+                Version {
+                    version: version.into(),
+                    resources,
+                }
+            })
+            .collect(),
+    });
+    groups.collect()
+}
+
+fn entry(resource: &'static Resource) -> Entry {
+    Entry {
+        resource: resource.resource.into(),
+        singular: resource.singular.into(),
+        kind: resource.kind.into(),
+        namespaced: resource.namespaced,
+        verbs: texts(resource.verbs),
+        short_names: texts(resource.short_names),
+        categories: texts(resource.categories),
+        subresources: resource
+            .subresources
+            .iter()
+            .map(|sub| {
+                let own = (sub.gvk.group, sub.gvk.version) == (resource.group, resource.version);
+                let (group, version) = if own {
+                    ("", "")
+                } else {
+                    (sub.gvk.group, sub.gvk.version)
+                };
+                SubEntry {
+                    name: sub.name.into(),
+                    group: group.into(),
+                    version: version.into(),
+                    kind: sub.gvk.kind.into(),
+                    verbs: texts(sub.verbs),
+                }
+            })
+            .collect(),
+        storage_version_hash: if resource.is_stored() {
+            let stored = resource.stored_as();
+            let version = hashed_version(stored).unwrap_or(stored.version);
+            storage_version_hash(stored.group, version, stored.kind)
+        } else {
+            String::new()
+        },
+    }
+}
+
+/// The version that upstream's hash names where that is not the one it serves. A hash only tells whether the stored form
+/// has changed, and must not when this server and upstream's take turns over one store.
+fn hashed_version(resource: &Resource) -> Option<&'static str> {
+    let beta = [
+        "mutatingadmissionpolicies",
+        "mutatingadmissionpolicybindings",
+        "customresourcedefinitions",
+    ];
+    beta.contains(&resource.resource).then_some("v1beta1")
+}
+
+fn texts(texts: &'static [&'static str]) -> Vec<Text> {
+    texts.iter().map(|text| Text::Borrowed(text)).collect()
+}
+
+/// Upstream's hash of the kind in which objects are stored: eight bytes of a SHA-256 of `group/version/kind`, in base64.
+pub(crate) fn storage_version_hash(group: &str, version: &str, kind: &str) -> String {
+    use base64::Engine;
+    let digest = Sha256::digest(format!("{group}/{version}/{kind}"));
+    base64::engine::general_purpose::STANDARD.encode(&digest[..8])
+}
+
+/// `v1` for core, `group/version` otherwise.
+pub(super) fn group_version(group: &str, version: &str) -> String {
+    if group.is_empty() {
+        version.to_owned()
+    } else {
+        format!("{group}/{version}")
+    }
+}
+
+impl Group {
+    /// The version of a name.
+    pub(super) fn version(&self, version: &str) -> Option<&Version> {
+        self.versions.iter().find(|known| known.version == version)
+    }
+}
