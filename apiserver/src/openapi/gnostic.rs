@@ -1,0 +1,197 @@
+//! OpenAPI 2 as gnostic's `openapi.v2.Document` message, the only form that client-go's `OpenAPISchema` reads.
+//!
+//! Numbers are those of gnostic's OpenAPIv2.proto. Only what our own documents hold is written: this encodes the JSON of
+//! [`super::v2::document`], it does not translate OpenAPI at large.
+
+use coracle_api::codec::protobuf::field_head;
+use serde_json::{Map, Value};
+
+/// A message under way.
+#[derive(Default)]
+struct Message(Vec<u8>);
+
+impl Message {
+    fn text(mut self, field: u32, text: &str) -> Self {
+        self.0.extend(field_head(field, text.len()));
+        self.0.extend(text.as_bytes());
+        self
+    }
+
+    fn message(mut self, field: u32, message: Message) -> Self {
+        self.0.extend(field_head(field, message.0.len()));
+        self.0.extend(message.0);
+        self
+    }
+
+    /// A boolean that is true.
+    fn yes(mut self, field: u32) -> Self {
+        self.0.extend([
+            u8::try_from(field << 3).expect("booleans have numbers below 16"),
+            1,
+        ]);
+        self
+    }
+
+    /// A field of the object's, where it has it, as text.
+    fn text_of(self, field: u32, object: &Value, name: &str) -> Self {
+        match object[name].as_str() {
+            Some(text) => self.text(field, text),
+            None => self,
+        }
+    }
+
+    fn texts_of(self, field: u32, object: &Value, name: &str) -> Self {
+        let texts = object[name]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str);
+        texts.fold(self, |message, text| message.text(field, text))
+    }
+
+    fn message_of(self, field: u32, object: &Value, name: &str, encode: impl Fn(&Value) -> Message) -> Self {
+        match object.get(name) {
+            Some(value) => self.message(field, encode(value)),
+            None => self,
+        }
+    }
+
+    /// Each entry of an object as a message of its name and value.
+    fn named(self, field: u32, entries: &Value, encode: impl Fn(&Value) -> Message) -> Self {
+        let entries = entries.as_object().into_iter().flatten();
+        entries.fold(self, |message, (name, value)| {
+            message.message(field, Message::default().text(1, name).message(2, encode(value)))
+        })
+    }
+
+    /// The `x-` entries of an object.
+    fn extensions(self, field: u32, object: &Value) -> Self {
+        let entries = object
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter(|(name, _)| name.starts_with("x-"));
+        let extensions: Map<String, Value> = entries
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        self.named(field, &Value::Object(extensions), any)
+    }
+}
+
+/// The document as protobuf.
+pub(super) fn encode(document: &Value) -> Vec<u8> {
+    let info = |info: &Value| {
+        Message::default()
+            .text_of(1, info, "title")
+            .text_of(2, info, "version")
+    };
+    let paths = |paths: &Value| Message::default().named(2, paths, path_item);
+    let definitions = |definitions: &Value| Message::default().named(1, definitions, schema);
+    Message::default()
+        .text_of(1, document, "swagger")
+        .message_of(2, document, "info", info)
+        .message_of(8, document, "paths", paths)
+        .message_of(9, document, "definitions", definitions)
+        .0
+}
+
+/// `Any`: the value as YAML, of which JSON is a part.
+fn any(value: &Value) -> Message {
+    Message::default().text(2, &value.to_string())
+}
+
+fn schema(value: &Value) -> Message {
+    let kinds = |kind: &Value| match kind.as_str() {
+        Some(kind) => Message::default().text(1, kind),
+        None => Message::default(),
+    };
+    let mut message = Message::default()
+        .text_of(1, value, "$ref")
+        .text_of(2, value, "format")
+        .text_of(4, value, "description")
+        .message_of(5, value, "default", any)
+        .texts_of(19, value, "required");
+    for allowed in value["enum"].as_array().into_iter().flatten() {
+        message = message.message(20, any(allowed));
+    }
+    message
+        .message_of(21, value, "additionalProperties", |of| {
+            Message::default().message(1, schema(of))
+        })
+        .message_of(22, value, "type", kinds)
+        .message_of(23, value, "items", |items| {
+            Message::default().message(1, schema(items))
+        })
+        .message_of(25, value, "properties", |properties| {
+            Message::default().named(1, properties, schema)
+        })
+        .extensions(31, value)
+}
+
+fn path_item(item: &Value) -> Message {
+    let methods = [(2, "get"), (3, "put"), (4, "post"), (5, "delete"), (8, "patch")];
+    let message = methods
+        .into_iter()
+        .fold(Message::default(), |message, (field, method)| {
+            message.message_of(field, item, method, operation)
+        });
+    parameters(message, 9, item)
+}
+
+fn operation(value: &Value) -> Message {
+    let message = Message::default()
+        .text_of(5, value, "operationId")
+        .texts_of(6, value, "produces")
+        .texts_of(7, value, "consumes");
+    parameters(message, 8, value)
+        .message_of(9, value, "responses", |responses| {
+            Message::default().named(1, responses, |value| {
+                Message::default().message(1, response(value))
+            })
+        })
+        .texts_of(10, value, "schemes")
+        .extensions(13, value)
+}
+
+fn response(value: &Value) -> Message {
+    Message::default()
+        .text_of(1, value, "description")
+        .message_of(2, value, "schema", |of| Message::default().message(1, schema(of)))
+}
+
+/// The parameters of a path or an operation.
+fn parameters(message: Message, field: u32, owner: &Value) -> Message {
+    let parameters = owner["parameters"].as_array().into_iter().flatten();
+    parameters.fold(message, |message, value| {
+        message.message(field, Message::default().message(1, parameter(value)))
+    })
+}
+
+fn parameter(value: &Value) -> Message {
+    let required = |message: Message, field: u32| {
+        if value["required"] == true {
+            message.yes(field)
+        } else {
+            message
+        }
+    };
+    match value["in"].as_str() {
+        Some("body") => {
+            let body = Message::default().text_of(2, value, "name").text(3, "body");
+            let body = required(body, 4);
+            Message::default().message(1, body.message_of(5, value, "schema", schema))
+        }
+        Some("path") => {
+            let path = required(Message::default(), 1).text(2, "path");
+            let path = path.text_of(4, value, "name").text_of(5, value, "type");
+            Message::default().message(2, Message::default().message(4, path))
+        }
+        _ => {
+            let query = Message::default()
+                .text(2, "query")
+                .text_of(4, value, "name")
+                .text_of(6, value, "type");
+            Message::default().message(2, Message::default().message(3, query))
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The OpenAPI documents: `/openapi/v2` in JSON and in gnostic's protobuf, `/openapi/v3` with a document per group version.
+//!
+//! Pure but for a cache: each document is made from the type table when it is first asked for and kept as bytes. Nothing
+//! is made at start.
+
+mod gnostic;
+mod operations;
+mod schemas;
+mod v2;
+mod v3;
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use coracle_api::codec::json;
+use coracle_api::status::ApiError;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::StatusCode;
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, LOCATION, VARY};
+use sha2::{Digest, Sha512};
+
+use crate::discovery::{Answer, accepted};
+
+/// The media type of `/openapi/v2` as protobuf, in the form that MIME allows.
+const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
+/// The same with an `@`, as older clients ask for it.
+const V2_PROTOBUF_AT: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+
+/// The headers of a request that its answer depends on; empty where they are absent.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wanted<'a> {
+    /// `Accept`.
+    pub accept: &'a str,
+    /// `Accept-Encoding`.
+    pub accept_encoding: &'a str,
+    /// `If-None-Match`.
+    pub if_none_match: Option<&'a str>,
+}
+
+/// The documents about the built-in resources.
+#[derive(Debug, Default)]
+pub struct OpenApi {
+    made: Mutex<HashMap<Document, Made>>,
+}
+
+/// A document in one encoding.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Document {
+    V2Json,
+    V2Protobuf,
+    V3Index,
+    /// The path below `/openapi/v3/`: `api/v1`, `apis/apps/v1`.
+    V3(String),
+}
+
+#[derive(Clone, Debug)]
+struct Made {
+    body: Bytes,
+    zipped: Bytes,
+    etag: String,
+}
+
+impl OpenApi {
+    /// Answers a GET of `path`, or nothing where no document has that path. `query` is what stands behind the question
+    /// mark, empty where there is none.
+    pub fn respond(&self, path: &str, query: &str, wanted: Wanted<'_>) -> Option<Answer> {
+        match path.strip_suffix('/').unwrap_or(path) {
+            "/openapi/v2" => Some(self.v2(wanted)),
+            "/openapi/v3" => Some(self.json(Document::V3Index, wanted)),
+            path => {
+                let below = path.strip_prefix("/openapi/v3/")?;
+                v3::has_document(below).then(|| self.v3(below, query, wanted))
+            }
+        }
+    }
+
+    fn v2(&self, wanted: Wanted<'_>) -> Answer {
+        let found = accepted(wanted.accept)
+            .iter()
+            .find_map(|element| match element.media_type {
+                "*/*" | "application/*" | "application/json" => Some((Document::V2Json, "application/json")),
+                V2_PROTOBUF => Some((Document::V2Protobuf, V2_PROTOBUF)),
+                V2_PROTOBUF_AT => Some((Document::V2Protobuf, V2_PROTOBUF_AT)),
+                _ => None,
+            });
+        match found {
+            Some((document, content_type)) => self.answer(document, content_type, wanted),
+            None => Answer::failure(&ApiError::not_acceptable(&["application/json", V2_PROTOBUF])),
+        }
+    }
+
+    fn v3(&self, below: &str, query: &str, wanted: Wanted<'_>) -> Answer {
+        let document = Document::V3(below.to_owned());
+        let asked = query.split('&').find_map(|pair| pair.strip_prefix("hash="));
+        let Some(asked) = asked else {
+            return self.json(document, wanted);
+        };
+        let hash = self.made(&document).etag;
+        let mut answer = self.json(document, wanted);
+        if asked.eq_ignore_ascii_case(&hash) {
+            // The hash names the content, so that it may be kept for ever.
+            answer.set(CACHE_CONTROL, "public, immutable");
+        } else {
+            answer.status = StatusCode::MOVED_PERMANENTLY;
+            answer.body = Bytes::new();
+            answer.headers.remove(CONTENT_ENCODING);
+            answer.set(LOCATION, &format!("/openapi/v3/{below}?hash={hash}"));
+        }
+        answer
+    }
+
+    fn json(&self, document: Document, wanted: Wanted<'_>) -> Answer {
+        let is_json = |media_type: &str| matches!(media_type, "*/*" | "application/*" | "application/json");
+        if accepted(wanted.accept)
+            .iter()
+            .any(|element| is_json(element.media_type))
+        {
+            self.answer(document, "application/json", wanted)
+        } else {
+            Answer::failure(&ApiError::not_acceptable(&["application/json"]))
+        }
+    }
+
+    fn answer(&self, document: Document, content_type: &str, wanted: Wanted<'_>) -> Answer {
+        let made = self.made(&document);
+        let zip = accepted(wanted.accept_encoding)
+            .iter()
+            .any(|element| element.media_type == "gzip");
+        let body = if zip { made.zipped } else { made.body };
+        let mut answer = Answer::found(body, content_type);
+        if zip {
+            answer.set(CONTENT_ENCODING, "gzip");
+        }
+        answer.set(VARY, "Accept, Accept-Encoding");
+        answer.with_etag(&made.etag, wanted.if_none_match)
+    }
+
+    fn made(&self, document: &Document) -> Made {
+        if let Some(made) = self.lock().get(document) {
+            return made.clone();
+        }
+        // Made without the lock: the index asks for the documents it lists.
+        let body = match document {
+            Document::V2Json => json::encode(&v2::document()),
+            Document::V2Protobuf => gnostic::encode(&v2::document()),
+            Document::V3Index => json::encode(&v3::index(|below| {
+                self.made(&Document::V3(below.to_owned())).etag
+            })),
+            Document::V3(below) => json::encode(&v3::document(below)),
+        };
+        let etag = Sha512::digest(&body)
+            .iter()
+            .map(|byte| format!("{byte:02X}"))
+            .collect();
+        let made = Made {
+            zipped: zipped(&body),
+            body: body.into(),
+            etag,
+        };
+        self.lock().insert(document.clone(), made.clone());
+        made
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Document, Made>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn zipped(body: &[u8]) -> Bytes {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(body).expect("memory takes every write");
+    encoder.finish().expect("memory takes every write").into()
+}
+
+#[cfg(test)]
+mod tests;

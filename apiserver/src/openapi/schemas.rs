@@ -1,0 +1,211 @@
+//! Types as JSON schemas, in the dialects of OpenAPI 2 and 3.
+
+use std::collections::BTreeMap;
+
+use coracle_api::resources;
+use coracle_api::table::{Field, Item, ListType, Outer, Shape, Type};
+use serde_json::{Map, Value, json};
+
+/// Which OpenAPI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// Definitions; a reference may have siblings.
+    V2,
+    /// Components; a reference stands alone, so that what is said beside it needs an `allOf`.
+    V3,
+}
+
+/// Types by name.
+pub(super) type Types = BTreeMap<&'static str, &'static Type>;
+
+/// Adds a type and all that its fields refer to.
+pub(super) fn reach(types: &mut Types, ty: &'static Type) {
+    if types.insert(ty.name, ty).is_some() {
+        return;
+    }
+    for ty in ty.fields.iter().filter_map(|field| field.ty.type_of_item()) {
+        reach(types, ty);
+    }
+}
+
+/// The schemas of types by their names.
+pub(super) fn schemas(types: &Types, dialect: Dialect) -> Map<String, Value> {
+    types
+        .iter()
+        .map(|(name, ty)| ((*name).to_owned(), schema(ty, dialect)))
+        .collect()
+}
+
+/// A reference to the schema of a type.
+pub(super) fn reference(ty: &Type, dialect: Dialect) -> Value {
+    let place = match dialect {
+        Dialect::V2 => "definitions",
+        Dialect::V3 => "components/schemas",
+    };
+    json!({"$ref": format!("#/{place}/{}", ty.name)})
+}
+
+fn schema(ty: &'static Type, dialect: Dialect) -> Value {
+    match (ty.shape, dialect) {
+        (Shape::Struct, _) => object(ty, dialect),
+        (Shape::Time | Shape::MicroTime, _) => json!({"type": "string", "format": "date-time"}),
+        (Shape::Quantity, Dialect::V2) => json!({"type": "string"}),
+        (Shape::Quantity, Dialect::V3) => json!({"oneOf": [{"type": "string"}, {"type": "number"}]}),
+        (Shape::IntOrString, Dialect::V2) => json!({"type": "string", "format": "int-or-string"}),
+        (Shape::IntOrString, Dialect::V3) => {
+            json!({"format": "int-or-string", "oneOf": [{"type": "integer"}, {"type": "string"}]})
+        }
+        (Shape::Raw | Shape::FieldsV1, _) => json!({"type": "object"}),
+        (Shape::Json | Shape::SchemaOrArray | Shape::SchemaOrBool | Shape::SchemaOrStrings, _) => json!({}),
+    }
+}
+
+fn object(ty: &'static Type, dialect: Dialect) -> Value {
+    let mut schema = Map::new();
+    schema.insert("type".to_owned(), "object".into());
+    let properties: Map<String, Value> = ty
+        .fields
+        .iter()
+        .map(|field| (field.name.to_owned(), property(field, dialect)))
+        .collect();
+    if !properties.is_empty() {
+        schema.insert("properties".to_owned(), Value::Object(properties));
+    }
+    let required: Vec<&str> = ty
+        .fields
+        .iter()
+        .filter(|field| field.required)
+        .map(|field| field.name)
+        .collect();
+    if !required.is_empty() {
+        schema.insert("required".to_owned(), required.into());
+    }
+    let kinds = kinds(ty);
+    if !kinds.is_empty() {
+        schema.insert("x-kubernetes-group-version-kind".to_owned(), kinds.into());
+    }
+    if ty.atomic {
+        schema.insert("x-kubernetes-map-type".to_owned(), "atomic".into());
+    }
+    if !ty.unions.is_empty() {
+        let unions = ty.unions.iter().map(|union| {
+            let fields: Map<String, Value> = union
+                .fields
+                .iter()
+                .map(|(field, value)| ((*field).to_owned(), (*value).into()))
+                .collect();
+            let mut schema = json!({"fields-to-discriminateBy": fields});
+            if !union.discriminator.is_empty() {
+                schema["discriminator"] = union.discriminator.into();
+            }
+            schema
+        });
+        schema.insert("x-kubernetes-unions".to_owned(), unions.collect());
+    }
+    Value::Object(schema)
+}
+
+/// The kinds that a type stands for; `DeleteOptions` and `WatchEvent` do in every group version.
+fn kinds(ty: &Type) -> Vec<Value> {
+    let kind =
+        |group: &str, version: &str, kind: &str| json!({"group": group, "version": version, "kind": kind});
+    match (ty.gvk, ty.name) {
+        (Some(gvk), _) => vec![kind(gvk.group, gvk.version, gvk.kind)],
+        (
+            None,
+            "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"
+            | "io.k8s.apimachinery.pkg.apis.meta.v1.WatchEvent",
+        ) => {
+            let versions = resources::groups().into_iter().flat_map(|(group, versions)| {
+                versions
+                    .into_iter()
+                    .map(move |version| kind(group, version, ty.short_name()))
+            });
+            versions.collect()
+        }
+        (None, _) => Vec::new(),
+    }
+}
+
+fn property(field: &Field, dialect: Dialect) -> Value {
+    let mut schema = match field.ty.outer {
+        Outer::Value => item(field, dialect),
+        Outer::List => json!({"type": "array", "items": element(field, dialect)}),
+        Outer::Map => json!({"type": "object", "additionalProperties": element(field, dialect)}),
+        Outer::MapOfLists => {
+            json!({"type": "object", "additionalProperties": {"type": "array", "items": element(field, dialect)}})
+        }
+    };
+    let mut say = |name: &str, value: Value| schema[name] = value;
+    if let Some(default) = field.default_value() {
+        say("default", default);
+    }
+    if !field.enum_values.is_empty() && field.ty.outer == Outer::Value {
+        say("enum", field.enum_values.into());
+    }
+    match field.list_type {
+        ListType::Unset => {}
+        ListType::Atomic => say("x-kubernetes-list-type", "atomic".into()),
+        ListType::Set => say("x-kubernetes-list-type", "set".into()),
+        ListType::Map => {
+            say("x-kubernetes-list-type", "map".into());
+            say("x-kubernetes-list-map-keys", field.list_map_keys.into());
+        }
+    }
+    if field.atomic {
+        say("x-kubernetes-map-type", "atomic".into());
+    }
+    let strategy = field.patch_strategy;
+    let strategies = [(strategy.merge, "merge"), (strategy.retain_keys, "retainKeys")];
+    let strategies: Vec<&str> = strategies
+        .into_iter()
+        .filter(|(is, _)| *is)
+        .map(|(_, name)| name)
+        .collect();
+    if !strategies.is_empty() {
+        say("x-kubernetes-patch-strategy", strategies.join(",").into());
+    }
+    if !field.patch_merge_key.is_empty() {
+        say("x-kubernetes-patch-merge-key", field.patch_merge_key.into());
+    }
+    schema
+}
+
+/// A bare value of a field.
+fn item(field: &Field, dialect: Dialect) -> Value {
+    let Item::Type(ty) = field.ty.item else {
+        return scalar(field.ty.item);
+    };
+    let reference = reference(ty, dialect);
+    if dialect == Dialect::V2 {
+        return reference;
+    }
+    let mut schema = json!({"allOf": [reference]});
+    if !field.pointer && ty.shape == Shape::Struct {
+        schema["default"] = json!({});
+    }
+    schema
+}
+
+/// What a field's container holds.
+fn element(field: &Field, dialect: Dialect) -> Value {
+    let Item::Type(ty) = field.ty.item else {
+        return scalar(field.ty.item);
+    };
+    match dialect {
+        Dialect::V2 => reference(ty, dialect),
+        Dialect::V3 if ty.shape == Shape::Struct => json!({"allOf": [reference(ty, dialect)], "default": {}}),
+        Dialect::V3 => reference(ty, dialect),
+    }
+}
+
+fn scalar(item: Item) -> Value {
+    match item {
+        Item::String | Item::Type(_) => json!({"type": "string"}),
+        Item::Int32 => json!({"type": "integer", "format": "int32"}),
+        Item::Int64 => json!({"type": "integer", "format": "int64"}),
+        Item::Double => json!({"type": "number", "format": "double"}),
+        Item::Bool => json!({"type": "boolean"}),
+        Item::Bytes => json!({"type": "string", "format": "byte"}),
+    }
+}

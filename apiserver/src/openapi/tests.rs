@@ -1,0 +1,205 @@
+use std::io::Read;
+
+use serde_json::{Value, json};
+
+use super::*;
+
+fn get(path: &str, accept: &str) -> Answer {
+    OpenApi::default()
+        .respond(
+            path,
+            "",
+            Wanted {
+                accept,
+                ..Wanted::default()
+            },
+        )
+        .unwrap()
+}
+
+fn read(path: &str) -> Value {
+    serde_json::from_slice(&get(path, "application/json").body).unwrap()
+}
+
+/// Every `$ref` in a document leads somewhere.
+fn check_references(document: &Value, value: &Value) {
+    match value {
+        Value::Object(map) => {
+            if let Some(Value::String(place)) = map.get("$ref") {
+                assert!(
+                    document.pointer(place.strip_prefix('#').unwrap()).is_some(),
+                    "{place}"
+                );
+            }
+            map.values().for_each(|value| check_references(document, value));
+        }
+        Value::Array(items) => items.iter().for_each(|value| check_references(document, value)),
+        _ => {}
+    }
+}
+
+#[test]
+fn v2_says_what_patches_need() {
+    let document = read("/openapi/v2");
+    check_references(&document, &document);
+    let spec = &document["definitions"]["io.k8s.api.core.v1.PodSpec"]["properties"];
+    assert_eq!(
+        spec["containers"],
+        json!({"type": "array", "items": {"$ref": "#/definitions/io.k8s.api.core.v1.Container"},
+            "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"],
+            "x-kubernetes-patch-strategy": "merge", "x-kubernetes-patch-merge-key": "name"})
+    );
+    assert_eq!(
+        document["definitions"]["io.k8s.api.apps.v1.Deployment"]["x-kubernetes-group-version-kind"],
+        json!([{"group": "apps", "version": "v1", "kind": "Deployment"}])
+    );
+    let patch = &document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"];
+    assert_eq!(patch["x-kubernetes-action"], "patch");
+    assert_eq!(patch["operationId"], "patchAppsV1NamespacedDeployment");
+    let parameters = patch["parameters"].as_array().unwrap();
+    assert!(
+        parameters
+            .iter()
+            .any(|parameter| parameter["name"] == "fieldValidation")
+    );
+}
+
+#[test]
+fn operations_have_names_of_their_own() {
+    let document = read("/openapi/v2");
+    let mut names = std::collections::BTreeSet::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            if method != "parameters" {
+                let name = operation["operationId"].as_str().unwrap();
+                assert!(
+                    names.insert(name.to_owned()),
+                    "{name} of {method} {path} is not the first"
+                );
+            }
+        }
+    }
+    assert!(names.len() > 500);
+}
+
+#[test]
+fn v3_documents_are_found_through_the_index() {
+    let open_api = OpenApi::default();
+    let respond = |path: &str, query: &str| open_api.respond(path, query, Wanted::default()).unwrap();
+    let index: Value = serde_json::from_slice(&respond("/openapi/v3", "").body).unwrap();
+    for (place, entry) in index["paths"].as_object().unwrap() {
+        let url = entry["serverRelativeURL"].as_str().unwrap();
+        let (path, query) = url.split_once('?').unwrap();
+        assert_eq!(path, format!("/openapi/v3/{place}"));
+        let answer = respond(path, query);
+        assert_eq!(
+            (answer.status.as_u16(), &answer.headers["cache-control"]),
+            (200, &http::HeaderValue::from_static("public, immutable"))
+        );
+        let document: Value = serde_json::from_slice(&answer.body).unwrap();
+        check_references(&document, &document);
+    }
+    let moved = respond("/openapi/v3/api/v1", "hash=OLD");
+    assert_eq!(moved.status.as_u16(), 301);
+    assert_eq!(
+        moved.headers["location"],
+        index["paths"]["api/v1"]["serverRelativeURL"].as_str().unwrap()
+    );
+}
+
+#[test]
+fn v3_schemas() {
+    let document = read("/openapi/v3/apis/apps/v1");
+    let spec = &document["components"]["schemas"]["io.k8s.api.apps.v1.DeploymentSpec"];
+    assert_eq!(
+        spec["properties"]["template"],
+        json!({"allOf": [{"$ref": "#/components/schemas/io.k8s.api.core.v1.PodTemplateSpec"}], "default": {}})
+    );
+    assert_eq!(spec["required"], json!(["selector", "template"]));
+    assert_eq!(
+        spec["properties"]["strategy"]["x-kubernetes-patch-strategy"],
+        "retainKeys"
+    );
+    let patch = &document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"];
+    assert_eq!(
+        patch["x-kubernetes-group-version-kind"],
+        json!({"group": "apps", "version": "v1", "kind": "Deployment"})
+    );
+    assert!(
+        patch["parameters"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|p| p["name"] == "fieldValidation")
+    );
+    assert!(patch["requestBody"]["content"]["application/apply-patch+yaml"].is_object());
+}
+
+#[test]
+fn forms_and_encodings() {
+    for (accept, status, content_type) in [
+        ("", 200, "application/json"),
+        (V2_PROTOBUF, 200, V2_PROTOBUF),
+        (
+            "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
+            200,
+            V2_PROTOBUF_AT,
+        ),
+        ("text/html", 406, "application/json"),
+    ] {
+        let answer = get("/openapi/v2", accept);
+        assert_eq!(
+            (answer.status.as_u16(), &answer.headers["content-type"]),
+            (status, &http::HeaderValue::from_static(content_type))
+        );
+    }
+    let open_api = OpenApi::default();
+    let zipped = Wanted {
+        accept_encoding: "gzip, deflate",
+        ..Wanted::default()
+    };
+    let answer = open_api.respond("/openapi/v3/api/v1", "", zipped).unwrap();
+    assert_eq!(answer.headers["content-encoding"], "gzip");
+    let mut plain = Vec::new();
+    flate2::read::GzDecoder::new(&answer.body[..])
+        .read_to_end(&mut plain)
+        .unwrap();
+    assert_eq!(
+        plain,
+        open_api
+            .respond("/openapi/v3/api/v1", "", Wanted::default())
+            .unwrap()
+            .body
+    );
+
+    let etag = answer.headers["etag"].to_str().unwrap();
+    let known = Wanted {
+        if_none_match: Some(etag),
+        ..Wanted::default()
+    };
+    assert_eq!(
+        open_api
+            .respond("/openapi/v3/api/v1", "", known)
+            .unwrap()
+            .status
+            .as_u16(),
+        304
+    );
+    assert!(
+        open_api
+            .respond("/openapi/v3/apis/none/v1", "", Wanted::default())
+            .is_none()
+    );
+    assert!(open_api.respond("/openapi/v4", "", Wanted::default()).is_none());
+}
+
+#[test]
+fn gnostic_has_the_numbers_of_its_proto() {
+    let document = json!({
+        "swagger": "2.0",
+        "info": {"title": "T", "version": "v"},
+        "definitions": {"A": {"type": "string", "x-k": [1]}},
+    });
+    let wanted = b"\x0a\x032.0\x12\x06\x0a\x01T\x12\x01vJ!\x0a\x1f\x0a\x01A\x12\x1a\xb2\x01\x08\x0a\x06string\xfa\x01\x0c\x0a\x03x-k\x12\x05\x12\x03[1]";
+    assert_eq!(gnostic::encode(&document), wanted);
+}
