@@ -23,7 +23,6 @@ pub(crate) fn conflist(bridge: &str, pod_cidrs: &[String], data_dir: &Path) -> V
                 "type": "bridge",
                 "bridge": bridge,
                 "isGateway": true,
-                "isDefaultGateway": true,
                 "ipMasq": false,
                 "hairpinMode": true,
                 "ipam": {"type": "host-local", "dataDir": data_dir, "ranges": ranges, "routes": routes},

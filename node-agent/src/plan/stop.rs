@@ -20,7 +20,7 @@ pub(crate) struct Ending {
 
 /// Whether the pod is to end: deleted, gone from the API, past its deadline, or all done.
 pub(super) fn ending(view: &PodView<'_>) -> Option<Ending> {
-    let spec_grace = view.spec().termination_grace_period_seconds.unwrap_or(30);
+    let spec_grace = grace_seconds(view);
     let meta = &view.pod.metadata;
     if let Some(deleted_at) = &meta.deletion_timestamp {
         let grace_seconds = meta.deletion_grace_period_seconds.unwrap_or(spec_grace);
@@ -50,6 +50,15 @@ pub(super) fn ending(view: &PodView<'_>) -> Option<Ending> {
         )));
     }
     all_done(view).then(|| ending(None)).flatten()
+}
+
+/// What the spec gives, or what it gave when the sandbox was made, where only the sandbox is left of the pod.
+fn grace_seconds(view: &PodView<'_>) -> i64 {
+    let noted = || view.runtime.sandboxes.first().and_then(|s| s.grace_seconds);
+    view.spec()
+        .termination_grace_period_seconds
+        .or_else(noted)
+        .unwrap_or(30)
 }
 
 /// `spec.activeDeadlineSeconds` after the start.

@@ -37,7 +37,10 @@ const DELETE_AGAIN: SignedDuration = SignedDuration::from_secs(60);
 struct InFlight {
     serial: u64,
     abort: AbortHandle,
+    /// Of a stop: what the container was given.
     grace_seconds: i64,
+    /// Of a restart: when the container ended before.
+    after: Option<Timestamp>,
 }
 
 /// The pauses of what is tried again.
@@ -244,15 +247,13 @@ impl Worker {
 
     fn take_finished(&mut self, finished: Finished) {
         let Finished { key, serial, outcome } = finished;
-        if self
-            .in_flight
-            .get(&key)
-            .is_none_or(|flight| flight.serial != serial)
-        {
+        if self.in_flight.get(&key).is_none_or(|f| f.serial != serial) {
             self.stale = true;
             return;
         }
-        self.in_flight.remove(&key);
+        if let Some(flight) = self.in_flight.remove(&key) {
+            self.count_restart(&key, &flight, &outcome);
+        }
         let now = clock::now();
         match outcome {
             Outcome::Done => self.succeeded(key),
@@ -277,6 +278,18 @@ impl Worker {
                 self.written = self.writing.take();
                 self.delete_after = now.saturating_add(DELETE_AGAIN).ok();
             }
+        }
+    }
+
+    /// Only a restart that came about lengthens the wait for the next one.
+    fn count_restart(&mut self, key: &Key, flight: &InFlight, outcome: &Outcome) {
+        let came_about = match outcome {
+            Outcome::Done => true,
+            Outcome::FailedStart(failed) => failed.recorded,
+            _ => false,
+        };
+        if let (Key::Start(name), Some(after), true) = (key, flight.after, came_about) {
+            self.backoff.next(name, after);
         }
     }
 

@@ -93,6 +93,7 @@ impl Worker {
                 serial,
                 abort,
                 grace_seconds: 0,
+                after: None,
             },
         );
     }
@@ -167,14 +168,14 @@ impl Worker {
             volumes,
             target_id: self.target_of(name),
         };
-        if let Some(ended) = self.runtime.latest(name).filter(|r| r.has_exited()) {
-            self.backoff
-                .next(name, ended.finished_at.unwrap_or(ended.created_at));
-        }
+        let after = self.runtime.latest(name).filter(|r| r.has_exited());
+        let after = after.map(|ended| ended.finished_at.unwrap_or(ended.created_at));
         let job = self.job();
-        self.begin(Key::Start(name.to_owned()), now, move || {
-            job.start_container(start)
-        });
+        let key = Key::Start(name.to_owned());
+        self.begin(key.clone(), now, move || job.start_container(start));
+        if let Some(flight) = self.in_flight.get_mut(&key) {
+            flight.after = after;
+        }
     }
 
     fn target_of(&self, ephemeral: &str) -> Option<String> {
