@@ -1,5 +1,6 @@
 //! What an object is: the type table of Kubernetes 1.36 and all that follows from it. Pure: no IO, no tokio, no clock.
 
+pub mod apply;
 pub mod codec;
 pub mod convert;
 pub mod defaults;

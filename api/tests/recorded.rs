@@ -6,15 +6,15 @@
 //! `RECORDED_SHOW=Pod` prints what differs for a kind, `Pod!` differences in wording, `Pod=` differences of objects.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read as _;
+
+mod recording;
 
 use coracle_api::table::{self, Gvk};
 use coracle_api::validation::FieldErrors;
 use coracle_api::{codec, defaults, resources, strategy, validation};
 use jiff::Timestamp;
+use recording::{PATH, gvk_of, recording, stored};
 use serde_json::{Value, json};
-
-const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/wire/recorded.jsonl.gz");
 
 /// Kinds of which every recorded case must agree.
 const COMPLETE: [&str; 38] = [
@@ -73,23 +73,6 @@ struct Score {
     wording: usize,
     made: usize,
     same: usize,
-}
-
-fn recording() -> Option<Vec<Value>> {
-    let file = std::fs::File::open(PATH).ok()?;
-    let mut text = String::new();
-    flate2::read::GzDecoder::new(file)
-        .read_to_string(&mut text)
-        .expect("the recording is gzip");
-    Some(
-        text.lines()
-            .map(|line| serde_json::from_str(line).expect("each line is JSON"))
-            .collect(),
-    )
-}
-
-fn gvk_of(object: &Value) -> Option<Gvk> {
-    table::by_api_version(object["apiVersion"].as_str()?, object["kind"].as_str()?)?.gvk
 }
 
 /// The object of a recorded body; none when it could not be decoded, which is not judged here.
@@ -223,16 +206,6 @@ fn recorded_faults(answer: &Value) -> BTreeSet<(String, String)> {
     let text = |cause: &Value, name: &str| cause[name].as_str().unwrap_or_default().to_owned();
     causes
         .map(|cause| (text(cause, "field"), text(cause, "reason")))
-        .collect()
-}
-
-/// What stands in the server for each item path, from the recorded plain reads.
-fn stored(cases: &[Value]) -> BTreeMap<&str, &Value> {
-    let reads = cases
-        .iter()
-        .filter(|case| case["id"].as_str().is_some_and(|id| id.ends_with(" read get")));
-    reads
-        .filter_map(|case| Some((case["path"].as_str()?, &case["answer"]["body"])))
         .collect()
 }
 

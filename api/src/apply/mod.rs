@@ -1,0 +1,328 @@
+//! Server-side apply (KEP-555): who owns which field, merging what a manager applies, and the conflicts of owners.
+//!
+//! All functions are pure. Every write keeps `metadata.managedFields`: an ordinary one through [`track_update`], an application
+//! through [`apply`]. How parts are owned and merged is the type table's affair.
+
+mod field_set;
+mod managed;
+mod schema;
+mod typed;
+
+use serde_json::{Value, json};
+
+pub use field_set::FieldSet;
+pub use managed::{Manager, Operation};
+
+use self::managed::Managed;
+use self::schema::Schema;
+use crate::codec;
+use crate::object::Fields;
+use crate::status::{ApiError, Cause};
+use crate::table::Type;
+
+/// The most managers that own something by updating; the oldest are then put together.
+const UPDATERS_MAX: usize = 10;
+const ANCIENT: &str = "ancient-changes";
+const BEFORE_FIRST_APPLY: &str = "before-first-apply";
+/// What the server itself sets, which nobody owns.
+const UNOWNED: [&str; 9] = [
+    "name",
+    "namespace",
+    "creationTimestamp",
+    "selfLink",
+    "uid",
+    "clusterName",
+    "generation",
+    "managedFields",
+    "resourceVersion",
+];
+
+/// Who writes, what, and when.
+#[derive(Debug, Clone, Copy)]
+pub struct Writer<'a> {
+    /// The manager.
+    pub manager: &'a Manager,
+    /// The type of the object.
+    pub ty: &'static Type,
+    /// The top-level fields that this way of writing resets (`status` for the object itself), and so does not own.
+    pub resets: &'a [&'a str],
+    /// Now, in RFC 3339 with whole seconds.
+    pub now: &'a str,
+}
+
+/// What came of an application.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Applied {
+    /// The object with the configuration merged in and its managed fields; not yet filled in with defaults.
+    pub object: Value,
+    /// Whether anything but the ownership of fields has changed.
+    pub changed: bool,
+}
+
+/// An object of a type before anything was said about it: what a first write is compared with.
+pub fn empty(ty: &'static Type) -> Value {
+    let mut object = json!({});
+    if let Some(gvk) = ty.gvk {
+        object = json!({"apiVersion": gvk.api_version(), "kind": gvk.kind});
+    }
+    // An object of nothing but its type conforms to it.
+    let _ = codec::conform::conform(&mut object, ty);
+    object
+}
+
+/// Takes `metadata.managedFields` off and says whether there were any.
+fn strip(object: &mut Value) {
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("managedFields");
+    }
+}
+
+fn without_unowned(set: &FieldSet, resets: &[&str]) -> FieldSet {
+    let mut places = FieldSet::EMPTY;
+    for name in ["apiVersion", "kind"].iter().chain(resets) {
+        *places.below(format!("f:{name}")) = FieldSet::leaf();
+    }
+    let metadata = places.below("f:metadata".into());
+    for name in UNOWNED {
+        *metadata.below(format!("f:{name}")) = FieldSet::leaf();
+    }
+    let mut kept = set.without(&places);
+    kept.member = false;
+    if let Some(metadata) = kept.children.get_mut("f:metadata") {
+        metadata.member = false;
+    }
+    kept.children.retain(|_, child| !child.is_empty());
+    kept
+}
+
+/// Takes what others wrote from them: fields that were changed now, or are gone.
+fn dispossess(managed: &mut Managed, but: Option<&Manager>, difference: &typed::Difference) {
+    let changed = difference.changed();
+    let keep = but.and_then(|manager| managed.position(manager));
+    for (at, entry) in managed.0.iter_mut().enumerate() {
+        if Some(at) != keep {
+            entry.set = entry.set.difference(&changed).difference(&difference.removed);
+        }
+    }
+    managed.0.retain(|entry| !entry.set.is_empty());
+}
+
+/// Records in `new` that a manager changed `live` into it by any write but an application.
+///
+/// The client's own `managedFields` count as far as upstream lets them: an empty list resets all ownership, a list that can
+/// be read replaces it. A live object that nobody ever applied to and that has no managed fields gets none.
+pub fn track_update(live: Option<&Value>, new: &mut Value, writer: Writer<'_>) {
+    let asked = new["metadata"].get("managedFields").cloned();
+    let reset = asked.as_ref().and_then(Value::as_array).is_some_and(|list| {
+        list.is_empty() || list.len() == 1 && list[0].as_object().is_some_and(serde_json::Map::is_empty)
+    });
+    let mut managed = match live {
+        _ if reset => Managed::default(),
+        Some(live) if !writer.manager.subresource.is_empty() => Managed::of(live),
+        live => {
+            let own = Managed::of(new);
+            if own.0.is_empty() {
+                live.map(Managed::of).unwrap_or_default()
+            } else {
+                own
+            }
+        }
+    };
+    strip(new);
+    if managed.0.is_empty() && live.is_some() {
+        return;
+    }
+    let mut before = live.cloned().unwrap_or_else(|| empty(writer.ty));
+    strip(&mut before);
+    let difference = typed::compare(Some(&before), Some(new), Schema::of_type(writer.ty));
+    dispossess(&mut managed, None, &difference);
+    let own = without_unowned(&difference.changed(), writer.resets);
+    if !own.is_empty() {
+        let all = managed.set_of(writer.manager).union(&own);
+        managed.put(writer.manager, all, Some(writer.now));
+    }
+    cap_updaters(&mut managed);
+    managed.write(new);
+}
+
+/// Puts the fields of the oldest updaters of a version together when there are too many of them.
+fn cap_updaters(managed: &mut Managed) {
+    let updaters = |managed: &Managed| {
+        managed
+            .0
+            .iter()
+            .filter(|entry| entry.manager.operation == Operation::Update)
+            .count()
+    };
+    while updaters(managed) > UPDATERS_MAX {
+        let oldest = (0..managed.0.len())
+            .filter(|&at| {
+                managed.0[at].manager.operation == Operation::Update && managed.0[at].manager.name != ANCIENT
+            })
+            .min_by_key(|&at| (managed.0[at].time.clone(), managed.0[at].manager.clone()));
+        let Some(at) = oldest else { return };
+        let entry = managed.0.remove(at);
+        let manager = Manager {
+            name: ANCIENT.into(),
+            subresource: String::new(),
+            ..entry.manager
+        };
+        let all = managed.set_of(&manager).union(&entry.set);
+        managed.put(&manager, all, entry.time.as_deref());
+    }
+}
+
+/// Applies a configuration to a live object, or makes one of it.
+///
+/// What the manager applied before and leaves out now is taken away unless another manager owns it.
+///
+/// # Errors
+/// 409 with the fields that others own and the configuration would change, unless `force` takes them over; 400 when the
+/// configuration brings managed fields or another version; 500, as upstream answers, when it does not fit its type.
+pub fn apply(
+    live: Option<&Value>,
+    config: &Value,
+    force: bool,
+    writer: Writer<'_>,
+) -> Result<Applied, ApiError> {
+    check(config, &writer)?;
+    let schema = Schema::of_type(writer.ty);
+    let mut managed = live.map(Managed::of).unwrap_or_default();
+    let mut before = live.cloned().unwrap_or_else(|| empty(writer.ty));
+    strip(&mut before);
+    if managed.0.is_empty() && live.is_some() {
+        first_apply(&mut managed, &before, &writer);
+    }
+    let wanted = typed::field_set(config, schema).map_err(|error| {
+        let (name, namespace) = (
+            config["metadata"].text("name"),
+            config["metadata"].text("namespace"),
+        );
+        ApiError::unknown(format!(
+            "failed to create typed patch object ({namespace}/{name}; {}): {error}",
+            shown(writer.ty)
+        ))
+    })?;
+    let last = managed.set_of(writer.manager);
+    managed.put(writer.manager, filtered(&wanted, writer.resets), None);
+    let merged = typed::merge(Some(&before), config, schema);
+    let mut object = prune(merged, &last, &managed, schema);
+    let difference = typed::compare(Some(&before), Some(&object), schema);
+    if !force {
+        refuse_conflicts(&managed, writer.manager, &difference)?;
+    }
+    dispossess(&mut managed, Some(writer.manager), &difference);
+    let changed = object != before || live.is_none();
+    let own = without_unowned(&managed.set_of(writer.manager), writer.resets);
+    managed.put(writer.manager, own, changed.then_some(writer.now));
+    managed.write(&mut object);
+    Ok(Applied { object, changed })
+}
+
+fn check(config: &Value, writer: &Writer<'_>) -> Result<(), ApiError> {
+    let expected = &writer.manager.api_version;
+    let version = config.text("apiVersion");
+    if version != expected {
+        return Err(ApiError::bad_request(format!(
+            "Incorrect version specified in apply patch. Specified patch version: {version}, expected: {expected}"
+        )));
+    }
+    if config["metadata"].has("managedFields") {
+        return Err(ApiError::bad_request("metadata.managedFields must be nil"));
+    }
+    Ok(())
+}
+
+/// What stood in the object before anybody applied belongs to a manager of that name.
+fn first_apply(managed: &mut Managed, before: &Value, writer: &Writer<'_>) {
+    let manager = Manager {
+        name: BEFORE_FIRST_APPLY.into(),
+        operation: Operation::Update,
+        subresource: String::new(),
+        ..writer.manager.clone()
+    };
+    let blank = empty(writer.ty);
+    let difference = typed::compare(Some(&blank), Some(before), Schema::of_type(writer.ty));
+    let own = without_unowned(&difference.changed(), writer.resets);
+    managed.put(&manager, own, Some(writer.now));
+}
+
+fn filtered(set: &FieldSet, resets: &[&str]) -> FieldSet {
+    let mut places = FieldSet::EMPTY;
+    for name in resets {
+        *places.below(format!("f:{name}")) = FieldSet::leaf();
+    }
+    set.without(&places)
+}
+
+/// Takes away what the manager applied last and nobody wants now.
+fn prune(merged: Value, last: &FieldSet, managed: &Managed, schema: Schema) -> Value {
+    if last.is_empty() {
+        return merged;
+    }
+    let owned = managed
+        .0
+        .iter()
+        .fold(FieldSet::EMPTY, |all, entry| all.union(&entry.set));
+    let gone = last.with_named_fields().difference(&owned.with_named_fields());
+    typed::remove(&merged, &gone, schema)
+}
+
+fn refuse_conflicts(
+    managed: &Managed,
+    manager: &Manager,
+    difference: &typed::Difference,
+) -> Result<(), ApiError> {
+    let changed = difference.changed();
+    let own = managed.position(manager);
+    let mut conflicts: Vec<(&Manager, String)> = Vec::new();
+    for (_, entry) in managed.0.iter().enumerate().filter(|(at, _)| Some(*at) != own) {
+        let paths = entry.set.intersection(&changed).paths();
+        conflicts.extend(paths.into_iter().map(|path| (&entry.manager, path)));
+    }
+    if conflicts.is_empty() {
+        return Ok(());
+    }
+    conflicts.sort_by(|a, b| (&a.0.name, a.0, &a.1).cmp(&(&b.0.name, b.0, &b.1)));
+    let causes = conflicts.iter().map(|(manager, path)| Cause {
+        reason: "FieldManagerConflict".into(),
+        message: format!("conflict with {}", manager.shown()),
+        field: path.clone(),
+    });
+    Err(ApiError::apply_conflict(
+        conflict_message(&conflicts),
+        causes.collect(),
+    ))
+}
+
+fn conflict_message(conflicts: &[(&Manager, String)]) -> String {
+    if let [(manager, path)] = conflicts {
+        return format!(
+            "Apply failed with 1 conflict: conflict with {}: {path}",
+            manager.shown()
+        );
+    }
+    let mut lines = Vec::new();
+    let mut last = None;
+    for (manager, path) in conflicts {
+        if last != Some(manager) {
+            lines.push(format!("conflicts with {}:", manager.shown()));
+            last = Some(manager);
+        }
+        lines.push(format!("- {path}"));
+    }
+    format!(
+        "Apply failed with {} conflicts: {}",
+        conflicts.len(),
+        lines.join("\n")
+    )
+}
+
+fn shown(ty: &Type) -> String {
+    ty.gvk.map_or_else(String::new, |gvk| {
+        format!("{}/{}, Kind={}", gvk.group, gvk.version, gvk.kind)
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,255 @@
+//! Objects as trees of owned parts: their field sets, their differences, their merging, and taking parts away.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value};
+
+use super::field_set::FieldSet;
+use super::schema::Schema;
+use crate::object::Fields;
+
+/// A part of an applied configuration that its type does not have, as upstream words it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {fault}")]
+pub(super) struct TypedError {
+    path: String,
+    fault: String,
+}
+
+fn is_empty_map(value: &Value) -> bool {
+    value.as_object().is_some_and(Map::is_empty)
+}
+
+/// Every part that a configuration names.
+///
+/// # Errors
+/// When it names a field that the type does not have, or an item of a list without its keys.
+pub(super) fn field_set(value: &Value, schema: Schema) -> Result<FieldSet, TypedError> {
+    let mut set = FieldSet::EMPTY;
+    collect(value, schema, &mut set, &mut String::new())?;
+    Ok(set)
+}
+
+fn collect(value: &Value, schema: Schema, set: &mut FieldSet, path: &mut String) -> Result<(), TypedError> {
+    match (schema, value) {
+        (Schema::Struct(_) | Schema::Map(_), Value::Object(fields)) => {
+            for (name, value) in fields {
+                let length = path.len();
+                path.push('.');
+                path.push_str(name);
+                let Some(inner) = schema.child(name) else {
+                    return Err(TypedError {
+                        path: path.clone(),
+                        fault: "field not declared in schema".into(),
+                    });
+                };
+                let below = set.below(format!("f:{name}"));
+                collect(value, inner, below, path)?;
+                below.member |= value.is_null() || is_empty_map(value) || !schema.has_named_fields();
+                path.truncate(length);
+            }
+        }
+        (Schema::Set | Schema::Keyed(..), Value::Array(items)) => {
+            for (index, item) in items.iter().enumerate() {
+                let element = schema.element(item).map_err(|key| TypedError {
+                    path: path.clone(),
+                    fault: format!(
+                        "element {index}: associative list with keys has an element that omits key field {key:?} (and doesn't have default value)"
+                    ),
+                })?;
+                let below = set.below(element);
+                collect(item, schema.item(), below, path)?;
+                below.member = true;
+            }
+        }
+        (Schema::Struct(_) | Schema::Map(_) | Schema::Set | Schema::Keyed(..), Value::Null) => {}
+        _ => set.member = true,
+    }
+    Ok(())
+}
+
+/// What differs between two objects.
+#[derive(Debug, Default)]
+pub(super) struct Difference {
+    pub(super) added: FieldSet,
+    pub(super) modified: FieldSet,
+    pub(super) removed: FieldSet,
+}
+
+impl Difference {
+    /// What is there now and was not so before.
+    pub(super) fn changed(&self) -> FieldSet {
+        self.added.union(&self.modified)
+    }
+}
+
+/// Compares what was with what is; absent on either side is no value.
+pub(super) fn compare(old: Option<&Value>, new: Option<&Value>, schema: Schema) -> Difference {
+    let mut difference = Difference::default();
+    let Difference {
+        added,
+        modified,
+        removed,
+    } = &mut difference;
+    walk(old, new, schema, added, modified, removed);
+    difference
+}
+
+fn walk(
+    old: Option<&Value>,
+    new: Option<&Value>,
+    schema: Schema,
+    added: &mut FieldSet,
+    modified: &mut FieldSet,
+    removed: &mut FieldSet,
+) {
+    match (old, new) {
+        (None, None) => return,
+        (None, Some(_)) => added.member = true,
+        (Some(_), None) => removed.member = true,
+        (Some(_), Some(_)) => {}
+    }
+    let parts = parts(old, new, schema);
+    if parts.is_empty() {
+        if let (Some(old), Some(new)) = (old, new) {
+            modified.member = old != new;
+        }
+        return;
+    }
+    for (element, inner, old, new) in parts {
+        let (mut a, mut m, mut r) = (FieldSet::EMPTY, FieldSet::EMPTY, FieldSet::EMPTY);
+        walk(old, new, inner, &mut a, &mut m, &mut r);
+        for (set, found) in [(&mut *added, a), (&mut *modified, m), (&mut *removed, r)] {
+            if !found.is_empty() {
+                set.children.insert(element.clone(), found);
+            }
+        }
+    }
+}
+
+type Part<'a> = (String, Schema, Option<&'a Value>, Option<&'a Value>);
+
+/// The parts of two values side by side; none where they are owned as a whole or are both empty.
+fn parts<'a>(old: Option<&'a Value>, new: Option<&'a Value>, schema: Schema) -> Vec<Part<'a>> {
+    match schema {
+        Schema::Atomic => Vec::new(),
+        Schema::Struct(_) | Schema::Map(_) => {
+            let object = |value: Option<&'a Value>| value.and_then(Value::as_object);
+            let (old, new) = (object(old), object(new));
+            let names: BTreeSet<&String> = old.into_iter().chain(new).flat_map(Map::keys).collect();
+            let part = |name: &String| {
+                let inner = schema.child(name).unwrap_or(Schema::Atomic);
+                let of =
+                    |object: Option<&'a Map<String, Value>>| object.and_then(|fields| fields.field(name));
+                (format!("f:{name}"), inner, of(old), of(new))
+            };
+            names.into_iter().map(part).collect()
+        }
+        Schema::Set | Schema::Keyed(..) => {
+            let (old, new) = (by_element(old, schema), by_element(new, schema));
+            let elements: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+            let part = |element: &String| {
+                (
+                    element.clone(),
+                    schema.item(),
+                    old.get(element).copied(),
+                    new.get(element).copied(),
+                )
+            };
+            elements.into_iter().map(part).collect()
+        }
+    }
+}
+
+fn by_element(list: Option<&Value>, schema: Schema) -> BTreeMap<String, &Value> {
+    let mut out = BTreeMap::new();
+    for item in list.and_then(Value::as_array).into_iter().flatten() {
+        if let Ok(element) = schema.element(item) {
+            out.entry(element).or_insert(item);
+        }
+    }
+    out
+}
+
+/// The live value with the configuration laid over it.
+pub(super) fn merge(live: Option<&Value>, config: &Value, schema: Schema) -> Value {
+    match (schema, live, config) {
+        (Schema::Struct(_) | Schema::Map(_), Some(Value::Object(live)), Value::Object(config)) => {
+            let mut out = live.clone();
+            for (name, value) in config {
+                let inner = schema.child(name).unwrap_or(Schema::Atomic);
+                out.insert(name.clone(), merge(live.field(name), value, inner));
+            }
+            Value::Object(out)
+        }
+        (Schema::Set | Schema::Keyed(..), Some(Value::Array(live)), Value::Array(config)) => {
+            Value::Array(merge_lists(live, config, schema))
+        }
+        _ => config.clone(),
+    }
+}
+
+/// Items of both lists: the order is that of the configuration, with items that only the live list has where they were.
+fn merge_lists(live: &[Value], config: &[Value], schema: Schema) -> Vec<Value> {
+    let element = |item: &Value| schema.element(item).unwrap_or_default();
+    let live: Vec<(String, &Value)> = live.iter().map(|item| (element(item), item)).collect();
+    let config: Vec<(String, &Value)> = config.iter().map(|item| (element(item), item)).collect();
+    let applied: BTreeSet<&String> = config.iter().map(|(element, _)| element).collect();
+    let mut merged: BTreeSet<&String> = BTreeSet::new();
+    let mut out = Vec::with_capacity(live.len() + config.len());
+    let (mut left, mut right) = (live.iter().peekable(), config.iter().peekable());
+    loop {
+        if let Some((element, item)) = left.peek() {
+            if !applied.contains(element) {
+                out.push((*item).clone());
+                left.next();
+                continue;
+            }
+            if merged.contains(element) {
+                left.next();
+                continue;
+            }
+        }
+        let Some((element, item)) = right.next() else {
+            return out;
+        };
+        let before = live
+            .iter()
+            .find(|(other, _)| other == element)
+            .map(|(_, item)| *item);
+        out.push(merge(before, item, schema.item()));
+        merged.insert(element);
+    }
+}
+
+/// The value without the parts in the set; none when it is itself in it.
+pub(super) fn remove(value: &Value, gone: &FieldSet, schema: Schema) -> Value {
+    if gone.children.is_empty() {
+        return value.clone();
+    }
+    match (schema, value) {
+        (Schema::Struct(_) | Schema::Map(_), Value::Object(fields)) => {
+            let kept = fields.iter().filter_map(|(name, value)| {
+                let inner = schema.child(name).unwrap_or(Schema::Atomic);
+                keep(value, gone.children.get(&format!("f:{name}")), inner).map(|value| (name.clone(), value))
+            });
+            Value::Object(kept.collect())
+        }
+        (Schema::Set | Schema::Keyed(..), Value::Array(items)) => {
+            let kept = items.iter().filter_map(|item| {
+                let element = schema.element(item).unwrap_or_default();
+                keep(item, gone.children.get(&element), schema.item())
+            });
+            Value::Array(kept.collect())
+        }
+        _ => value.clone(),
+    }
+}
+
+fn keep(value: &Value, gone: Option<&FieldSet>, schema: Schema) -> Option<Value> {
+    match gone {
+        Some(gone) if gone.member => None,
+        Some(gone) => Some(remove(value, gone, schema)),
+        None => Some(value.clone()),
+    }
+}
