@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
+mod check;
 mod generate;
 
 /// The project's own tools.
@@ -22,11 +23,14 @@ enum Command {
         /// The folder with types.json, resources.json and printer-columns.json; ../shared/facts if not given.
         facts: Option<PathBuf>,
     },
+    /// Fail if crates depend on each other the wrong way, or a pure module knows a clock or does IO.
+    Check,
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Generate { facts } => generate::write(&facts.unwrap_or_else(default_facts), &root()),
+        Command::Check => check::run(&root()),
     }
 }
 
