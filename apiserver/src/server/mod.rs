@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use coracle_api::status::ApiError;
 use coracle_store::Store;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +17,7 @@ use tokio_util::task::TaskTracker;
 pub use self::running::Running;
 use crate::authn::{Authenticator, ServiceAccountTokens, StaticTokens, TokenFileError};
 use crate::authz::Authorizer;
+use crate::bootstrap;
 use crate::config::{BadServiceCidr, Config};
 use crate::health::{Health, Started};
 use crate::http::{Connections, Front, FrontParts, Listeners, Router};
@@ -23,6 +25,9 @@ use crate::metrics::Metrics;
 use crate::node_proxy::{Dialer, NodeProxy};
 use crate::pki::{Pki, PkiError};
 use crate::reader::ObjectReader;
+use crate::registry::services::ServiceConfig;
+use crate::registry::services::ports::PortRangeError;
+use crate::registry::{self, Registry};
 use crate::request::ResourceHandler;
 use crate::reviews::Reviews;
 use crate::tokens::{KeyError, TokenKeys, TokenLimits, TokenRequests, openid_configuration};
@@ -71,6 +76,15 @@ pub enum StartError {
     /// The network for Services.
     #[error(transparent)]
     ServiceCidr(#[from] BadServiceCidr),
+    /// The ports for Services.
+    #[error(transparent)]
+    ServiceNodePorts(#[from] PortRangeError),
+    /// What is stored cannot be read.
+    #[error(transparent)]
+    Registry(#[from] registry::StartError),
+    /// What every cluster has could not be made.
+    #[error("the objects that every cluster has could not be written")]
+    Bootstrap(#[source] ApiError),
     /// A task of the start was broken off.
     #[error("starting was interrupted")]
     Interrupted(#[from] tokio::task::JoinError),
@@ -88,6 +102,24 @@ pub struct Resources {
 }
 
 impl ApiServer {
+    /// Starts on a store: reads what is there, makes what every cluster has, and listens.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(config: Config, store: Arc<dyn Store>) -> Result<Running, StartError> {
+        let streams = CancellationToken::new();
+        let registry = Registry::start(store.clone(), registry_config(&config)?, streams.clone()).await?;
+        bootstrap::run(&registry).await.map_err(StartError::Bootstrap)?;
+        let resources = Resources {
+            handler: registry.clone(),
+            reader: registry.reader(),
+        };
+        let running = Self::start_over(config, store, resources).await?;
+        let publish = bootstrap::publish(registry, running.advertised(), streams.clone());
+        running.accompany(publish, streams);
+        Ok(running)
+    }
+
     /// Starts over any resources: the registry's, or a stand-in's where only the way to them is looked at.
     pub async fn start_over(
         config: Config,
@@ -161,6 +193,15 @@ impl ApiServer {
         running.keep_certificates(tls).await?;
         Ok(running)
     }
+}
+
+fn registry_config(config: &Config) -> Result<registry::Config, StartError> {
+    let bad_range = |_| BadServiceCidr(config.service_cidr.clone());
+    let services = ServiceConfig {
+        cluster_ip_range: config.service_cidr.parse().map_err(bad_range)?,
+        node_port_range: config.service_node_ports.parse()?,
+    };
+    Ok(registry::Config { services })
 }
 
 fn token_limits(config: &Config) -> TokenLimits {

@@ -73,6 +73,25 @@ impl Running {
         format!("https://{}", self.advertised)
     }
 
+    /// Where others reach it, as an address.
+    pub(super) fn advertised(&self) -> SocketAddr {
+        self.advertised
+    }
+
+    /// Runs something as long as the server runs; `streams` ends when the server is asked to stop.
+    pub(super) fn accompany(
+        &self,
+        task: impl Future<Output = ()> + Send + 'static,
+        streams: CancellationToken,
+    ) {
+        let shutdown = self.shutdown.clone();
+        self.tasks.spawn(task);
+        self.tasks.spawn(async move {
+            shutdown.cancelled().await;
+            streams.cancel();
+        });
+    }
+
     /// The cluster's keys and certificates, for whoever issues further ones.
     pub fn pki(&self) -> Arc<Mutex<Pki>> {
         self.pki.clone()
