@@ -132,7 +132,8 @@ impl Registry {
                 }
             }
             Decision::Remove(object) => {
-                let Some(revision) = self.remove(served, &key, current.revision(), Txn::new()).await? else {
+                let also = self.services.release_in(served, &object);
+                let Some(revision) = self.remove(served, &key, current.revision(), also).await? else {
                     return Ok(None);
                 };
                 self.services.release(served, &object);
