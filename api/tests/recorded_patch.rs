@@ -9,12 +9,16 @@ use std::collections::BTreeMap;
 use coracle_api::apply::{self, Manager, Operation, Writer};
 use coracle_api::status::ApiError;
 use coracle_api::table::{self, Gvk, Type};
-use coracle_api::{codec, defaults, patch, resources, strategy, validation};
-use jiff::Timestamp;
+use coracle_api::{codec, defaults, patch, strategy, validation};
 use recording::{PATH, gvk_of, recording, stored};
 use serde_json::{Value, json};
 
 const NOW: &str = "2026-01-01T00:00:00Z";
+
+/// How many cases of a group may differ: strict decoding of what is left of directives, values that the codec drops.
+const MISSES: &[(&str, usize)] = &[("json-patch", 3), ("merge-patch", 4), ("strategic-patch", 20)];
+/// How many new objects may have other owners than recorded: those with lists that are there but empty.
+const OWNERS_MISSES: usize = 8;
 
 fn type_of(gvk: Gvk) -> &'static Type {
     table::by_gvk(gvk.group, gvk.version, gvk.kind).expect("the kind was found in the table")
@@ -107,6 +111,10 @@ fn patches_come_to_what_is_recorded() {
     for (group, (agree, of)) in &scores {
         println!("{group:20} {agree:4} of {of:4} agree");
     }
+    let misses = |group: &str| scores[group].1 - scores[group].0;
+    for (group, most) in MISSES {
+        assert!(misses(group) <= *most, "{group}: {} cases differ", misses(group));
+    }
 }
 
 /// Who owns what, without times.
@@ -144,10 +152,6 @@ fn owners_of_new_objects_are_those_recorded() {
         };
         let mut object = decoded.value;
         defaults::apply(gvk, &mut object);
-        strategy::prepare_create(gvk, &mut object, Timestamp::UNIX_EPOCH);
-        let has_status = resources::by_kind(gvk.group, gvk.version, gvk.kind)
-            .is_some_and(|resource| resource.subresources.iter().any(|sub| sub.name == "status"));
-        let resets: &[&str] = if has_status { &["status"] } else { &[] };
         let manager = Manager {
             name: "unknown".into(),
             operation: Operation::Update,
@@ -160,7 +164,7 @@ fn owners_of_new_objects_are_those_recorded() {
             Writer {
                 manager: &manager,
                 ty: type_of(gvk),
-                resets,
+                resets: strategy::resets(gvk, ""),
                 now: NOW,
             },
         );
@@ -177,4 +181,5 @@ fn owners_of_new_objects_are_those_recorded() {
         }
     }
     println!("{agree} of {of} new objects have the recorded owners");
+    assert!(of - agree <= OWNERS_MISSES, "{} new objects differ", of - agree);
 }

@@ -10,6 +10,7 @@
 mod admission;
 pub mod authn;
 pub mod authz;
+mod bootstrap;
 mod cache;
 pub mod config;
 pub mod discovery;

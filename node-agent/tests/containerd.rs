@@ -72,6 +72,7 @@ async fn a_pod_lives_and_dies() {
         .await
         .unwrap();
     assert_eq!(web["status"]["phase"], "Running");
+    assert_eq!(status(Some(&web))["image"], support::images::WORK_IMAGE);
     assert!(web["status"]["podIP"].as_str().unwrap().starts_with("10.244.7."));
     assert_eq!(web["status"]["hostIP"], "127.0.0.1");
     assert_eq!(web["status"]["qosClass"], "BestEffort");

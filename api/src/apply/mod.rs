@@ -44,7 +44,7 @@ pub struct Writer<'a> {
     pub manager: &'a Manager,
     /// The type of the object.
     pub ty: &'static Type,
-    /// The top-level fields that this way of writing resets (`status` for the object itself), and so does not own.
+    /// The fields that this way of writing resets, and so does not own: see `strategy::resets`.
     pub resets: &'a [&'a str],
     /// Now, in RFC 3339 with whole seconds.
     pub now: &'a str,
@@ -79,8 +79,11 @@ fn strip(object: &mut Value) {
 
 fn without_unowned(set: &FieldSet, resets: &[&str]) -> FieldSet {
     let mut places = FieldSet::EMPTY;
-    for name in ["apiVersion", "kind"].iter().chain(resets) {
-        *places.below(format!("f:{name}")) = FieldSet::leaf();
+    for path in ["apiVersion", "kind"].iter().chain(resets) {
+        let place = path
+            .split('.')
+            .fold(&mut places, |set, name| set.below(format!("f:{name}")));
+        *place = FieldSet::leaf();
     }
     let metadata = places.below("f:metadata".into());
     for name in UNOWNED {
@@ -111,6 +114,9 @@ fn dispossess(managed: &mut Managed, but: Option<&Manager>, difference: &typed::
 ///
 /// The client's own `managedFields` count as far as upstream lets them: an empty list resets all ownership, a list that can
 /// be read replaces it. A live object that nobody ever applied to and that has no managed fields gets none.
+/// Nor does an object with an item that lacks its list's keys; its validation will say so where that is a fault.
+///
+/// It is for the object with its defaults, before admission and before `strategy` takes fields away.
 pub fn track_update(live: Option<&Value>, new: &mut Value, writer: Writer<'_>) {
     let asked = new["metadata"].get("managedFields").cloned();
     let reset = asked.as_ref().and_then(Value::as_array).is_some_and(|list| {
@@ -129,12 +135,13 @@ pub fn track_update(live: Option<&Value>, new: &mut Value, writer: Writer<'_>) {
         }
     };
     strip(new);
-    if managed.0.is_empty() && live.is_some() {
+    let schema = Schema::of_type(writer.ty);
+    if managed.0.is_empty() && live.is_some() || !typed::has_all_keys(new, schema) {
         return;
     }
     let mut before = live.cloned().unwrap_or_else(|| empty(writer.ty));
     strip(&mut before);
-    let difference = typed::compare(Some(&before), Some(new), Schema::of_type(writer.ty));
+    let difference = typed::compare(Some(&before), Some(new), schema);
     dispossess(&mut managed, None, &difference);
     let own = without_unowned(&difference.changed(), writer.resets);
     if !own.is_empty() {

@@ -68,6 +68,19 @@ fn collect(value: &Value, schema: Schema, set: &mut FieldSet, path: &mut String)
     Ok(())
 }
 
+/// Whether every item of the lists that merge by keys has its keys.
+pub(super) fn has_all_keys(value: &Value, schema: Schema) -> bool {
+    match (schema, value) {
+        (Schema::Struct(_) | Schema::Map(_), Value::Object(fields)) => fields
+            .iter()
+            .all(|(name, value)| schema.child(name).is_none_or(|inner| has_all_keys(value, inner))),
+        (Schema::Set | Schema::Keyed(..), Value::Array(items)) => items
+            .iter()
+            .all(|item| schema.element(item).is_ok() && has_all_keys(item, schema.item())),
+        _ => true,
+    }
+}
+
 /// What differs between two objects.
 #[derive(Debug, Default)]
 pub(super) struct Difference {
@@ -139,8 +152,7 @@ fn parts<'a>(old: Option<&'a Value>, new: Option<&'a Value>, schema: Schema) -> 
             let names: BTreeSet<&String> = old.into_iter().chain(new).flat_map(Map::keys).collect();
             let part = |name: &String| {
                 let inner = schema.child(name).unwrap_or(Schema::Atomic);
-                let of =
-                    |object: Option<&'a Map<String, Value>>| object.and_then(|fields| fields.field(name));
+                let of = |object: Option<&'a Map<String, Value>>| object.and_then(|fields| fields.get(name));
                 (format!("f:{name}"), inner, of(old), of(new))
             };
             names.into_iter().map(part).collect()

@@ -40,6 +40,8 @@ pub(super) fn rule(group: &str, version: &str, kind: &str) -> Option<Rule> {
         ("flowcontrol", "QueuingConfiguration") => queuing,
         ("resource", "ExactDeviceRequest" | "DeviceSubRequest") => device_request,
         ("resource", "DeviceRequest") if version == "v1beta1" => device_request,
+        ("apiextensions", "CustomResourceDefinition") => custom_resource_definition,
+        ("apiextensions", "ServiceReference") => |it| set_if_absent(it, "port", 443),
         ("authentication", "TokenRequestSpec") => |it| set_if_absent(it, "expirationSeconds", 3600),
         _ => return None,
     })
@@ -93,6 +95,31 @@ fn binding(binding: &mut Map<String, Value>) {
     if let Some(role) = object_in(binding, "roleRef") {
         set_if_empty(role, "apiGroup", RBAC);
     }
+}
+
+fn custom_resource_definition(definition: &mut Map<String, Value>) {
+    let Some(spec) = object_in(definition, "spec") else {
+        return;
+    };
+    if let Some(names) = object_in(spec, "names") {
+        let kind = names.text("kind").to_owned();
+        set_if_empty(names, "singular", kind.to_lowercase());
+        if !kind.is_empty() {
+            set_if_empty(names, "listKind", format!("{kind}List"));
+        }
+    }
+    set_if_absent(spec, "conversion", json!({"strategy": "None"}));
+    let stored = stored_version(spec);
+    if let (Some(stored), Some(status)) = (stored, object_in(definition, "status")) {
+        set_if_empty(status, "storedVersions", json!([stored]));
+    }
+}
+
+/// The version that a definition of custom resources has its objects stored in.
+pub(crate) fn stored_version(spec: &Map<String, Value>) -> Option<Value> {
+    let versions = spec.get("versions")?.as_array()?;
+    let stored = versions.iter().find(|version| version.flag("storage"))?;
+    stored.field("name").cloned()
 }
 
 fn subject(subject: &mut Map<String, Value>) {

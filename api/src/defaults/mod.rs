@@ -17,6 +17,8 @@ use crate::object::{is_zero, set_if_absent, set_if_empty};
 use crate::quantity::Quantity;
 use crate::table::{self, Field, Gvk, Outer, Shape, Type};
 
+pub(crate) use groups::stored_version;
+
 /// The finest resource amounts that are stored, as a power of ten.
 const MILLI: i32 = -3;
 
@@ -84,6 +86,9 @@ static PLANS: LazyLock<HashMap<&'static str, Plan>> = LazyLock::new(|| {
         .collect()
 });
 
+/// The annotation that carries a DaemonSet's generation of its template.
+pub(crate) const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
 /// Fills in all that `object`, an object of this kind, leaves open. Doing it twice changes nothing more.
 ///
 /// A kind that the table does not know (a custom resource) stays as it is.
@@ -95,7 +100,9 @@ pub fn apply(gvk: Gvk, object: &mut Value) {
 }
 
 fn rule_of(ty: &Type) -> Option<Rule> {
-    let name = ty.name.strip_prefix("io.k8s.api.")?;
+    let name = ["io.k8s.api.", "io.k8s.apiextensions-apiserver.pkg.apis."]
+        .iter()
+        .find_map(|prefix| ty.name.strip_prefix(prefix))?;
     let (group, rest) = name.split_once('.')?;
     let (version, kind) = rest.split_once('.')?;
     match group {

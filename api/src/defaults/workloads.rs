@@ -2,14 +2,17 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Rule;
+use super::{Rule, TEMPLATE_GENERATION};
 use crate::object::{Fields, object_in, set_if_absent, set_if_empty};
 
 pub(super) fn rule(kind: &str) -> Option<Rule> {
     Some(match kind {
         "Deployment" => deployment,
         "ReplicaSet" => |it| in_spec(it, |spec| set_if_absent(spec, "replicas", 1)),
-        "DaemonSet" => |it| in_spec(it, daemon_set),
+        "DaemonSet" => |it| {
+            in_spec(it, daemon_set);
+            template_generation(it);
+        },
         "StatefulSet" => |it| in_spec(it, stateful_set),
         "Job" => job,
         "CronJob" => |it| in_spec(it, cron_job),
@@ -48,6 +51,15 @@ fn rolling(strategy: &mut Map<String, Value>, parameters: &[(&str, Value)]) {
         for (name, value) in parameters {
             set_if_absent(update, name, value.clone());
         }
+    }
+}
+
+/// Upstream keeps a DaemonSet's generation of its template in an annotation; one that says none has the generation 0.
+fn template_generation(set: &mut Map<String, Value>) {
+    if let Some(metadata) = object_in(set, "metadata")
+        && let Some(annotations) = object_in(metadata, "annotations")
+    {
+        set_if_absent(annotations, TEMPLATE_GENERATION, "0");
     }
 }
 

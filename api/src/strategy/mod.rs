@@ -8,12 +8,11 @@ mod service;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use crate::defaults::{TEMPLATE_GENERATION, stored_version};
 use crate::object::{Fields, object_in, same, set_if_absent};
 use crate::quantity::Quantity;
 use crate::resources;
 use crate::table::Gvk;
-
-const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 
 /// How `metadata.generation` of a kind grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +53,33 @@ fn has_status(gvk: Gvk) -> bool {
     resource.is_some_and(|resource| resource.subresources.iter().any(|sub| sub.name == "status"))
 }
 
+/// The fields that a write to the resource, or to one of its subresources, leaves as they are: nobody owns them by it.
+/// Each is a path with dots.
+#[must_use]
+pub fn resets(gvk: Gvk, subresource: &str) -> &'static [&'static str] {
+    match (gvk.group, gvk.kind, subresource) {
+        ("certificates.k8s.io", "CertificateSigningRequest", "") => &["spec", "status"],
+        ("certificates.k8s.io", "CertificateSigningRequest", "status") => &["spec", "status.conditions"],
+        ("certificates.k8s.io", "CertificateSigningRequest", "approval") => &["spec", "status.certificate"],
+        ("", "Pod", "status") => &["spec", "metadata.deletionTimestamp", "metadata.ownerReferences"],
+        ("apps", "Deployment", "status") => &["spec", "metadata.labels"],
+        (
+            "flowcontrol.apiserver.k8s.io"
+            | "admissionregistration.k8s.io"
+            | "resource.k8s.io"
+            | "apiregistration.k8s.io"
+            | "storagemigration.k8s.io"
+            | "internal.apiserver.k8s.io",
+            _,
+            "status",
+        )
+        | (_, "ServiceCIDR" | "VolumeAttachment" | "PodGroup", "status") => &["spec", "metadata"],
+        (_, _, "status") => &["spec"],
+        (_, _, "") if has_status(gvk) => &["status"],
+        _ => &[],
+    }
+}
+
 /// Resets what a new object may not bring. Its name, uid and creation time are set already, its defaults filled in.
 pub fn prepare_create(gvk: Gvk, object: &mut Value, now: Timestamp) {
     let Value::Object(fields) = object else { return };
@@ -83,6 +109,7 @@ pub fn prepare_create(gvk: Gvk, object: &mut Value, now: Timestamp) {
         ("", "Service") => service::new(fields),
         ("apps", "DaemonSet") => set_template_generation(fields, 1),
         ("batch", "Job") => select_by_uid(fields),
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => note_stored_version(fields),
         _ => {}
     }
 }
@@ -107,6 +134,9 @@ pub fn prepare_update(gvk: Gvk, new: &mut Value, old: &Value) {
             old.get("spec").map(|s| &s["template"]),
         );
         set_template_generation(fields, before + i64::from(changed));
+    }
+    if (gvk.group, gvk.kind) == ("apiextensions.k8s.io", "CustomResourceDefinition") {
+        note_stored_version(fields);
     }
     if (gvk.group, gvk.kind) == ("", "Service") {
         service::updated(fields, old);
@@ -305,6 +335,23 @@ fn set_template_generation(set: &mut Map<String, Value>, generation: i64) {
         && let Some(annotations) = object_in(metadata, "annotations")
     {
         annotations.insert(TEMPLATE_GENERATION.into(), generation.to_string().into());
+    }
+}
+
+/// Adds the version that objects are stored in now to those that some may be stored in.
+fn note_stored_version(definition: &mut Map<String, Value>) {
+    let stored = definition
+        .get("spec")
+        .and_then(Value::as_object)
+        .and_then(stored_version);
+    let (Some(stored), Some(status)) = (stored, object_in(definition, "status")) else {
+        return;
+    };
+    set_if_absent(status, "storedVersions", json!([]));
+    if let Some(Value::Array(versions)) = status.get_mut("storedVersions")
+        && !versions.contains(&stored)
+    {
+        versions.push(stored);
     }
 }
 

@@ -8,17 +8,17 @@ use serde::{Deserialize, Serialize};
 
 /// A decoded token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Continuation {
+pub(crate) struct Continuation {
     /// The revision the list began at; `None` for a token handed out with an "expired" answer, which goes on with
     /// whatever is current.
-    pub revision: Option<u64>,
+    pub(crate) revision: Option<u64>,
     /// The first key of the next piece, without the resource's prefix.
-    pub start: String,
+    pub(crate) start: String,
 }
 
 /// Why a token was refused.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum ContinuationError {
+pub(crate) enum ContinuationError {
     /// Not base64 or not JSON.
     #[error("continue key is not valid: {0}")]
     Malformed(String),
@@ -44,7 +44,7 @@ struct Wire {
 
 impl Continuation {
     /// The token's text.
-    pub fn encode(&self) -> String {
+    pub(crate) fn encode(&self) -> String {
         let rv = self
             .revision
             .map_or(-1, |revision| i64::try_from(revision).unwrap_or(i64::MAX));
@@ -60,7 +60,7 @@ impl Continuation {
     ///
     /// # Errors
     /// One of [`ContinuationError`], whose text is the API's answer.
-    pub fn decode(token: &str) -> Result<Self, ContinuationError> {
+    pub(crate) fn decode(token: &str) -> Result<Self, ContinuationError> {
         let bytes = URL_SAFE_NO_PAD
             .decode(token)
             .map_err(|error| ContinuationError::Malformed(error.to_string()))?;

@@ -132,8 +132,7 @@ impl Registry {
                 }
             }
             Decision::Remove(object) => {
-                let also = self.services.release_in(served, &object);
-                let Some(revision) = self.remove(served, &key, current.revision(), also).await? else {
+                let Some(revision) = self.remove(served, &key, current.revision(), Txn::new()).await? else {
                     return Ok(None);
                 };
                 self.services.release(served, &object);

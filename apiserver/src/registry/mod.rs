@@ -5,16 +5,17 @@
 //! answered once the cache shows them; so whoever was answered sees the write, and so does everybody who asks later.
 
 mod body;
-pub mod continuation;
+mod continuation;
 mod create;
 mod delete;
 mod deletion;
 mod encode;
+mod ensure;
 mod fields;
 mod frames;
 mod list;
 mod meta;
-pub mod negotiate;
+pub(crate) mod negotiate;
 mod options;
 mod patch;
 mod pretty;
@@ -41,7 +42,7 @@ use coracle_store::{ReadError, Store};
 use futures::future::BoxFuture;
 use http::Response;
 use jiff::Timestamp;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
@@ -73,21 +74,24 @@ pub struct Registry {
     reader: Arc<CacheReader>,
     services: Services,
     cancel: CancellationToken,
+    /// Ends with the registry, after everything that waits for the cache.
+    _following: DropGuard,
 }
 
 impl Registry {
-    /// Reads what is stored and begins to follow the store, on a task of `tracker` that ends with `cancel`.
+    /// Reads what is stored and begins to follow the store, which ends when the registry is dropped. Watches end with
+    /// `cancel`.
     ///
     /// # Errors
     /// Where the store cannot be read.
     pub async fn start(
         store: Arc<dyn Store>,
         config: Config,
-        tracker: &TaskTracker,
         cancel: CancellationToken,
     ) -> Result<Arc<Self>, StartError> {
         let cache = Cache::start(store, served::stored_kinds()).await?;
-        tracker.spawn(Arc::clone(&cache).follow(cancel.clone()));
+        let following = CancellationToken::new();
+        TaskTracker::new().spawn(Arc::clone(&cache).follow(following.clone()));
         let catalog = Arc::new(Catalog::new(&cache));
         let reader = Arc::new(CacheReader::new(Arc::clone(&catalog)));
         let services = Services::new(&config.services, &*reader);
@@ -97,6 +101,7 @@ impl Registry {
             reader,
             services,
             cancel,
+            _following: following.drop_guard(),
         }))
     }
 

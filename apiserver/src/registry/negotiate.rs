@@ -10,7 +10,7 @@ use crate::request::RequestContext;
 
 /// How bytes are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Format {
+pub(crate) enum Format {
     /// `application/json`
     Json,
     /// `application/yaml`
@@ -21,7 +21,7 @@ pub enum Format {
 
 /// Which object is answered in place of the resource itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum View {
+pub(crate) enum View {
     /// The object as the path's version has it.
     Object,
     /// `Table` of `meta.k8s.io`.
@@ -32,17 +32,17 @@ pub enum View {
 
 /// The outcome of negotiation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Accepted {
+pub(crate) struct Accepted {
     /// How it is written.
-    pub format: Format,
+    pub(crate) format: Format,
     /// What is written.
-    pub view: View,
+    pub(crate) view: View,
     /// `v1` or `v1beta1` of `meta.k8s.io`, where the view is not the object itself.
-    pub view_version: &'static str,
+    pub(crate) view_version: &'static str,
     /// Whether JSON is indented for a person's eyes.
-    pub pretty: bool,
+    pub(crate) pretty: bool,
     /// What a table's rows carry.
-    pub include: Include,
+    pub(crate) include: Include,
 }
 
 const JSON: &str = "application/json";
@@ -51,7 +51,7 @@ const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
 impl Format {
     /// The media type of one object.
-    pub fn media_type(self) -> &'static str {
+    pub(crate) fn media_type(self) -> &'static str {
         match self {
             Self::Json => JSON,
             Self::Yaml => YAML,
@@ -60,7 +60,7 @@ impl Format {
     }
 
     /// The media type of a stream of watch events.
-    pub fn watch_media_type(self) -> &'static str {
+    pub(crate) fn watch_media_type(self) -> &'static str {
         match self {
             Self::Json | Self::Yaml => JSON,
             Self::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
@@ -70,7 +70,7 @@ impl Format {
 
 /// What the request is for; single objects and lists may be asked for under other names than watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
+pub(crate) enum Purpose {
     /// One object, or an answer that cannot be shown in another view.
     Object,
     /// A list.
@@ -81,7 +81,7 @@ pub enum Purpose {
 
 /// What a table's rows carry besides their cells (`includeObject`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Include {
+pub(crate) enum Include {
     /// Nothing.
     None,
     /// The object's metadata.
@@ -95,7 +95,7 @@ pub enum Include {
 ///
 /// # Errors
 /// 406 where nothing that the client accepts can be made.
-pub fn accepted(ctx: &RequestContext, purpose: Purpose) -> Result<Accepted, ApiError> {
+pub(crate) fn accepted(ctx: &RequestContext, purpose: Purpose) -> Result<Accepted, ApiError> {
     let include = match ctx.query("includeObject") {
         Some("None") => Include::None,
         Some("Object") => Include::Object,
@@ -137,23 +137,6 @@ fn negotiated(headers: &HeaderMap, pretty: Option<&str>, purpose: Purpose) -> Re
         }
     }
     Err(not_acceptable(purpose))
-}
-
-/// How the body of a request is written.
-///
-/// # Errors
-/// 415 where the type is unknown.
-pub fn content_type(headers: &HeaderMap) -> Result<Format, ApiError> {
-    let sent = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    match sent.split(';').next().unwrap_or_default().trim() {
-        "" | JSON => Ok(Format::Json),
-        YAML => Ok(Format::Yaml),
-        PROTOBUF => Ok(Format::Protobuf),
-        _ => Err(ApiError::unsupported_media_type(&[JSON, YAML, PROTOBUF])),
-    }
 }
 
 struct Clause<'a> {

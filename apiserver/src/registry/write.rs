@@ -87,7 +87,7 @@ enum Committed {
     Conflict,
 }
 
-fn txn_error(error: TxnError) -> ApiError {
+pub(super) fn txn_error(error: TxnError) -> ApiError {
     match error {
         TxnError::TooLarge { limit, .. } => ApiError::request_entity_too_large(&format!(
             "the object and what changes with it; limit is {limit}"

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
-    ContainerStatus,
+    ContainerStatus, VolumeMount, VolumeMountStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -108,9 +108,23 @@ fn from_record(view: &PodView<'_>, container: &Container, record: &runtime::Cont
         restart_count: i32::try_from(record.attempt).unwrap_or(i32::MAX),
         state: Some(state),
         resources: container.resources.clone(),
+        volume_mounts: volume_mounts(container),
         allocated_resources: container.resources.as_ref().and_then(|r| r.requests.clone()),
         ..ContainerStatus::default()
     }
+}
+
+/// KEP-3857: which mounts are read-only all the way down; here none is.
+fn volume_mounts(container: &Container) -> Option<Vec<VolumeMountStatus>> {
+    let mounts = container.volume_mounts.as_ref().filter(|m| !m.is_empty())?;
+    let status = |mount: &VolumeMount| VolumeMountStatus {
+        name: mount.name.clone(),
+        mount_path: mount.mount_path.clone(),
+        read_only: mount.read_only,
+        recursive_read_only: (mount.read_only == Some(true)).then(|| "Disabled".to_owned()),
+        volume_status: None,
+    };
+    Some(mounts.iter().map(status).collect())
 }
 
 /// A container that never ran waits; one that ran and whose record is gone keeps what was said of it.

@@ -5,8 +5,10 @@ use jiff::{SignedDuration, Timestamp};
 use super::restart::{self, Role};
 use super::{Action, KillReason, PodView, Steps};
 
-/// A container that is stopped gets at least this long, unless the pod is deleted with no grace at all.
-const MIN_GRACE_SECONDS: i64 = 2;
+/// A sidecar that outlives its pod's grace period gets at least this long.
+const MIN_SIDECAR_SECONDS: i64 = 2;
+/// Nothing is killed without any warning, as upstream has it even where a pod is deleted with no grace at all.
+const MIN_GRACE_SECONDS: i64 = 1;
 
 /// Why a pod is to end and how long its containers get.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +25,10 @@ pub(super) fn ending(view: &PodView<'_>) -> Option<Ending> {
     let spec_grace = grace_seconds(view);
     let meta = &view.pod.metadata;
     if let Some(deleted_at) = &meta.deletion_timestamp {
-        let grace_seconds = meta.deletion_grace_period_seconds.unwrap_or(spec_grace);
+        let grace_seconds = meta
+            .deletion_grace_period_seconds
+            .unwrap_or(spec_grace)
+            .max(MIN_GRACE_SECONDS);
         return Some(Ending {
             grace_seconds,
             until: Some(deleted_at.0),
@@ -138,7 +143,7 @@ fn remaining(ending: &Ending, now: Timestamp) -> i64 {
         .until
         .map_or(ending.grace_seconds, |until| until.duration_since(now).as_secs());
     left.clamp(
-        MIN_GRACE_SECONDS.min(ending.grace_seconds),
+        MIN_SIDECAR_SECONDS.min(ending.grace_seconds),
         ending.grace_seconds.max(0),
     )
 }

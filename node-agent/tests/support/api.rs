@@ -35,6 +35,8 @@ pub(crate) struct FakeApi {
     revision: watch::Sender<u64>,
     away: Arc<AtomicBool>,
     uids: Arc<Mutex<u64>>,
+    /// Held from reading an object to storing its next state.
+    writes: Arc<Mutex<()>>,
 }
 
 struct Target {
@@ -51,6 +53,7 @@ impl FakeApi {
             revision: watch::Sender::new(1),
             away: Arc::default(),
             uids: Arc::default(),
+            writes: Arc::default(),
         }
     }
 
@@ -65,10 +68,22 @@ impl FakeApi {
     }
 
     /// Stores an object as a client would create it.
-    pub(crate) fn put(&self, resource: &str, mut object: Value) -> Value {
+    pub(crate) fn put(&self, resource: &str, object: Value) -> Value {
+        let _write = self.writes.lock().unwrap();
+        self.insert(resource, object)
+    }
+
+    /// Changes an object as it is at this moment.
+    pub(crate) fn edit(&self, resource: &str, namespace: &str, name: &str, edit: impl FnOnce(&mut Value)) {
+        let _write = self.writes.lock().unwrap();
+        let mut object = self.get(resource, namespace, name).expect("object to edit");
+        edit(&mut object);
+        self.store((resource.into(), namespace.into(), name.into()), object);
+    }
+
+    fn insert(&self, resource: &str, mut object: Value) -> Value {
         let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
-        let key = (
-            resource.to_owned(),
+        let (namespace, name) = (
             text(&object["metadata"]["namespace"]),
             text(&object["metadata"]["name"]),
         );
@@ -78,7 +93,7 @@ impl FakeApi {
             object["metadata"]["uid"] = json!(format!("00000000-0000-4000-8000-{:012}", *uids));
             object["metadata"]["generation"] = json!(1);
         }
-        self.store(key, object)
+        self.store((resource.to_owned(), namespace, name), object)
     }
 
     pub(crate) fn get(&self, resource: &str, namespace: &str, name: &str) -> Option<Value> {
@@ -99,11 +114,11 @@ impl FakeApi {
 
     /// Marks a pod deleted with a grace period, as the API does on behalf of users.
     pub(crate) fn delete_pod(&self, namespace: &str, name: &str, grace: i64) {
-        let mut pod = self.get("pods", namespace, name).expect("pod to delete");
         let at = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(grace);
-        pod["metadata"]["deletionTimestamp"] = json!(at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
-        pod["metadata"]["deletionGracePeriodSeconds"] = json!(grace);
-        self.store(("pods".into(), namespace.into(), name.into()), pod);
+        self.edit("pods", namespace, name, |pod| {
+            pod["metadata"]["deletionTimestamp"] = json!(at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+            pod["metadata"]["deletionGracePeriodSeconds"] = json!(grace);
+        });
     }
 
     /// Takes an object away as if it had never been.
@@ -180,6 +195,7 @@ impl FakeApi {
             .map(|(k, v)| (k.to_owned(), v.replace("%3D", "=").replace("%2C", ",")))
             .collect();
         let target = target(uri.path());
+        let _write = (*method != Method::GET).then(|| self.writes.lock().unwrap());
         let body: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
         let Some(name) = target.name.clone() else {
             return match *method {
@@ -253,7 +269,7 @@ impl FakeApi {
             return fault(409, "AlreadyExists");
         }
         body["metadata"]["namespace"] = json!(target.namespace);
-        ok(&self.put(&target.resource, body))
+        ok(&self.insert(&target.resource, body))
     }
 
     fn list(&self, target: &Target, query: &BTreeMap<String, String>) -> Response<Body> {

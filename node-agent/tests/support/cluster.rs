@@ -85,13 +85,12 @@ pub(crate) fn root_dir(runtime: &Containerd) -> PathBuf {
 
 /// Gives the node its range of addresses, as the node controller does.
 pub(crate) async fn assign_range(api: &FakeApi) {
-    let node = api
-        .wait_for("node registers", "nodes", "", NODE, |n| n.is_some())
+    api.wait_for("node registers", "nodes", "", NODE, |n| n.is_some())
         .await;
-    let mut node = node.expect("the node is there");
-    node["spec"]["podCIDR"] = json!("10.244.7.0/24");
-    node["spec"]["podCIDRs"] = json!(["10.244.7.0/24"]);
-    api.put("nodes", node);
+    api.edit("nodes", "", NODE, |node| {
+        node["spec"]["podCIDR"] = json!("10.244.7.0/24");
+        node["spec"]["podCIDRs"] = json!(["10.244.7.0/24"]);
+    });
 }
 
 /// A pod bound to the node, with one container `c` of the work image.

@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use coracle_api::status::ApiError;
 use coracle_api::validation::{FieldErrors, Path};
-use coracle_store::Txn;
 use serde_json::{Value, json};
 
 use super::meta;
@@ -87,8 +86,12 @@ impl Services {
             addresses: Addresses::new(config.cluster_ip_range),
             ports: Ports::new(config.node_port_range),
         };
+        // The first address is that of `kubernetes`, whether that service is there yet or not.
+        let first = config.cluster_ip_range.first();
+        let _ = state.addresses.take(first);
         for service in reader.list(&GroupResource::new("", "services"), "") {
-            let held = demands::holdings(&service);
+            let mut held = demands::holdings(&service);
+            held.addresses.retain(|address| *address != first);
             let taken = held
                 .addresses
                 .iter()
@@ -165,6 +168,11 @@ impl Services {
         }
         reservation.freed = held.without(&demands::holdings(service));
         Ok(reservation)
+    }
+
+    /// Where addresses come from.
+    pub(super) fn range(&self) -> Cidr {
+        lock(&self.state).addresses.range()
     }
 
     /// Gives back what a service held that is gone.
@@ -274,10 +282,9 @@ impl State {
     }
 
     fn give_back(&mut self, holdings: &Holdings) {
-        holdings
-            .addresses
-            .iter()
-            .for_each(|address| self.addresses.release(*address));
+        let first = self.addresses.range().first();
+        let addresses = holdings.addresses.iter().filter(|address| **address != first);
+        addresses.for_each(|address| self.addresses.release(*address));
         holdings.ports.iter().for_each(|port| self.ports.release(*port));
     }
 }
@@ -312,12 +319,5 @@ impl Refusal {
             Self::NoPort => return ApiError::internal("failed to allocate a nodePort: range is full"),
         }
         ApiError::invalid("", "Service", name, &errors)
-    }
-}
-
-/// What is written and removed along with a service. Addresses have objects of their own (KEP-1880).
-impl Services {
-    pub(super) fn release_in(&self, _served: &Served, _service: &Value) -> Txn {
-        Txn::new()
     }
 }

@@ -1,6 +1,7 @@
 //! The registry as its clients see it, on a store in memory.
 
 mod reads;
+mod start;
 mod watches;
 mod writes;
 
@@ -12,7 +13,6 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tokio_util::task::TaskTracker;
 
 use super::{Config, Registry};
 use crate::request::{RequestBody, RequestContext, RequestInfo, ResponseBody, UserInfo};
@@ -70,13 +70,7 @@ impl Fixture {
     /// On a store that may hold something already.
     pub(crate) async fn on(store: Arc<ModelStore>) -> Self {
         let cancel = CancellationToken::new();
-        let registry = Registry::start(
-            Arc::clone(&store) as _,
-            Config::default(),
-            &TaskTracker::new(),
-            cancel.clone(),
-        )
-        .await;
+        let registry = Registry::start(Arc::clone(&store) as _, Config::default(), cancel.clone()).await;
         Self {
             registry: registry.expect("the model store answers"),
             store,

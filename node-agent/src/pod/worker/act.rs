@@ -221,9 +221,16 @@ impl Worker {
                 self.writing = Some(status.clone());
                 self.begin(Key::Status, now, move || job.write_status(status));
             }
-        } else if plan.stage == Stage::Ended && !self.in_flight.contains_key(&Key::Sandbox) {
+        } else if plan.stage == Stage::Ended && !self.is_setting_up() {
             self.let_go(now);
         }
+    }
+
+    /// What is being made now would be left behind by a tear-down now.
+    fn is_setting_up(&self) -> bool {
+        self.in_flight
+            .keys()
+            .any(|k| matches!(k, Key::Sandbox | Key::Volumes | Key::Start(_)))
     }
 
     fn let_go(&mut self, now: Timestamp) {

@@ -1,0 +1,66 @@
+# Coracle's commands. `make up` and `make test` are the two that a newcomer needs; `make help` lists the rest.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Outside the clone, so that a second one does not compile RocksDB again. Nothing depends on what is there.
+export CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/coracle
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+export CCACHE_DIR ?= $(CACHE)/ccache
+export CCACHE_MAXSIZE ?= 2G
+export CCACHE_NOHASHDIR := 1
+export PATH := $(CACHE)/bin:$(PATH)
+
+CORACLE := $(CARGO_TARGET_DIR)/release/coracle
+
+.PHONY: help
+help: ## List the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+.PHONY: prepare
+prepare: ## Install what building and running need, where it is missing
+	@tools/prepare
+
+.PHONY: kubectl
+kubectl: prepare ## Build a current kubectl, where there is none
+	@tools/kubectl $(CACHE)/bin
+
+.PHONY: build
+build: prepare ## Build the release binary
+	@tools/with-ccache cargo build --release --locked --package coracle
+
+.PHONY: up
+up: build kubectl ## Start a cluster, deploy the example and show its page
+	@CORACLE=$(CORACLE) tools/up
+
+.PHONY: down
+down: ## Stop the cluster and leave nothing behind
+	@$(CORACLE) down
+
+.PHONY: check
+check: prepare ## Formatting, lints, dependency direction, docs
+	cargo fmt --all --check
+	tools/with-ccache cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo xtask check
+	RUSTDOCFLAGS="-D warnings" tools/with-ccache cargo doc --workspace --no-deps --locked --quiet
+
+.PHONY: unit
+unit: prepare ## Tests that need no cluster
+	tools/with-ccache cargo test --workspace --locked --exclude coracle-e2e --quiet
+
+.PHONY: e2e
+e2e: build kubectl ## Tests with real containers and stock kubectl
+	CORACLE_BIN=$(CORACLE) KUBECTLS=$$(tools/kubectl $(CACHE)/bin --all) tools/with-ccache cargo test --locked --package coracle-e2e
+
+.PHONY: test
+test: check unit e2e ## Everything that has to pass
+
+.PHONY: bench
+bench: build kubectl ## Measure, and write docs/figures.md
+	tools/with-ccache cargo run --release --locked --package coracle-bench -- all --coracle $(CORACLE)
+
+.PHONY: deny
+deny: ## Licences, bans and duplicates of dependencies
+	@command -v cargo-deny >/dev/null || cargo install cargo-deny --locked
+	cargo deny check licenses bans sources

@@ -1,0 +1,59 @@
+//! What every cluster has from its first moment: namespaces, roles and bindings, priority classes, flow schemas, API
+//! services, and the Service `kubernetes`.
+//!
+//! Made where missing when the registry starts, in few transactions; roles that may be updated by the server get back
+//! what they lost. Nothing that somebody has changed is taken away.
+
+mod kubernetes_service;
+mod manifests;
+mod reconcile;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use coracle_api::status::ApiError;
+use tokio_util::sync::CancellationToken;
+
+use crate::reader::GroupResource;
+use crate::registry::Registry;
+
+/// Makes what is missing.
+///
+/// # Errors
+/// Where the store does not take it.
+pub(crate) async fn run(registry: &Registry) -> Result<(), ApiError> {
+    registry.ensure(manifests::objects(), reconcile::restored).await?;
+    let network = kubernetes_service::network(registry.service_range());
+    registry.ensure(network, |_, _| None).await
+}
+
+/// Keeps the Service `kubernetes` and its endpoints as the address at which this server is reached wants them, until
+/// cancelled.
+pub(crate) async fn publish(registry: Arc<Registry>, address: SocketAddr, cancel: CancellationToken) {
+    let reader = registry.reader();
+    let mut changes = [
+        ("", "services"),
+        ("", "endpoints"),
+        ("discovery.k8s.io", "endpointslices"),
+    ]
+    .map(|(group, resource)| reader.changes(&GroupResource::new(group, resource)));
+    loop {
+        changes.iter_mut().for_each(|changes| {
+            changes.borrow_and_update();
+        });
+        let wanted = kubernetes_service::objects(registry.service_range(), address);
+        if let Err(error) = registry.ensure(wanted, kubernetes_service::corrected).await {
+            tracing::error!(%error, "the service kubernetes could not be kept");
+        }
+        let [services, endpoints, slices] = &mut changes;
+        let ended = tokio::select! {
+            () = cancel.cancelled() => return,
+            changed = services.changed() => changed,
+            changed = endpoints.changed() => changed,
+            changed = slices.changed() => changed,
+        };
+        if ended.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,381 @@
+//! The command line. Flags of the parts are named as upstream names them.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::cluster::state::ClusterName;
+use crate::commands::inspect::Output;
+use crate::commands::up;
+
+/// Kubernetes in one binary
+#[derive(Debug, Parser)]
+#[command(name = "coracle", version, about, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start a local cluster in the background and wait until it is ready
+    Up(Up),
+    /// Stop a local cluster and leave nothing of it behind
+    Down {
+        #[command(flatten)]
+        cluster: Cluster,
+        /// Keep the control plane's data for a later `up`
+        #[arg(long)]
+        keep_data: bool,
+    },
+    /// Say what of a local cluster runs; exit 1 when something does not
+    Status {
+        #[command(flatten)]
+        cluster: Cluster,
+        /// How to print it
+        #[arg(short, long, value_enum, default_value = "text")]
+        output: Output,
+    },
+    /// Name all local clusters
+    List {
+        /// How to print it
+        #[arg(short, long, value_enum, default_value = "text")]
+        output: Output,
+    },
+    /// Print the end of the control plane's log, or of a node's
+    Logs {
+        #[command(flatten)]
+        cluster: Cluster,
+        /// control-plane, a node's name, or a node's name with /containerd
+        part: Option<String>,
+        /// How many lines
+        #[arg(long, default_value_t = 100)]
+        tail: usize,
+    },
+    /// Print a local cluster's kubeconfig
+    Kubeconfig {
+        #[command(flatten)]
+        cluster: Cluster,
+    },
+    /// Import OCI or Docker image archives into every node
+    Load {
+        #[command(flatten)]
+        cluster: Cluster,
+        /// The archives
+        #[arg(required = true)]
+        archives: Vec<PathBuf>,
+    },
+    /// Print shell completions
+    Completion {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
+    /// Run the control plane in the foreground: apiserver, controllers and scheduler in one process
+    Server(Server),
+    /// Run the apiserver alone
+    Apiserver(Apiserver),
+    /// Run the controllers alone
+    ControllerManager(ControllerManager),
+    /// Run the scheduler alone
+    Scheduler(Scheduler),
+    /// Run a node's parts: node agent, service proxy and DNS
+    Node(Node),
+    /// Run the service proxy alone
+    Proxy(Proxy),
+    /// Run the cluster DNS alone
+    Dns(Dns),
+    /// A node's own first steps
+    #[command(hide = true)]
+    Sandbox {
+        /// Which step
+        #[command(subcommand)]
+        step: SandboxStep,
+    },
+}
+
+/// Which local cluster.
+#[derive(Debug, Args)]
+pub struct Cluster {
+    /// The cluster's name
+    #[arg(long, default_value = "coracle")]
+    pub name: ClusterName,
+}
+
+/// Flags of `up`.
+#[derive(Debug, Args)]
+pub struct Up {
+    #[command(flatten)]
+    cluster: Cluster,
+    /// The API's port on 127.0.0.1
+    #[arg(long, default_value_t = 6443)]
+    api_port: u16,
+    /// Where the control plane keeps its data
+    #[arg(long)]
+    data_dir: Option<PathBuf>,
+    /// How long to wait until the cluster is ready, such as 90s or 2m
+    #[arg(long, default_value = "2m", value_parser = duration)]
+    wait: Duration,
+}
+
+impl From<Up> for up::Request {
+    fn from(up: Up) -> Self {
+        Self {
+            name: up.cluster.name,
+            api_port: up.api_port,
+            data_dir: up.data_dir,
+            wait: up.wait,
+        }
+    }
+}
+
+/// Flags of the apiserver, as kube-apiserver's.
+#[derive(Clone, Debug, Args)]
+pub struct Apiserver {
+    /// Where the store, the keys and the kubeconfigs are kept
+    #[arg(long, default_value = "/var/lib/coracle/server")]
+    pub data_dir: PathBuf,
+    /// Addresses to listen on, with commas between
+    #[arg(long, value_delimiter = ',', default_value = "127.0.0.1")]
+    pub bind_address: Vec<IpAddr>,
+    /// The port to listen on
+    #[arg(long, default_value_t = 6443)]
+    pub secure_port: u16,
+    /// The address under which the cluster reaches the API; the first bind address by default
+    #[arg(long)]
+    pub advertise_address: Option<IpAddr>,
+    /// Service addresses
+    #[arg(long, default_value = "10.96.0.0/12")]
+    pub service_cluster_ip_range: String,
+    /// Node ports of services
+    #[arg(long, default_value = "30000-32767")]
+    pub service_node_port_range: String,
+    /// A CSV file of static tokens: token,user,uid,"group1,group2"
+    #[arg(long)]
+    pub token_auth_file: Option<PathBuf>,
+    /// Authorizers, in order
+    #[arg(long, value_delimiter = ',', default_value = "Node,RBAC")]
+    pub authorization_mode: Vec<String>,
+    /// More authorities whose client certificates are believed, in PEM
+    #[arg(long)]
+    pub client_ca_file: Option<PathBuf>,
+    /// The serving certificate, in PEM; made at first start by default
+    #[arg(long, requires = "tls_private_key_file")]
+    pub tls_cert_file: Option<PathBuf>,
+    /// Its key, in PEM
+    #[arg(long, requires = "tls_cert_file")]
+    pub tls_private_key_file: Option<PathBuf>,
+    /// Leave the terminal's session
+    #[arg(long, hide = true)]
+    pub detached: bool,
+}
+
+/// Flags of the control plane in one process.
+#[derive(Clone, Debug, Args)]
+pub struct Server {
+    #[command(flatten)]
+    pub apiserver: Apiserver,
+    #[command(flatten)]
+    pub controllers: ControllerFlags,
+}
+
+/// Flags of the controllers, as kube-controller-manager's.
+#[derive(Clone, Debug, Args)]
+pub struct ControllerFlags {
+    /// Which controllers run: * for all, NAME for one, -NAME for all but one
+    #[arg(long, value_delimiter = ',', default_value = "*", allow_hyphen_values = true)]
+    pub controllers: Vec<String>,
+    /// Pod addresses, of which each node gets a part
+    #[arg(long, default_value = "10.244.0.0/16")]
+    pub cluster_cidr: String,
+}
+
+/// Flags of the controllers in a process of their own.
+#[derive(Clone, Debug, Args)]
+pub struct ControllerManager {
+    /// How to reach the API
+    #[arg(long)]
+    pub kubeconfig: PathBuf,
+    /// The authority that pods verify the API with, in PEM; the kubeconfig's by default
+    #[arg(long)]
+    pub root_ca_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub controllers: ControllerFlags,
+}
+
+/// Flags of the scheduler, as kube-scheduler's.
+#[derive(Clone, Debug, Args)]
+pub struct Scheduler {
+    /// How to reach the API
+    #[arg(long)]
+    pub kubeconfig: PathBuf,
+}
+
+/// Flags of a node's parts, as kubelet's.
+#[derive(Clone, Debug, Args)]
+pub struct Node {
+    /// How the node agent reaches the API
+    #[arg(long)]
+    pub kubeconfig: PathBuf,
+    /// How the proxy does; without it none runs
+    #[arg(long)]
+    pub proxy_kubeconfig: Option<PathBuf>,
+    /// How DNS does; without it none runs
+    #[arg(long)]
+    pub dns_kubeconfig: Option<PathBuf>,
+    /// The node's name; the host's by default
+    #[arg(long)]
+    pub hostname_override: Option<String>,
+    /// The node's addresses, the first one first
+    #[arg(long, value_delimiter = ',', required = true)]
+    pub node_ip: Vec<IpAddr>,
+    /// The socket of the container runtime
+    #[arg(long, default_value = "unix:///run/containerd/containerd.sock")]
+    pub container_runtime_endpoint: String,
+    /// Where pods' volumes and files are kept
+    #[arg(long, default_value = "/var/lib/kubelet")]
+    pub root_dir: PathBuf,
+    /// Where containers' logs are kept
+    #[arg(long, default_value = "/var/log/pods")]
+    pub pod_log_dir: PathBuf,
+    /// Where the pod network is configured; empty when somebody else does it
+    #[arg(long, default_value = "/etc/cni/net.d")]
+    pub cni_conf_dir: PathBuf,
+    /// The cgroup below which pods run
+    #[arg(long, default_value = "/")]
+    pub cgroup_root: String,
+    /// The serving certificate of the node agent, in PEM
+    #[arg(long, requires_all = ["tls_private_key_file", "client_ca_file"])]
+    pub tls_cert_file: Option<PathBuf>,
+    /// Its key, in PEM
+    #[arg(long)]
+    pub tls_private_key_file: Option<PathBuf>,
+    /// The authority whose client certificates may call the node agent, in PEM
+    #[arg(long)]
+    pub client_ca_file: Option<PathBuf>,
+    /// The address of the cluster DNS
+    #[arg(long, value_delimiter = ',', default_value = "10.96.0.10")]
+    pub cluster_dns: Vec<IpAddr>,
+    /// The cluster's domain
+    #[arg(long, default_value = "cluster.local")]
+    pub cluster_domain: String,
+    /// The most pods that run here
+    #[arg(long, default_value_t = 110)]
+    pub max_pods: u32,
+    /// Pod addresses of the whole cluster
+    #[arg(long, default_value = "10.244.0.0/16")]
+    pub cluster_cidr: String,
+}
+
+/// Flags of the service proxy, as kube-proxy's.
+#[derive(Clone, Debug, Args)]
+pub struct Proxy {
+    /// How to reach the API
+    #[arg(long)]
+    pub kubeconfig: PathBuf,
+    /// The node's name; the host's by default
+    #[arg(long)]
+    pub hostname_override: Option<String>,
+    /// The node's addresses
+    #[arg(long, value_delimiter = ',', required = true)]
+    pub node_ip: Vec<IpAddr>,
+    /// Pod addresses of the whole cluster
+    #[arg(long, default_value = "10.244.0.0/16")]
+    pub cluster_cidr: String,
+    /// Remove every rule that the proxy has made, and exit
+    #[arg(long)]
+    pub cleanup: bool,
+}
+
+/// Flags of the cluster DNS.
+#[derive(Clone, Debug, Args)]
+pub struct Dns {
+    /// How to reach the API
+    #[arg(long)]
+    pub kubeconfig: PathBuf,
+    /// The node's name; the host's by default
+    #[arg(long)]
+    pub hostname_override: Option<String>,
+    /// The address at which the cluster reaches this server
+    #[arg(long)]
+    pub node_ip: IpAddr,
+    /// The cluster's domain
+    #[arg(long, default_value = "cluster.local")]
+    pub cluster_domain: String,
+}
+
+/// How a node's namespaces come to be.
+#[derive(Debug, Subcommand)]
+pub enum SandboxStep {
+    /// Leave the machine's namespaces
+    Enter {
+        /// The node's folder
+        folder: PathBuf,
+    },
+    /// Be the first process of the node's
+    Run {
+        /// The node's folder
+        folder: PathBuf,
+    },
+}
+
+/// Prints completions for a shell.
+///
+/// # Errors
+/// When nobody reads them.
+pub fn complete(shell: clap_complete::Shell) -> anyhow::Result<()> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "coracle", &mut text);
+    crate::commands::print(&String::from_utf8_lossy(&text))
+}
+
+/// Reads durations as Go prints the common ones: a number with `ms`, `s`, `m` or `h`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number
+        .parse()
+        .map_err(|_| "write a number and a unit, such as 90s".to_owned())?;
+    let milliseconds = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err("units are ms, s, m and h".to_owned()),
+    };
+    number
+        .checked_mul(milliseconds)
+        .map(Duration::from_millis)
+        .ok_or_else(|| "too long".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(duration("5ms"), Ok(Duration::from_millis(5)));
+        for bad in [
+            "",
+            "5",
+            "s",
+            "-1s",
+            "5d",
+            "99999999999999999999s",
+            "18446744073709551615h",
+        ] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+}

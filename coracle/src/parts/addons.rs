@@ -1,0 +1,78 @@
+//! What a cluster has besides bootstrap objects: the Service and the permissions of the cluster DNS.
+//!
+//! Made where missing, at every start, and left alone otherwise: what somebody has changed stays changed.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use kube::api::{DynamicObject, PostParams};
+use kube::discovery::{ApiResource, Scope, pinned_kind};
+use kube::{Api, Client, ResourceExt};
+use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
+
+const MANIFESTS: [(&str, &str); 1] = [("dns.yaml", include_str!("../../../manifests/addons/dns.yaml"))];
+/// An API that has just started may refuse for a moment; every refusal that lasts is worth a line in the log.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+
+/// Makes what is missing, trying again until it is there or the cluster ends.
+///
+/// # Errors
+/// When a manifest of ours does not parse.
+pub async fn keep(client: Client, shutdown: CancellationToken) -> Result<()> {
+    for object in objects()? {
+        let made = async {
+            while let Err(error) = make(&client, &object).await {
+                tracing::warn!("add-on {} is not made yet: {error:#}", object.name_any());
+                tokio::time::sleep(TRY_AGAIN).await;
+            }
+        };
+        tokio::select! {
+            () = made => {}
+            () = shutdown.cancelled() => return Ok(()),
+        }
+    }
+    shutdown.cancelled().await;
+    Ok(())
+}
+
+fn objects() -> Result<Vec<DynamicObject>> {
+    let mut objects = Vec::new();
+    for (file, text) in MANIFESTS {
+        for document in serde_yaml_ng::Deserializer::from_str(text) {
+            objects.push(
+                DynamicObject::deserialize(document).with_context(|| format!("{file} is no manifest"))?,
+            );
+        }
+    }
+    Ok(objects)
+}
+
+async fn make(client: &Client, object: &DynamicObject) -> Result<()> {
+    let types = object.types.as_ref().context("it has no kind")?;
+    let (resource, capabilities) = pinned_kind(client, &types.try_into()?).await?;
+    let api = api(client, object, &resource, &capabilities.scope);
+    match api.create(&PostParams::default(), object).await {
+        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+        outcome => outcome.map(drop).map_err(Into::into),
+    }
+}
+
+fn api(client: &Client, object: &DynamicObject, resource: &ApiResource, scope: &Scope) -> Api<DynamicObject> {
+    match (scope, object.namespace()) {
+        (Scope::Namespaced, Some(namespace)) => Api::namespaced_with(client.clone(), &namespace, resource),
+        _ => Api::all_with(client.clone(), resource),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_manifest_parses_and_names_its_kind() {
+        let objects = objects().unwrap();
+        assert!(objects.iter().any(|object| object.name_any() == "kube-dns"));
+        assert!(objects.iter().all(|object| object.types.is_some()));
+    }
+}

@@ -1,0 +1,163 @@
+//! The parts that reach the API through a kubeconfig, each as a process of its own.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use base64::Engine;
+use coracle_controllers::KubeconfigClients;
+use coracle_controllers::config::ClusterCidr;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use tokio::task::JoinSet;
+
+use super::{client_from, node_name, until_all_end, until_signalled};
+use crate::cli::{ControllerFlags, ControllerManager, Dns, Proxy, Scheduler};
+
+/// How many bits of a node's own network remain for pods: a /24, as upstream's `--node-cidr-mask-size`.
+const NODE_PREFIX: u8 = 24;
+/// Where the node's own resolvers stand.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// Runs the controllers until a signal or a failure ends them.
+///
+/// # Errors
+/// What keeps them from starting.
+pub async fn run_controllers(flags: ControllerManager) -> Result<()> {
+    let mut tasks = JoinSet::new();
+    let shutdown = until_signalled(&mut tasks)?;
+    let authority = match &flags.root_ca_file {
+        Some(file) => {
+            Some(std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?)
+        }
+        None => authority_of(&flags.kubeconfig),
+    };
+    let config = controllers_config(&flags.controllers, authority)?;
+    let file = Kubeconfig::read_from(&flags.kubeconfig)
+        .with_context(|| format!("cannot use the kubeconfig {}", flags.kubeconfig.display()))?;
+    let api = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
+    let clients = Arc::new(KubeconfigClients::new(api, shutdown.clone())?);
+    let token = shutdown.clone();
+    tasks.spawn(async move { Ok(coracle_controllers::run(clients, config, token).await?) });
+    until_all_end(tasks, shutdown).await
+}
+
+/// The authority that a kubeconfig's first cluster is verified with, where it stands in the file itself.
+fn authority_of(kubeconfig: &Path) -> Option<String> {
+    let file = Kubeconfig::read_from(kubeconfig).ok()?;
+    let data = file
+        .clusters
+        .first()?
+        .cluster
+        .as_ref()?
+        .certificate_authority_data
+        .clone()?;
+    String::from_utf8(base64::engine::general_purpose::STANDARD.decode(data).ok()?).ok()
+}
+
+/// What the controllers are told by their flags.
+///
+/// # Errors
+/// When the pod network is none.
+pub fn controllers_config(
+    flags: &ControllerFlags,
+    root_ca: Option<String>,
+) -> Result<coracle_controllers::Config> {
+    let (network, prefix) = network(&flags.cluster_cidr)?;
+    Ok(coracle_controllers::Config {
+        controllers: flags.controllers.clone(),
+        root_ca,
+        cluster_cidr: Some(ClusterCidr {
+            network,
+            prefix,
+            node_prefix: NODE_PREFIX,
+        }),
+        ..coracle_controllers::Config::default()
+    })
+}
+
+fn network(cidr: &str) -> Result<(IpAddr, u8)> {
+    let parse = || {
+        let (address, prefix) = cidr.split_once('/')?;
+        Some((address.parse().ok()?, prefix.parse().ok()?))
+    };
+    parse().with_context(|| format!("--cluster-cidr {cidr} is no network: write it as 10.244.0.0/16"))
+}
+
+/// Runs the scheduler until a signal or a failure ends it.
+///
+/// # Errors
+/// What keeps it from starting.
+pub async fn run_scheduler(flags: Scheduler) -> Result<()> {
+    let mut tasks = JoinSet::new();
+    let shutdown = until_signalled(&mut tasks)?;
+    let (client, token) = (client_from(&flags.kubeconfig).await?, shutdown.clone());
+    tasks.spawn(async move { Ok(coracle_scheduler::run(client, scheduler_config(), token).await?) });
+    until_all_end(tasks, shutdown).await
+}
+
+/// The scheduler's settings: upstream's defaults.
+pub fn scheduler_config() -> coracle_scheduler::Config {
+    coracle_scheduler::Config::default()
+}
+
+/// Runs the service proxy until a signal or a failure ends it, or removes what one has left.
+///
+/// # Errors
+/// What keeps it from working.
+pub async fn run_proxy(flags: Proxy) -> Result<()> {
+    if flags.cleanup {
+        return Ok(coracle_proxy::cleanup().await?);
+    }
+    let mut tasks = JoinSet::new();
+    let shutdown = until_signalled(&mut tasks)?;
+    let config = proxy_config(
+        &node_name(flags.hostname_override)?,
+        &flags.node_ip,
+        &flags.cluster_cidr,
+    )?;
+    let (client, token) = (client_from(&flags.kubeconfig).await?, shutdown.clone());
+    tasks.spawn(async move { Ok(coracle_proxy::run(client, config, token).await?) });
+    until_all_end(tasks, shutdown).await
+}
+
+/// What the proxy is told by its flags.
+///
+/// # Errors
+/// When the pod network is none.
+pub fn proxy_config(node: &str, addresses: &[IpAddr], cluster_cidr: &str) -> Result<coracle_proxy::Config> {
+    let cidr = cluster_cidr
+        .parse()
+        .with_context(|| format!("--cluster-cidr {cluster_cidr} is no network"))?;
+    Ok(coracle_proxy::Config::new(node, addresses.to_vec(), vec![cidr]))
+}
+
+/// Runs the cluster DNS until a signal or a failure ends it.
+///
+/// # Errors
+/// What keeps it from starting.
+pub async fn run_dns(flags: Dns) -> Result<()> {
+    let mut tasks = JoinSet::new();
+    let shutdown = until_signalled(&mut tasks)?;
+    let config = dns_config(
+        &node_name(flags.hostname_override)?,
+        flags.node_ip,
+        &flags.cluster_domain,
+    );
+    let (client, token) = (client_from(&flags.kubeconfig).await?, shutdown.clone());
+    tasks.spawn(async move { Ok(coracle_dns::run(client, config, token).await?) });
+    until_all_end(tasks, shutdown).await
+}
+
+/// What the DNS server is told by its flags. It listens on the node's own address, so that a resolver of the machine's on
+/// another address is left in peace.
+pub fn dns_config(node: &str, address: IpAddr, domain: &str) -> coracle_dns::Config {
+    coracle_dns::Config {
+        bind_addresses: vec![SocketAddr::new(address, 53)],
+        cluster_domain: domain.to_owned(),
+        node_name: node.to_owned(),
+        node_ip: address,
+        resolv_conf: PathBuf::from(RESOLV_CONF),
+        service_name: "kube-dns".to_owned(),
+    }
+}

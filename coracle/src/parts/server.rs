@@ -1,0 +1,161 @@
+//! `coracle server` and `coracle apiserver`: the control plane in the foreground.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use async_trait::async_trait;
+use coracle_apiserver::config::CertificateFiles;
+use coracle_apiserver::request::UserInfo;
+use coracle_apiserver::{ApiServer, Running};
+use coracle_controllers::{ClientError, ClientFactory};
+use coracle_store::Store;
+use coracle_store::retention::{self, RetentionPolicy};
+use coracle_store::rocks::{RocksOptions, RocksStore};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::clients::{controllers_config, scheduler_config};
+use super::{addons, until_all_end, until_signalled};
+use crate::cli::{Apiserver, Server};
+use crate::cluster::process;
+
+/// Runs apiserver, controllers and scheduler until a signal or a failure ends them.
+///
+/// # Errors
+/// The first error of a part.
+pub async fn run(flags: Server) -> Result<()> {
+    let mut tasks = JoinSet::new();
+    let control_plane = start(&flags.apiserver, &mut tasks).await?;
+    let (running, shutdown) = (control_plane.running.clone(), control_plane.shutdown.clone());
+    let authority = running
+        .pki()
+        .lock()
+        .await
+        .authorities()
+        .ca()
+        .certificate_pem()
+        .to_owned();
+    let config = controllers_config(&flags.controllers, Some(authority))?;
+    let clients = Arc::new(InProcess {
+        running: running.clone(),
+    });
+    let token = shutdown.clone();
+    tasks.spawn(async move { Ok(coracle_controllers::run(clients, config, token).await?) });
+    let scheduler = running.client(user("system:kube-scheduler", &[]));
+    let token = shutdown.clone();
+    tasks.spawn(async move { Ok(coracle_scheduler::run(scheduler, scheduler_config(), token).await?) });
+    let administrator = running.client(user("system:apiserver", &["system:masters"]));
+    tasks.spawn(addons::keep(administrator, shutdown.clone()));
+    let outcome = until_all_end(tasks, shutdown).await;
+    control_plane.stop().await;
+    outcome
+}
+
+/// Runs the apiserver alone until a signal or a failure ends it.
+///
+/// # Errors
+/// What keeps it from starting.
+pub async fn run_apiserver(flags: Apiserver) -> Result<()> {
+    let mut tasks = JoinSet::new();
+    let control_plane = start(&flags, &mut tasks).await?;
+    let outcome = until_all_end(tasks, control_plane.shutdown.clone()).await;
+    control_plane.stop().await;
+    outcome
+}
+
+/// A running apiserver on its store.
+struct ControlPlane {
+    running: Arc<Running>,
+    shutdown: CancellationToken,
+}
+
+impl ControlPlane {
+    async fn stop(self) {
+        match Arc::try_unwrap(self.running) {
+            Ok(running) => running.stop().await,
+            Err(shared) => shared.shutdown_token().cancel(),
+        }
+    }
+}
+
+async fn start(flags: &Apiserver, tasks: &mut JoinSet<Result<()>>) -> Result<ControlPlane> {
+    if flags.detached {
+        process::leave_session();
+    }
+    let shutdown = until_signalled(tasks)?;
+    let folder = flags.data_dir.join("store");
+    let open =
+        tokio::task::spawn_blocking(move || RocksStore::open(&folder, RocksOptions::default())).await?;
+    let store: Arc<dyn Store> = Arc::new(open.context("cannot open the store")?);
+    let running = ApiServer::start(config(flags)?, store.clone()).await?;
+    let token = shutdown.clone();
+    tasks.spawn(async move {
+        retention::run(store, RetentionPolicy::default(), token).await;
+        Ok(())
+    });
+    for address in running.addresses() {
+        tracing::info!("serving on https://{address}");
+    }
+    Ok(ControlPlane {
+        running: Arc::new(running),
+        shutdown,
+    })
+}
+
+fn config(flags: &Apiserver) -> Result<coracle_apiserver::Config> {
+    let modes: Result<Vec<_>, _> = flags.authorization_mode.iter().map(|mode| mode.parse()).collect();
+    let files = flags
+        .tls_cert_file
+        .clone()
+        .zip(flags.tls_private_key_file.clone());
+    Ok(coracle_apiserver::Config {
+        listen: flags
+            .bind_address
+            .iter()
+            .map(|address| SocketAddr::new(*address, flags.secure_port))
+            .collect(),
+        advertise_address: flags.advertise_address,
+        service_cidr: flags.service_cluster_ip_range.clone(),
+        service_node_ports: flags.service_node_port_range.clone(),
+        serving_certificate: files.map(|(certificate, key)| CertificateFiles { certificate, key }),
+        client_ca_file: flags.client_ca_file.clone(),
+        token_auth_file: flags.token_auth_file.clone(),
+        authorization_modes: modes?,
+        shutdown_grace: Duration::from_secs(5),
+        ..coracle_apiserver::Config::new(&flags.data_dir)
+    })
+}
+
+fn user(name: &str, groups: &[&str]) -> UserInfo {
+    let groups = groups
+        .iter()
+        .copied()
+        .chain(["system:authenticated"])
+        .map(str::to_owned)
+        .collect();
+    UserInfo {
+        name: name.to_owned(),
+        groups,
+        ..UserInfo::default()
+    }
+}
+
+/// Clients of controllers in the apiserver's own process, each in the name of its service account.
+struct InProcess {
+    running: Arc<Running>,
+}
+
+#[async_trait]
+impl ClientFactory for InProcess {
+    async fn shared(&self) -> Result<kube::Client, ClientError> {
+        Ok(self.running.client(user("system:kube-controller-manager", &[])))
+    }
+
+    async fn client(&self, controller: &str) -> Result<kube::Client, ClientError> {
+        let name = format!("system:serviceaccount:kube-system:{controller}");
+        let groups = ["system:serviceaccounts", "system:serviceaccounts:kube-system"];
+        Ok(self.running.client(user(&name, &groups)))
+    }
+}
