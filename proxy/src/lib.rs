@@ -12,5 +12,6 @@ pub mod health;
 pub mod kernel;
 pub mod rules;
 mod run;
+mod world;
 
 pub use run::{Config, RunError, cleanup, run};

@@ -17,13 +17,13 @@ use tracing::{debug, info, warn};
 
 use crate::facts::cidr::{Cidr, Family};
 use crate::facts::service::SERVICE_PROXY_NAME_LABEL;
-use crate::facts::world::World;
 use crate::health::{HealthServers, health_checks};
 use crate::kernel::iptables::{Iptables, IptablesError};
 use crate::kernel::{conntrack, sysctl};
 use crate::rules::compile::{Compiler, NodeView};
 use crate::rules::diff::{Installed, diff};
 use crate::rules::flows::{UdpView, stale_flows, udp_view};
+use crate::world::World;
 
 /// Slices of headless services have no virtual address and need no rules.
 const HEADLESS_LABEL: &str = "service.kubernetes.io/headless";

@@ -3,4 +3,3 @@
 pub mod cidr;
 pub mod endpoint;
 pub mod service;
-pub(crate) mod world;
