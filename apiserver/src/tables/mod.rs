@@ -1,5 +1,13 @@
 //! Server-side printing: the rows that `kubectl get` shows, per kind as upstream's printers make them.
 
+mod cells;
+mod cluster;
+mod network;
+mod pods;
+mod policy;
+mod show;
+mod workloads;
+
 use std::sync::Arc;
 
 use coracle_api::resources::Resource;
@@ -66,6 +74,9 @@ fn row(resource: &'static Resource, entry: &Entry, accepted: Accepted, now: Time
     let cells = cells::of(resource, &object, now);
     let mut row = Map::new();
     row.insert("cells".to_owned(), Value::Array(cells));
+    if let Some(conditions) = pods::row_conditions(&object).filter(|_| resource.kind == "Pod") {
+        row.insert("conditions".to_owned(), conditions);
+    }
     match accepted.include {
         Include::None => {}
         Include::Object => {
@@ -81,5 +92,3 @@ fn row(resource: &'static Resource, entry: &Entry, accepted: Accepted, now: Time
     }
     Value::Object(row)
 }
-
-mod cells;
