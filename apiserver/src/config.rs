@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::authz::AuthorizationMode;
 use crate::http::{FrontLimits, ListenerLimits};
 use crate::pki::ServerNames;
+use crate::registry::services::addresses::{Cidr, CidrError};
 
 /// How an apiserver is set up.
 #[derive(Clone, Debug)]
@@ -63,11 +64,6 @@ pub struct CertificateFiles {
     pub key: PathBuf,
 }
 
-/// A network that cannot hold Services.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{0:?} is not a network that Services can have addresses of; give one such as 10.96.0.0/12")]
-pub struct BadServiceCidr(pub String);
-
 impl Config {
     /// Upstream's defaults, listening on loopback.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
@@ -95,22 +91,9 @@ impl Config {
         }
     }
 
-    /// The address of the Service `kubernetes`.
-    pub fn first_service_address(&self) -> Result<IpAddr, BadServiceCidr> {
-        let bad = || BadServiceCidr(self.service_cidr.clone());
-        let (address, bits) = self.service_cidr.split_once('/').ok_or_else(bad)?;
-        let bits: u32 = bits.parse().map_err(|_| bad())?;
-        match address.parse().map_err(|_| bad())? {
-            IpAddr::V4(address) if (1..=30).contains(&bits) => {
-                let network = u32::from(address) & (u32::MAX << (32 - bits));
-                Ok(IpAddr::V4((network + 1).into()))
-            }
-            IpAddr::V6(address) if (1..=126).contains(&bits) => {
-                let network = u128::from(address) & (u128::MAX << (128 - bits));
-                Ok(IpAddr::V6((network + 1).into()))
-            }
-            _ => Err(bad()),
-        }
+    /// The address of the Service `kubernetes`: the first that Services can have.
+    pub fn first_service_address(&self) -> Result<IpAddr, CidrError> {
+        Ok(self.service_cidr.parse::<Cidr>()?.first())
     }
 
     /// Where others reach the server. `bound` is where it listens in fact.
@@ -147,7 +130,7 @@ impl Config {
     }
 
     /// What the serving certificate is to say.
-    pub(crate) fn server_names(&self) -> Result<ServerNames, BadServiceCidr> {
+    pub(crate) fn server_names(&self) -> Result<ServerNames, CidrError> {
         let mut names = ServerNames::of_cluster(&self.cluster_domain, self.first_service_address()?);
         for address in self
             .listen
@@ -167,33 +150,6 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_first_service_address_follows_the_network() {
-        let first = |cidr: &str| {
-            let config = Config {
-                service_cidr: cidr.to_owned(),
-                ..Config::new("")
-            };
-            config
-                .first_service_address()
-                .map(|address| address.to_string())
-                .ok()
-        };
-        let cases = [
-            ("10.96.0.0/12", Some("10.96.0.1")),
-            ("10.97.3.4/12", Some("10.96.0.1")),
-            ("fd00:1::/108", Some("fd00:1::1")),
-            ("10.96.0.0/31", None),
-            ("10.96.0.0/0", None),
-            ("10.96.0.0/40", None),
-            ("10.96.0.0", None),
-            ("x/12", None),
-        ];
-        for (cidr, want) in cases {
-            assert_eq!(first(cidr).as_deref(), want, "{cidr}");
-        }
-    }
 
     #[test]
     fn the_advertised_address_is_one_that_can_be_dialled() {

@@ -93,6 +93,18 @@ impl Health {
         self.checks.push(Check { name, live, probe });
     }
 
+    /// Every path that is answered here.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = String> {
+        ["healthz", "livez", "readyz"].into_iter().flat_map(|question| {
+            let checks = self
+                .checks
+                .iter()
+                .filter(move |check| check.live || question == "readyz");
+            let each = checks.map(move |check| format!("/{question}/{}", check.name));
+            std::iter::once(format!("/{question}")).chain(each)
+        })
+    }
+
     /// The answer at a path, where it is one of ours.
     pub(crate) async fn answer(
         &self,

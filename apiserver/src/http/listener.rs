@@ -64,7 +64,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Sockets that listen already, so that a taken port is known before anything else is done.
 pub struct Listeners {
-    sockets: Vec<TcpListener>,
+    sockets: Vec<(SocketAddr, TcpListener)>,
 }
 
 /// What is needed to serve a connection; shared by all.
@@ -89,24 +89,22 @@ impl Listeners {
     pub async fn bind(addresses: &[SocketAddr]) -> Result<Self, (SocketAddr, io::Error)> {
         let mut sockets = Vec::new();
         for address in addresses {
-            sockets.push(
-                TcpListener::bind(address)
-                    .await
-                    .map_err(|error| (*address, error))?,
-            );
+            let told = |error| (*address, error);
+            let socket = TcpListener::bind(address).await.map_err(told)?;
+            sockets.push((socket.local_addr().map_err(told)?, socket));
         }
         Ok(Self { sockets })
     }
 
     /// Where it is listened in fact: with the port that was found for port 0.
-    pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
-        self.sockets.iter().map(TcpListener::local_addr).collect()
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.sockets.iter().map(|(address, _)| *address).collect()
     }
 
     /// Serves until shutdown. Returns at once.
     pub fn serve(self, connections: &Connections) {
         let room = Arc::new(Semaphore::new(connections.limits.connections));
-        for socket in self.sockets {
+        for (_, socket) in self.sockets {
             let accepting = accept(socket, connections.clone(), room.clone());
             connections.tasks.spawn(accepting);
         }

@@ -5,6 +5,7 @@
 //! finds who answers. The rest are its steps: reading a path ([`request_info`]), writing answers (`respond`, `compress`),
 //! and bodies that hold on to what the request holds on to (`guarded_body`).
 
+pub(crate) mod catalogue;
 mod compress;
 pub(crate) mod document;
 mod front;

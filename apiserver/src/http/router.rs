@@ -8,8 +8,9 @@ use std::sync::Arc;
 use coracle_api::status::ApiError;
 use http::{HeaderValue, Method, Response};
 use hyper::upgrade::OnUpgrade;
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use super::catalogue::Catalogue;
 use super::respond;
 use crate::health::Health;
 use crate::metrics::Metrics;
@@ -30,6 +31,7 @@ pub(crate) struct Incoming {
 /// Everybody who answers.
 pub(crate) struct Router {
     pub(crate) resources: Arc<dyn ResourceHandler>,
+    pub(crate) catalogue: Catalogue,
     pub(crate) health: Health,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) reviews: Reviews,
@@ -66,6 +68,9 @@ impl Router {
         if let Some(passed) = Passed::of(group, resource, subresource) {
             return self.node_proxy.answer(passed, incoming).await;
         }
+        if !self.catalogue.has_group(group) {
+            return Ok(respond::page_not_found());
+        }
         match (group, resource, subresource) {
             ("", "serviceaccounts", "token") => self.tokens.answer(&incoming.context, incoming.body).await,
             _ => self.resources.serve(incoming.context, incoming.body).await,
@@ -88,25 +93,25 @@ impl Router {
                 let media_type = HeaderValue::from_static("application/jwk-set+json");
                 Ok(respond::bytes(200, media_type, self.jwks.to_string()))
             }),
-            "/" => Ok(respond::json(200, &json!({"paths": PATHS}))),
-            path => match self.health.answer(path, &context.query).await {
-                Some(response) => Ok(response),
-                None => Ok(respond::page_not_found()),
-            },
+            "/" => Ok(respond::json(200, &self.root())),
+            path => {
+                if let Some(response) = self.health.answer(path, &context.query).await {
+                    return Ok(response);
+                }
+                let found = self.catalogue.answer(&context).await?;
+                if found.is_some() && !matches!(context.method, Method::GET | Method::HEAD) {
+                    return Err(ApiError::generic(405, ""));
+                }
+                Ok(found.unwrap_or_else(respond::page_not_found))
+            }
         }
     }
-}
 
-/// What `/` lists.
-const PATHS: [&str; 7] = [
-    OPENID_CONFIGURATION_PATH,
-    "/healthz",
-    "/livez",
-    "/metrics",
-    JWKS_PATH,
-    "/readyz",
-    "/version",
-];
+    fn root(&self) -> Value {
+        let fixed = [OPENID_CONFIGURATION_PATH, JWKS_PATH, "/metrics", "/version"].map(str::to_owned);
+        self.catalogue.paths(fixed.into_iter().chain(self.health.paths()))
+    }
+}
 
 fn read_only(context: &RequestContext, answer: impl FnOnce() -> Answer) -> Answer {
     if matches!(context.method, Method::GET | Method::HEAD) {

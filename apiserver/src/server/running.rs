@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 use super::certificates::Tls;
 use super::{StartError, kubeconfigs};
 use crate::config::Config;
+use crate::health::Started;
 use crate::http::{Front, InProcessService};
 use crate::pki::Pki;
 use crate::request::UserInfo;
@@ -24,36 +25,17 @@ const LOOK_AT_CERTIFICATES: Duration = Duration::from_secs(60 * 60);
 
 /// Handle of a running apiserver. Dropping it asks the server to stop and does not wait.
 pub struct Running {
-    front: Front,
-    pki: Arc<Mutex<Pki>>,
-    bound: Vec<SocketAddr>,
-    advertised: SocketAddr,
-    config: Config,
-    tasks: TaskTracker,
-    shutdown: CancellationToken,
+    pub(super) front: Front,
+    pub(super) pki: Arc<Mutex<Pki>>,
+    pub(super) bound: Vec<SocketAddr>,
+    pub(super) advertised: SocketAddr,
+    pub(super) config: Config,
+    pub(super) tasks: TaskTracker,
+    pub(super) started: Started,
+    pub(super) shutdown: CancellationToken,
 }
 
 impl Running {
-    pub(super) fn new(
-        front: Front,
-        pki: Pki,
-        bound: Vec<SocketAddr>,
-        advertised: SocketAddr,
-        config: Config,
-        tasks: TaskTracker,
-        shutdown: CancellationToken,
-    ) -> Self {
-        Self {
-            front,
-            pki: Arc::new(Mutex::new(pki)),
-            bound,
-            advertised,
-            config,
-            tasks,
-            shutdown,
-        }
-    }
-
     /// A client in the name of a user, which reaches the server without a socket. What the user may do is decided as for
     /// anybody; no proof of who they are is asked for.
     pub fn client(&self, user: UserInfo) -> kube::Client {
@@ -76,20 +58,6 @@ impl Running {
     /// Where others reach it, as an address.
     pub(super) fn advertised(&self) -> SocketAddr {
         self.advertised
-    }
-
-    /// Runs something as long as the server runs; `streams` ends when the server is asked to stop.
-    pub(super) fn accompany(
-        &self,
-        task: impl Future<Output = ()> + Send + 'static,
-        streams: CancellationToken,
-    ) {
-        let shutdown = self.shutdown.clone();
-        self.tasks.spawn(task);
-        self.tasks.spawn(async move {
-            shutdown.cancelled().await;
-            streams.cancel();
-        });
     }
 
     /// The cluster's keys and certificates, for whoever issues further ones.
@@ -120,6 +88,11 @@ impl Running {
                 "stopped before every request was answered"
             );
         }
+    }
+
+    /// Tells the world that the server is ready.
+    pub(super) fn set_started(&self) {
+        self.started.set();
     }
 
     /// Writes kubeconfigs and begins to watch over certificates.

@@ -13,3 +13,4 @@ mod kubelet;
 mod nodes;
 mod reviews;
 mod stand_in;
+mod whole;

@@ -148,7 +148,7 @@ impl Server {
 
     /// With the administrator's certificate.
     pub(crate) async fn admin(&self) -> kube::Client {
-        client(Kubeconfig::read_from(self.running.admin_kubeconfig()).unwrap()).await
+        client_of(&self.running).await
     }
 
     /// With a bearer token, or with nothing.
@@ -161,6 +161,11 @@ impl Server {
         };
         client(kubeconfig).await
     }
+}
+
+/// A client with the administrator's certificate.
+pub(crate) async fn client_of(running: &Running) -> kube::Client {
+    client(Kubeconfig::read_from(running.admin_kubeconfig()).unwrap()).await
 }
 
 /// A client that takes every answer as it comes, also those after which others would ask again.

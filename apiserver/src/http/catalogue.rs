@@ -1,0 +1,196 @@
+//! What the server serves, told to clients: discovery, OpenAPI, and the list of paths at `/`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use coracle_api::status::ApiError;
+use http::{HeaderMap, HeaderName, Response, header};
+use serde_json::{Value, json};
+
+use crate::discovery::{Answer, Discovery, built_in};
+use crate::openapi::{OpenApi, Wanted};
+use crate::request::{RequestContext, ResponseBody, full_body};
+
+/// Answers about what is served.
+pub(crate) struct Catalogue {
+    discovery: Discovery,
+    openapi: Arc<OpenApi>,
+    groups: BTreeSet<String>,
+}
+
+impl Catalogue {
+    /// About the built-in resources, at a server with this address (`127.0.0.1:6443`).
+    pub(crate) fn new(server_address: &str) -> Self {
+        let discovery = Discovery::new(built_in(), server_address);
+        let groups = discovery
+            .group_versions()
+            .iter()
+            .map(|version| group_of(version).to_owned())
+            .collect();
+        Self {
+            discovery,
+            openapi: Arc::default(),
+            groups,
+        }
+    }
+
+    /// Whether anything of an API group is served; core has an empty name.
+    pub(crate) fn has_group(&self, group: &str) -> bool {
+        self.groups.contains(group)
+    }
+
+    /// The answer at a path, where it is about what is served.
+    pub(crate) async fn answer(
+        &self,
+        context: &RequestContext,
+    ) -> Result<Option<Response<ResponseBody>>, ApiError> {
+        let path = context.info.path.as_str();
+        if path.starts_with("/openapi/") {
+            return self.openapi(context).await;
+        }
+        let text = |name| text(&context.headers, name);
+        let if_none_match = text(header::IF_NONE_MATCH);
+        if let Some(answer) = self.discovery.respond(
+            path,
+            &text(header::ACCEPT).unwrap_or_default(),
+            if_none_match.as_deref(),
+        ) {
+            return Ok(Some(response(answer)));
+        }
+        match path.trim_matches('/').split('/').collect::<Vec<_>>()[..] {
+            // A version that is not served, of a group that is: upstream's own router answers, and with a Status.
+            ["apis", group, _] if self.has_group(group) => Err(ApiError::generic(404, "")),
+            ["api", _] => Err(ApiError::generic(404, "")),
+            _ => Ok(None),
+        }
+    }
+
+    /// The documents are big and made when first asked for: not on a thread that others wait for.
+    async fn openapi(&self, context: &RequestContext) -> Result<Option<Response<ResponseBody>>, ApiError> {
+        let openapi = self.openapi.clone();
+        let (path, headers) = (context.info.path.clone(), context.headers.clone());
+        let hash = context
+            .query("hash")
+            .map(|hash| format!("hash={hash}"))
+            .unwrap_or_default();
+        let made = tokio::task::spawn_blocking(move || {
+            let accept = text(&headers, header::ACCEPT).unwrap_or_default();
+            let accept_encoding = text(&headers, header::ACCEPT_ENCODING).unwrap_or_default();
+            let if_none_match = text(&headers, header::IF_NONE_MATCH);
+            let wanted = Wanted {
+                accept: &accept,
+                accept_encoding: &accept_encoding,
+                if_none_match: if_none_match.as_deref(),
+            };
+            openapi.respond(&path, &hash, wanted)
+        });
+        Ok(made.await.map_err(ApiError::internal)?.map(response))
+    }
+
+    /// The document at `/`: every path that is served, sorted.
+    pub(crate) fn paths(&self, others: impl Iterator<Item = String>) -> Value {
+        let mut paths: BTreeSet<String> = others.collect();
+        paths.extend(
+            [
+                "/api",
+                "/apis",
+                "/apis/",
+                "/openapi/v2",
+                "/openapi/v3",
+                "/openapi/v3/",
+            ]
+            .map(str::to_owned),
+        );
+        for version in self.discovery.group_versions() {
+            match group_of(&version) {
+                "" => paths.extend([format!("/api/{version}")]),
+                group => paths.extend([format!("/apis/{group}"), format!("/apis/{version}")]),
+            }
+        }
+        json!({"paths": paths})
+    }
+}
+
+fn group_of(group_version: &str) -> &str {
+    group_version.split_once('/').map_or("", |(group, _)| group)
+}
+
+/// All values of a header as one.
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
+    let values: Vec<_> = headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .collect();
+    (!values.is_empty()).then(|| values.join(","))
+}
+
+fn response(answer: Answer) -> Response<ResponseBody> {
+    let mut response = Response::new(full_body(answer.body));
+    *response.status_mut() = answer.status;
+    *response.headers_mut() = answer.headers;
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+    use http_body_util::BodyExt;
+
+    use super::*;
+    use crate::http::request_info::parse;
+    use crate::request::UserInfo;
+
+    async fn get(path: &str) -> (u16, Value) {
+        let context = RequestContext {
+            info: parse(&Method::GET, path, &[]).unwrap(),
+            user: UserInfo::default(),
+            method: Method::GET,
+            query: Vec::new(),
+            headers: HeaderMap::new(),
+        };
+        match Catalogue::new("127.0.0.1:6443").answer(&context).await {
+            Ok(Some(response)) => {
+                let status = response.status().as_u16();
+                let body = response.into_body().collect().await.unwrap().to_bytes();
+                (status, serde_json::from_slice(&body).unwrap())
+            }
+            Ok(None) => (0, Value::Null),
+            Err(error) => (error.code(), error.to_status()),
+        }
+    }
+
+    #[tokio::test]
+    async fn groups_versions_and_schemas_are_told() {
+        assert_eq!(get("/api").await.1["kind"], "APIVersions");
+        assert_eq!(get("/apis/apps").await.1["kind"], "APIGroup");
+        assert_eq!(get("/apis/apps/v1").await.1["groupVersion"], "apps/v1");
+        assert_eq!(get("/openapi/v3").await.0, 200);
+        assert_eq!(
+            get("/apis/apps/v9").await,
+            (404, ApiError::generic(404, "").to_status())
+        );
+        assert_eq!(get("/apis/none.example.com").await.0, 0);
+    }
+
+    #[test]
+    fn the_root_lists_every_path() {
+        let paths = Catalogue::new("").paths(["/version".to_owned()].into_iter());
+        let paths: Vec<_> = paths["paths"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
+        for want in [
+            "/api/v1",
+            "/apis/apps/v1",
+            "/apis/rbac.authorization.k8s.io",
+            "/openapi/v2",
+            "/version",
+        ] {
+            assert!(paths.contains(&want), "{want} is not in {paths:?}");
+        }
+        assert!(paths.is_sorted());
+    }
+}

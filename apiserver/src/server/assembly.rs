@@ -1,0 +1,218 @@
+//! The steps of a start: take the addresses, read the keys, put the parts together, listen.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use coracle_store::Store;
+use jiff::Timestamp;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use super::{Resources, Running, StartError, certificates};
+use crate::authn::{Authenticator, ServiceAccountTokens, StaticTokens};
+use crate::authz::Authorizer;
+use crate::config::Config;
+use crate::health::{Health, Started};
+use crate::http::catalogue::Catalogue;
+use crate::http::{Connections, Front, FrontParts, Listeners, Router};
+use crate::metrics::Metrics;
+use crate::node_proxy::{Dialer, NodeProxy, NodeTls};
+use crate::pki::{Pki, PkiError};
+use crate::reader::ObjectReader;
+use crate::reviews::Reviews;
+use crate::tokens::{TokenKeys, TokenLimits, TokenRequests, openid_configuration};
+
+/// What every part of a server shares from its first moment on.
+#[derive(Clone)]
+pub(super) struct Lifetime {
+    /// Where tasks are tracked.
+    pub(super) tasks: TaskTracker,
+    /// Ends them.
+    pub(super) shutdown: CancellationToken,
+}
+
+/// A start that has its addresses, so that a taken port is told before anything is written, and waits for its keys. If
+/// it comes to nothing, whatever was spawned for it ends.
+pub(super) struct Prepared {
+    config: Config,
+    listeners: Listeners,
+    pki: JoinHandle<Result<Pki, PkiError>>,
+    lifetime: Lifetime,
+    undo: DropGuard,
+}
+
+/// Everything that a server is put together from.
+struct Assembly {
+    config: Config,
+    pki: Pki,
+    store: Arc<dyn Store>,
+    resources: Resources,
+    lifetime: Lifetime,
+}
+
+impl Prepared {
+    pub(super) async fn new(config: Config) -> Result<Self, StartError> {
+        let listeners = Listeners::bind(&config.listen)
+            .await
+            .map_err(|(address, source)| StartError::Listen { address, source })?;
+        let (names, directory) = (config.server_names()?, config.data_dir.join("pki"));
+        let pki = tokio::task::spawn_blocking(move || Pki::open(&directory, &names, Timestamp::now()));
+        let lifetime = Lifetime {
+            tasks: TaskTracker::new(),
+            shutdown: CancellationToken::new(),
+        };
+        let undo = lifetime.shutdown.clone().drop_guard();
+        Ok(Self {
+            config,
+            listeners,
+            pki,
+            lifetime,
+            undo,
+        })
+    }
+
+    pub(super) fn lifetime(&self) -> &Lifetime {
+        &self.lifetime
+    }
+
+    /// Puts the rest together and listens.
+    pub(super) async fn run(
+        self,
+        store: Arc<dyn Store>,
+        resources: Resources,
+    ) -> Result<Running, StartError> {
+        let Self {
+            config,
+            listeners,
+            pki,
+            lifetime,
+            undo,
+        } = self;
+        let assembly = Assembly {
+            config,
+            pki: pki.await??,
+            store,
+            resources,
+            lifetime,
+        };
+        let running = assembly.run(listeners).await?;
+        undo.disarm();
+        Ok(running)
+    }
+}
+
+impl Assembly {
+    async fn run(self, listeners: Listeners) -> Result<Running, StartError> {
+        let bound = listeners.addresses();
+        let advertised = self.config.advertised(&bound);
+        let started = Started::default();
+        let node_tls = Arc::new(certificates::node_tls(&self.config, &self.pki)?);
+        let front = self.front(advertised, &started, node_tls.clone())?;
+        let tls = certificates::Tls::load(&self.config, &self.pki, node_tls)?;
+        let Lifetime { tasks, shutdown } = self.lifetime;
+        listeners.serve(&Connections {
+            front: front.clone(),
+            tls: tls.acceptor(),
+            certificates: tls.clients(),
+            limits: self.config.listener_limits.clone(),
+            tasks: tasks.clone(),
+            shutdown: shutdown.clone(),
+        });
+        let running = Running {
+            front,
+            pki: Arc::new(Mutex::new(self.pki)),
+            bound,
+            advertised,
+            config: self.config,
+            tasks,
+            started,
+            shutdown,
+        };
+        running.keep_certificates(tls).await?;
+        Ok(running)
+    }
+
+    /// The chain that every request passes, with everybody who has a part in it.
+    fn front(
+        &self,
+        advertised: SocketAddr,
+        started: &Started,
+        node_tls: Arc<NodeTls>,
+    ) -> Result<Front, StartError> {
+        let config = &self.config;
+        let Lifetime { tasks, shutdown } = &self.lifetime;
+        let reader = &self.resources.reader;
+        let authorizer = Arc::new(Authorizer::new(
+            config.authorization_modes.clone(),
+            reader.clone(),
+        ));
+        let keys = TokenKeys::new(self.pki.authorities().service_account_key(), &config.issuer())?;
+        let keys = Arc::new(keys);
+        let authenticator = Arc::new(authenticator(config, keys.clone(), reader.clone())?);
+        let metrics = Arc::new(Metrics::new());
+        let router = Router {
+            resources: self.resources.handler.clone(),
+            catalogue: Catalogue::new(&advertised.to_string()),
+            health: Health::new(self.store.clone(), started.clone(), shutdown.clone()),
+            metrics: metrics.clone(),
+            reviews: Reviews::new(authenticator.clone(), authorizer.clone()),
+            tokens: TokenRequests::new(keys.clone(), token_limits(config), reader.clone()),
+            node_proxy: NodeProxy {
+                reader: reader.clone(),
+                authorizer: authorizer.clone(),
+                dialer: Dialer::new(node_tls).map_err(certificates::node_tls_error)?,
+                tasks: tasks.clone(),
+                shutdown: shutdown.clone(),
+            },
+            openid_configuration: openid_configuration(&config.issuer(), &format!("https://{advertised}")),
+            jwks: keys.jwks(),
+        };
+        let limits = config.limits.clone();
+        let parts = FrontParts {
+            authenticator,
+            authorizer,
+            metrics,
+            limits,
+            shutdown: shutdown.clone(),
+        };
+        Ok(Front::new(parts, router))
+    }
+}
+
+fn token_limits(config: &Config) -> TokenLimits {
+    let seconds = |most: std::time::Duration| i64::try_from(most.as_secs()).unwrap_or(i64::MAX);
+    TokenLimits {
+        max_expiration: config.service_account_max_expiration.map(seconds),
+        extend: config.extend_token_expiration,
+        api_audiences: config.audiences(),
+    }
+}
+
+fn authenticator(
+    config: &Config,
+    keys: Arc<TokenKeys>,
+    reader: Arc<dyn ObjectReader>,
+) -> Result<Authenticator, StartError> {
+    let static_tokens = match &config.token_auth_file {
+        None => StaticTokens::default(),
+        Some(path) => {
+            let read = std::fs::read_to_string(path);
+            let contents = read.map_err(|source| StartError::File {
+                path: path.clone(),
+                source,
+            })?;
+            StaticTokens::parse(&contents).map_err(|source| StartError::TokenFile {
+                path: path.clone(),
+                source,
+            })?
+        }
+    };
+    let service_accounts = ServiceAccountTokens::new(keys, config.audiences(), reader);
+    Ok(Authenticator::new(
+        static_tokens,
+        service_accounts,
+        config.anonymous,
+    ))
+}
