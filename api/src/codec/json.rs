@@ -1,6 +1,7 @@
 //! JSON to objects and back.
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::map::Entry;
 use serde_json::{Map, Number, Value};
 
 use super::conform::conform;
@@ -159,12 +160,18 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
                 reading: &mut *self.reading,
                 at: Some(&at),
             })?;
-            if map.contains_key(&key) {
-                self.reading
-                    .duplicates
-                    .push(format!("duplicate field \"{}\"", render(self.at, &key)));
+            match map.entry(key) {
+                Entry::Vacant(place) => {
+                    place.insert(value);
+                }
+                Entry::Occupied(mut place) => {
+                    let path = render(self.at, place.key());
+                    self.reading
+                        .duplicates
+                        .push(format!("duplicate field \"{path}\""));
+                    place.insert(value);
+                }
             }
-            map.insert(key, value);
         }
         Ok(Value::Object(map))
     }

@@ -78,6 +78,32 @@ fn is_empty(container: &Value) -> bool {
     }
 }
 
+/// Adds what is absent and always written, and takes away what is present and left out. What stands in the fields has the
+/// right types and is settled already.
+pub(super) fn settle(map: &mut Map<String, Value>, ty: &'static Type) {
+    let mut fields = ty.fields.iter().peekable();
+    let mut added: Vec<(&'static str, Value)> = Vec::new();
+    let mut dropped: Vec<&'static str> = Vec::new();
+    // Both are sorted by name: one pass over each.
+    for (key, value) in map.iter_mut() {
+        while let Some(field) = fields.next_if(|field| field.name < key.as_str()) {
+            added.extend(absent(field).map(|value| (field.name, value)));
+        }
+        let Some(field) = fields.next_if(|field| field.name == key) else { continue };
+        if counts_as_absent(field, value) {
+            match absent(field) {
+                Some(zero) => *value = zero,
+                None => dropped.push(field.name),
+            }
+        }
+    }
+    added.extend(fields.filter_map(|field| Some((field.name, absent(field)?))));
+    for name in dropped {
+        map.remove(name);
+    }
+    map.extend(added.into_iter().map(|(name, value)| (name.to_owned(), value)));
+}
+
 /// Puts apiVersion and kind into the claim templates of a StatefulSet, as upstream's conversion from its internal type
 /// does: protobuf has them only for the outermost object.
 pub(super) fn name_claim_templates(map: &mut Map<String, Value>, ty: &'static Type) {

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::super::zero::{absent, counts_as_absent, name_claim_templates, zero_item};
+use super::super::zero::{name_claim_templates, settle, zero_item};
 use super::super::{DecodeError, MAX_DEPTH, base64};
 use super::reader::{BYTES, FIXED64, Reader, Tag, VARINT};
 use super::special;
@@ -58,25 +58,6 @@ fn fields(
         }
     }
     Ok(())
-}
-
-/// Adds what is absent and always written, and takes away what is present and left out.
-fn settle(map: &mut Map<String, Value>, ty: &'static Type) {
-    for field in ty.fields {
-        match map.get_mut(field.name) {
-            Some(value) if !counts_as_absent(field, value) => {}
-            found => match (found, absent(field)) {
-                (Some(value), Some(zero)) => *value = zero,
-                (Some(_), None) => {
-                    map.remove(field.name);
-                }
-                (None, Some(zero)) => {
-                    map.insert(field.name.to_owned(), zero);
-                }
-                (None, None) => {}
-            },
-        }
-    }
 }
 
 fn read_field(
