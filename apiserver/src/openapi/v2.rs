@@ -1,10 +1,11 @@
 //! `/openapi/v2`: one document with everything.
 
-use coracle_api::{resources, table};
+use coracle_api::resources;
 use serde_json::{Map, Value, json};
 
 use super::operations::{self, Operation, PATCH_TYPES, Path, meta};
 use super::schemas::{Dialect, Types, reach, reference, schemas};
+use crate::version::GIT_VERSION;
 
 const PRODUCES: [&str; 3] = [
     "application/json",
@@ -38,15 +39,10 @@ pub(super) fn document() -> Value {
     }
     json!({
         "swagger": "2.0",
-        "info": {"title": "Kubernetes", "version": version()},
+        "info": {"title": "Kubernetes", "version": GIT_VERSION},
         "paths": paths,
         "definitions": schemas(&types, Dialect::V2),
     })
-}
-
-/// The version of Kubernetes that is served.
-pub(super) fn version() -> String {
-    format!("v{}.0", table::kubernetes_version())
 }
 
 fn path_item(path: &Path) -> Value {
@@ -58,7 +54,7 @@ fn path_item(path: &Path) -> Value {
         .into_iter()
         .filter(|name| path.path.contains(&format!("{{{name}}}")));
     let parameters: Vec<Value> = names
-        .map(|name| json!({"name": name, "in": "path", "required": true, "type": "string", "uniqueItems": true}))
+        .map(|name| json!({"name": name, "in": "path", "required": true, "type": "string"}))
         .collect();
     if !parameters.is_empty() {
         item.insert("parameters".to_owned(), parameters.into());
@@ -77,7 +73,7 @@ fn describe(operation: &Operation) -> Value {
         parameters.push(body);
     }
     for (name, ty) in operation.parameters {
-        parameters.push(json!({"name": name, "in": "query", "type": ty, "uniqueItems": true}));
+        parameters.push(json!({"name": name, "in": "query", "type": ty}));
     }
     let answer = match operation.response {
         Some(ty) => reference(ty, Dialect::V2),

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::operations::{self, Operation, PATCH_TYPES, Path, meta};
 use super::schemas::{Dialect, Types, reach, reference, schemas};
-use super::v2::version;
+use crate::version::GIT_VERSION;
 
 const ANSWERS: [&str; 3] = [
     "application/json",
@@ -64,7 +64,7 @@ pub(super) fn document(below: &str) -> Value {
     }
     json!({
         "openapi": "3.0.0",
-        "info": {"title": "Kubernetes", "version": version()},
+        "info": {"title": "Kubernetes", "version": GIT_VERSION},
         "paths": paths,
         "components": {"schemas": schemas(&types, Dialect::V3)},
     })
@@ -79,9 +79,7 @@ fn path_item(path: &Path) -> Value {
         .into_iter()
         .filter(|name| path.path.contains(&format!("{{{name}}}")));
     let parameters: Vec<Value> = names
-        .map(|name| {
-            json!({"name": name, "in": "path", "required": true, "schema": {"type": "string", "uniqueItems": true}})
-        })
+        .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}))
         .collect();
     if !parameters.is_empty() {
         item.insert("parameters".to_owned(), parameters.into());
@@ -93,7 +91,7 @@ fn describe(operation: &Operation) -> Value {
     let parameters: Vec<Value> = operation
         .parameters
         .iter()
-        .map(|(name, ty)| json!({"name": name, "in": "query", "schema": {"type": ty, "uniqueItems": true}}))
+        .map(|(name, ty)| json!({"name": name, "in": "query", "schema": {"type": ty}}))
         .collect();
     let answer = match operation.response {
         Some(ty) => reference(ty, Dialect::V3),
