@@ -60,8 +60,9 @@ const COMPLETE: [&str; 38] = [
 
 /// Kinds of which some cases need what is not here: data about time zones, lists that are empty but there, compiled
 /// expressions.
-const NEARLY: [(&str, usize); 3] = [
+const NEARLY: [(&str, usize); 4] = [
     ("CronJob", 1),
+    ("CustomResourceDefinition", 4),
     ("HorizontalPodAutoscaler", 1),
     ("ValidatingAdmissionPolicy", 3),
 ];

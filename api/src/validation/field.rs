@@ -255,6 +255,11 @@ impl FieldErrors {
         });
     }
 
+    /// Puts the faults in the order of their messages.
+    pub(super) fn sort(&mut self) {
+        self.0.sort_by_key(ToString::to_string);
+    }
+
     /// The field must be there and not empty.
     pub fn required(&mut self, at: &Path<'_>, detail: impl Into<String>) {
         self.push(ErrorKind::Required, at, None, detail);

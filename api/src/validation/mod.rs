@@ -10,6 +10,7 @@ mod autoscaling;
 mod batch;
 mod core;
 mod cron;
+mod custom_resources;
 pub mod field;
 mod flowcontrol;
 mod ip;
@@ -191,6 +192,9 @@ fn group_rules(group: &str, version: &str, kind: &str) -> Option<Rules> {
         }
         ("storage.k8s.io", "StorageClass") => {
             Rules::new(policy::storage_class).on_update(policy::storage_class_update)
+        }
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => {
+            Rules::new(custom_resources::definition).on_update(custom_resources::definition_update)
         }
         ("storage.k8s.io", "VolumeAttachment") => {
             Rules::new(policy::volume_attachment).on_update(policy::volume_attachment_update)

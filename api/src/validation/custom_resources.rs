@@ -1,0 +1,646 @@
+//! Definitions of custom resources: their names and versions, and that their schemas are structural.
+//!
+//! Rules in CEL are not compiled here, and defaults held only against the values that their schemas list.
+
+use serde_json::Value;
+
+use super::field::{BadValue, FieldErrors, Path};
+use super::meta::immutable;
+use crate::names;
+use crate::object::{Fields, same};
+
+const TYPES: [&str; 6] = ["array", "boolean", "integer", "number", "object", "string"];
+const COLUMN_TYPES: [&str; 5] = ["boolean", "date", "integer", "number", "string"];
+const COLUMN_FORMATS: [&str; 8] = [
+    "byte",
+    "date",
+    "date-time",
+    "double",
+    "float",
+    "int32",
+    "int64",
+    "password",
+];
+
+pub(super) fn definition(object: &Value, errors: &mut FieldErrors) {
+    let spec = &object["spec"];
+    let required = format!("{}.{}", spec["names"].text("plural"), spec.text("group"));
+    let name = object["metadata"].text("name");
+    if !name.is_empty() && name != required {
+        let at = Path::new("metadata");
+        errors.invalid(
+            &at.child("name"),
+            name,
+            r#"must be spec.names.plural+"."+spec.group"#,
+        );
+    }
+    self::spec(spec, &Path::new("spec"), errors);
+    stored_versions(object, errors);
+}
+
+pub(super) fn definition_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+    let at = Path::new("spec");
+    let names = at.child("names");
+    spec(&new["spec"], &at, errors);
+    let (new_spec, old_spec) = (&new["spec"], &old["spec"]);
+    let established =
+        |condition: &Value| condition.text("type") == "Established" && condition.text("status") == "True";
+    if old["status"].items("conditions").iter().any(established) {
+        immutable(
+            new_spec.field("scope"),
+            old_spec.field("scope"),
+            &at.child("scope"),
+            errors,
+        );
+        let (new, old) = (&new_spec["names"], &old_spec["names"]);
+        immutable(new.field("kind"), old.field("kind"), &names.child("kind"), errors);
+    }
+    immutable(
+        new_spec.field("group"),
+        old_spec.field("group"),
+        &at.child("group"),
+        errors,
+    );
+    let (new_names, old_names) = (&new_spec["names"], &old_spec["names"]);
+    immutable(
+        new_names.field("plural"),
+        old_names.field("plural"),
+        &names.child("plural"),
+        errors,
+    );
+    stored_versions(new, errors);
+}
+
+fn spec(spec: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    let group = spec.text("group");
+    if group.is_empty() {
+        errors.required(&at.child("group"), "");
+    } else {
+        let wrong = names::dns1123_subdomain(group);
+        if !wrong.is_empty() {
+            errors.invalid(&at.child("group"), group, wrong.join(","));
+        } else if !group.contains('.') {
+            errors.invalid(
+                &at.child("group"),
+                group,
+                "should be a domain with at least one dot",
+            );
+        }
+    }
+    match spec.text("scope") {
+        "" => errors.required(&at.child("scope"), ""),
+        "Cluster" | "Namespaced" => {}
+        other => errors.not_supported(&at.child("scope"), other, &["Cluster", "Namespaced"]),
+    }
+    versions(spec, at, errors);
+    for name in ["plural", "singular", "kind", "listKind"] {
+        if spec["names"].text(name).is_empty() {
+            errors.required(&at.child("names").child(name), "");
+        }
+    }
+    self::names(&spec["names"], &at.child("names"), errors);
+    // Upstream keeps what is the same in all versions once, beside them, and says so in the paths of faults.
+    let versions = spec.items("versions");
+    let Some(first) = versions.first() else { return };
+    if shared(versions, "schema") {
+        validation(&first["schema"], &at.child("validation"), errors);
+    }
+    if shared(versions, "subresources") {
+        subresources(&first["subresources"], &at.child("subresources"), errors);
+    }
+    if shared(versions, "additionalPrinterColumns") {
+        columns(first, at, errors);
+    }
+    if shared(versions, "selectableFields") && !first.items("selectableFields").is_empty() {
+        if first.has("schema") {
+            selectable_fields(first, at, errors);
+        } else {
+            errors.invalid(
+                &at.child("selectableFields"),
+                "",
+                "may only be set when validations.schema is included",
+            );
+        }
+    }
+}
+
+fn shared(versions: &[Value], name: &str) -> bool {
+    versions
+        .iter()
+        .all(|version| same(version.get(name), versions[0].get(name)))
+}
+
+fn versions(spec: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    let list = at.child("versions");
+    let versions = spec.items("versions");
+    for (index, version) in versions.iter().enumerate() {
+        if !version["schema"].has("openAPIV3Schema") {
+            errors.required(&list.index(index).child("schema").child("openAPIV3Schema"), "");
+        }
+    }
+    for (index, version) in versions.iter().enumerate() {
+        let (at, name) = (list.index(index), version.text("name"));
+        let wrong = names::dns1035_label(name);
+        if !wrong.is_empty() {
+            errors.invalid(&at.child("name"), name, wrong.join(","));
+        }
+        deprecation_warning(version, &at.child("deprecationWarning"), errors);
+        if !shared(versions, "schema") {
+            validation(&version["schema"], &at.child("schema"), errors);
+        }
+        if !shared(versions, "subresources") {
+            subresources(&version["subresources"], &at.child("subresources"), errors);
+        }
+        if !shared(versions, "additionalPrinterColumns") {
+            columns(version, &at, errors);
+        }
+        if !shared(versions, "selectableFields") {
+            selectable_fields(version, &at, errors);
+        }
+    }
+    let shown = || BadValue::rendered(internal(versions));
+    let earlier = |index: usize| versions[..index].iter().map(|version| version.text("name"));
+    let twice = |(index, version): (usize, &Value)| earlier(index).any(|name| name == version.text("name"));
+    if versions.iter().enumerate().any(twice) {
+        errors.invalid(&list, shown(), "must contain unique version names");
+    }
+    if versions.iter().filter(|version| version.flag("storage")).count() != 1 {
+        let rule = "must have exactly one version marked as storage version";
+        errors.invalid(&list, shown(), rule);
+    }
+}
+
+/// Versions as upstream shows its own form of them, in which what is the same in all of them is left out.
+fn internal(versions: &[Value]) -> String {
+    let part = |version: &Value, name: &str| {
+        let shown = version.field(name).filter(|_| !shared(versions, name));
+        shown.unwrap_or(&Value::Null).to_string()
+    };
+    let show = |version: &Value| {
+        format!(
+            r#"{{"Name":{},"Served":{},"Storage":{},"Deprecated":{},"DeprecationWarning":{},"Schema":{},"Subresources":{},"AdditionalPrinterColumns":{},"SelectableFields":{}}}"#,
+            Value::from(version.text("name")),
+            version.flag("served"),
+            version.flag("storage"),
+            version.flag("deprecated"),
+            version.field("deprecationWarning").unwrap_or(&Value::Null),
+            part(version, "schema"),
+            part(version, "subresources"),
+            part(version, "additionalPrinterColumns"),
+            part(version, "selectableFields"),
+        )
+    };
+    format!("[{}]", versions.iter().map(show).collect::<Vec<_>>().join(","))
+}
+
+fn deprecation_warning(version: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    let Some(Value::String(warning)) = version.field("deprecationWarning") else {
+        return;
+    };
+    if !version.flag("deprecated") {
+        errors.invalid(at, warning, "can only be set for deprecated versions");
+    }
+    if warning.is_empty() {
+        errors.invalid(at, warning, "must not be an empty string");
+    }
+    if warning.len() > 256 {
+        errors.invalid(at, warning, "must be <= 256 characters long");
+    }
+}
+
+fn names(names: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    for name in ["plural", "singular"] {
+        let text = names.text(name);
+        let wrong = names::dns1035_label(text);
+        if !text.is_empty() && !wrong.is_empty() {
+            errors.invalid(&at.child(name), text, wrong.join(","));
+        }
+    }
+    for name in ["kind", "listKind"] {
+        let text = names.text(name);
+        let wrong = names::dns1035_label(&text.to_lowercase());
+        if !text.is_empty() && !wrong.is_empty() {
+            let rule = format!(
+                "may have mixed case, but should otherwise match: {}",
+                wrong.join(",")
+            );
+            errors.invalid(&at.child(name), text, rule);
+        }
+    }
+    labels(names, "shortNames", at, errors);
+    let kind = names.text("kind");
+    if !kind.is_empty() && kind == names.text("listKind") {
+        errors.invalid(
+            &at.child("listKind"),
+            kind,
+            "kind and listKind may not be the same",
+        );
+    }
+    labels(names, "categories", at, errors);
+}
+
+fn labels(names: &Value, name: &str, at: &Path<'_>, errors: &mut FieldErrors) {
+    let list = at.child(name);
+    for (index, label) in names.items(name).iter().enumerate() {
+        let text = label.as_str().unwrap_or_default();
+        let wrong = names::dns1035_label(text);
+        if !wrong.is_empty() {
+            errors.invalid(&list.index(index), text, wrong.join(","));
+        }
+    }
+}
+
+fn stored_versions(object: &Value, errors: &mut FieldErrors) {
+    let status = Path::new("status");
+    let at = status.child("storedVersions");
+    let stored = object["status"].items("storedVersions");
+    if stored.is_empty() {
+        errors.invalid(
+            &at,
+            BadValue::rendered("null"),
+            "must have at least one stored version",
+        );
+        return;
+    }
+    let versions = object["spec"].items("versions");
+    for version in versions.iter().filter(|version| version.flag("storage")) {
+        if !stored.contains(&version["name"]) {
+            let rule = format!("must have the storage version {}", version.text("name"));
+            errors.invalid(&at, &object["status"]["storedVersions"], rule);
+        }
+    }
+    for (index, name) in stored.iter().enumerate() {
+        if !versions.iter().any(|version| version["name"] == *name) {
+            let text = name.as_str().unwrap_or_default();
+            let rule = format!(
+                "missing from spec.versions; {text} was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in {text} and removes {text} from status.storedVersions"
+            );
+            errors.invalid(&at.index(index), text, rule);
+        }
+    }
+}
+
+fn columns(version: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    let list = at.child("additionalPrinterColumns");
+    for (index, column) in version.items("additionalPrinterColumns").iter().enumerate() {
+        let at = list.index(index);
+        if column.text("name").is_empty() {
+            errors.required(&at.child("name"), "");
+        }
+        let of_types = || format!("must be one of {}", COLUMN_TYPES.join(","));
+        match column.text("type") {
+            "" => errors.required(&at.child("type"), of_types()),
+            known if COLUMN_TYPES.contains(&known) => {}
+            other => errors.invalid(&at.child("type"), other, of_types()),
+        }
+        let format = column.text("format");
+        if !format.is_empty() && !COLUMN_FORMATS.contains(&format) {
+            let rule = format!("must be one of {}", COLUMN_FORMATS.join(","));
+            errors.invalid(&at.child("format"), format, rule);
+        }
+        match column.text("jsonPath") {
+            "" => errors.required(&at.child("JSONPath"), ""),
+            path => _ = simple_path(path, &at.child("JSONPath"), errors),
+        }
+    }
+}
+
+/// Whether a path starts as one in dot notation does.
+fn simple_path(path: &str, at: &Path<'_>, errors: &mut FieldErrors) -> bool {
+    let simple = path.starts_with('.');
+    if !simple {
+        errors.invalid(at, path, "must be a simple json path starting with .");
+    }
+    simple
+}
+
+fn subresources(subresources: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    let Some(scale) = subresources.field("scale") else {
+        return;
+    };
+    let at = at.child("scale");
+    for (name, root, rule) in [
+        ("specReplicasPath", ".spec.", "should be a json path under .spec"),
+        (
+            "statusReplicasPath",
+            ".status.",
+            "should be a json path under .status",
+        ),
+    ] {
+        match scale.text(name) {
+            "" => errors.required(&at.child(name), ""),
+            path => {
+                if simple_path(path, &at.child(name), errors) && !path.starts_with(root) {
+                    errors.invalid(&at.child(name), path, rule);
+                }
+            }
+        }
+    }
+    let path = scale.text("labelSelectorPath");
+    let under = |root: &str| path.starts_with(root);
+    if !path.is_empty()
+        && simple_path(path, &at.child("labelSelectorPath"), errors)
+        && !under(".spec.")
+        && !under(".status.")
+    {
+        let rule = "should be a json path under either .spec or .status";
+        errors.invalid(&at.child("labelSelectorPath"), path, rule);
+    }
+}
+
+fn selectable_fields(version: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    let list = at.child("selectableFields");
+    let fields = version.items("selectableFields");
+    for (index, field) in fields.iter().enumerate() {
+        let (item, path) = (list.index(index), field.text("jsonPath"));
+        let at = item.child("jsonPath");
+        if path.is_empty() {
+            errors.required(&at, "");
+            continue;
+        }
+        if path.starts_with(".metadata.") {
+            errors.invalid(&at, path, "must not point to fields in metadata");
+            continue;
+        }
+        // Quoted names and the like are left to the reader of paths.
+        if path.contains(['[', '\'', '"']) {
+            continue;
+        }
+        let mut steps = path.trim_start_matches('.').split('.');
+        let schema = &version["schema"]["openAPIV3Schema"];
+        match steps.try_fold(schema, |schema, name| schema.field("properties")?.field(name)) {
+            None => errors.invalid(&at, path, "is an invalid path: does not refer to a valid field"),
+            Some(schema) if !matches!(schema.text("type"), "string" | "boolean" | "integer") => errors.invalid(
+                &at,
+                path,
+                "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed.",
+            ),
+            Some(_) if fields[..index].iter().any(|other| other.text("jsonPath") == path) => {
+                errors.duplicate(&at, path);
+            }
+            Some(_) => {}
+        }
+    }
+    if fields.len() > 8 {
+        errors.too_many(&list, fields.len(), 8);
+    }
+}
+
+/// Where a schema stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Root,
+    Item,
+    Field,
+}
+
+fn validation(validation: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    let Some(schema) = validation.field("openAPIV3Schema") else {
+        return;
+    };
+    let at = at.child("openAPIV3Schema");
+    if schema.flag("nullable") {
+        errors.forbidden(&at.child("nullable"), "nullable cannot be true at the root");
+    }
+    let mut structural = FieldErrors::default();
+    self::structural(schema, Level::Root, &at, &mut structural);
+    if structural.is_empty() {
+        defaults_in_enums(schema, &at, errors);
+    }
+    structural.sort();
+    errors.extend(structural);
+    open_api(schema, &at, errors);
+}
+
+/// Calls back for every schema right below one.
+fn below(schema: &Value, at: &Path<'_>, visit: &mut dyn FnMut(&Value, Level, &Path<'_>)) {
+    if let Some(items) = schema.field("items") {
+        visit(items, Level::Item, &at.child("items"));
+    }
+    let properties = at.child("properties");
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        visit(property, Level::Field, &properties.key(name));
+    }
+    if let Some(Value::Object(_)) = schema.field("additionalProperties") {
+        visit(
+            &schema["additionalProperties"],
+            Level::Field,
+            &at.child("additionalProperties"),
+        );
+    }
+}
+
+/// What every schema must say of itself so that objects can be pruned by it.
+fn structural(schema: &Value, level: Level, at: &Path<'_>, errors: &mut FieldErrors) {
+    let kind = schema.text("type");
+    if kind == "array" && !schema.has("items") {
+        errors.required(&at.child("items"), "must be specified");
+    }
+    below(schema, at, &mut |schema, level, at| {
+        structural(schema, level, at, errors)
+    });
+    if level == Level::Root && schema.has("additionalProperties") {
+        errors.forbidden(&at.child("additionalProperties"), "must not be used at the root");
+    }
+    let [either, embedded, preserving] = ["int-or-string", "embedded-resource", "preserve-unknown-fields"]
+        .map(|name| schema.flag(&format!("x-kubernetes-{name}")));
+    for (set, name) in [
+        (preserving, "preserve-unknown-fields"),
+        (embedded, "embedded-resource"),
+    ] {
+        if either && set {
+            let name = format!("x-kubernetes-{name}");
+            errors.invalid(
+                &at.child(&name),
+                true,
+                "must be false if x-kubernetes-int-or-string is true",
+            );
+        }
+    }
+    if embedded && kind != "object" {
+        let rule = "must be object if x-kubernetes-embedded-resource is true";
+        match kind {
+            "" => errors.required(&at.child("type"), rule),
+            other => errors.invalid(&at.child("type"), other, rule),
+        }
+    } else if kind.is_empty() && !either && !preserving {
+        let rule = match level {
+            Level::Root => "must not be empty at the root",
+            Level::Item => "must not be empty for specified array items",
+            Level::Field => "must not be empty for specified object fields",
+        };
+        errors.required(&at.child("type"), rule);
+    }
+    if level == Level::Root && !kind.is_empty() && kind != "object" {
+        errors.invalid(&at.child("type"), kind, "must be object at the root");
+    }
+    if embedded
+        && !preserving
+        && schema["properties"]
+            .as_object()
+            .is_none_or(serde_json::Map::is_empty)
+    {
+        let rule = "must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields";
+        errors.required(&at.child("properties"), rule);
+    }
+}
+
+/// A default that may only be one of some values is one of them. What else its schema asks of it is not judged here.
+fn defaults_in_enums(schema: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    if let Some(default) = schema.field("default")
+        && schema.has("enum")
+        && !schema.items("enum").contains(default)
+    {
+        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let values: Vec<String> = schema.items("enum").iter().map(text).collect();
+        errors.not_supported(&at.child("default"), default, &values);
+    }
+    below(schema, at, &mut |schema, _, at| {
+        defaults_in_enums(schema, at, errors)
+    });
+}
+
+/// What upstream asks of a schema besides being structural.
+fn open_api(schema: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    let kind = schema.text("type");
+    below(schema, at, &mut |schema, _, at| open_api(schema, at, errors));
+    if !kind.is_empty() && !TYPES.contains(&kind) {
+        errors.not_supported(&at.child("type"), kind, &TYPES);
+    }
+    map_type(schema, at, errors);
+    list_type(schema, at, errors);
+    let list = at.child("x-kubernetes-validations");
+    for (index, rule) in schema.items("x-kubernetes-validations").iter().enumerate() {
+        if rule.text("rule").trim().is_empty() {
+            errors.required(&list.index(index).child("rule"), "rule is not specified");
+        }
+    }
+}
+
+fn map_type(schema: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    let Some(value) = schema.field("x-kubernetes-map-type") else {
+        return;
+    };
+    let rule = "must be object if x-kubernetes-map-type is specified";
+    match schema.text("type") {
+        "object" => {}
+        "" => errors.required(&at.child("type"), rule),
+        other => errors.invalid(&at.child("type"), other, rule),
+    }
+    if value != "atomic" && value != "granular" {
+        errors.not_supported(&at.child("x-kubernetes-map-type"), value, &["atomic", "granular"]);
+    }
+}
+
+fn list_type(schema: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    let (at_type, at_keys) = (
+        at.child("x-kubernetes-list-type"),
+        at.child("x-kubernetes-list-map-keys"),
+    );
+    let value = schema.field("x-kubernetes-list-type");
+    let keys = schema.items("x-kubernetes-list-map-keys");
+    if let Some(value) = value {
+        let rule = "must be array if x-kubernetes-list-type is specified";
+        match schema.text("type") {
+            "array" => {}
+            "" => errors.required(&at.child("type"), rule),
+            other => errors.invalid(&at.child("type"), other, rule),
+        }
+        if !["atomic", "set", "map"].iter().any(|known| value == known) {
+            errors.not_supported(&at_type, value, &["atomic", "set", "map"]);
+        }
+    }
+    if !keys.is_empty() {
+        let rule = "must be map if x-kubernetes-list-map-keys is non-empty";
+        match value {
+            None => errors.required(&at_type, rule),
+            Some(value) if value != "map" => errors.invalid(&at_type, value, rule),
+            Some(_) => {}
+        }
+    }
+    if value.is_some_and(|value| value == "map") {
+        if keys.is_empty() {
+            errors.required(&at_keys, "must not be empty if x-kubernetes-list-type is map");
+        }
+        map_list(schema, at, errors);
+    }
+}
+
+/// A list that is a map by keys: every key is a scalar that all items have.
+fn map_list(schema: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    let (items, at_keys) = (at.child("items"), at.child("x-kubernetes-list-map-keys"));
+    let Some(item) = schema.field("items") else {
+        errors.required(&items, "must have a schema if x-kubernetes-list-type is map");
+        return;
+    };
+    if item.text("type") != "object" {
+        let rule = "must be object if parent array's x-kubernetes-list-type is map";
+        errors.invalid(&items.child("type"), item.text("type"), rule);
+        return;
+    }
+    let keys = schema.items("x-kubernetes-list-map-keys");
+    let (shown, properties) = (&schema["x-kubernetes-list-map-keys"], items.child("properties"));
+    for (index, key) in keys.iter().enumerate() {
+        let name = key.as_str().unwrap_or_default();
+        match item["properties"].field(name) {
+            None => errors.invalid(&at_keys, shown, "entries must all be names of item properties"),
+            Some(property) if matches!(property.text("type"), "array" | "object") => {
+                let rule = "must be a scalar type if parent array's x-kubernetes-list-type is map";
+                errors.invalid(&properties.key(name).child("type"), item.text("type"), rule);
+            }
+            Some(property) => {
+                if !item.items("required").contains(key) && !property.has("default") {
+                    let rule = "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property";
+                    errors.required(&properties.key(name).child("default"), rule);
+                }
+                if property.flag("nullable") {
+                    let rule = "this property is in x-kubernetes-list-map-keys, so it cannot be nullable";
+                    errors.forbidden(&properties.key(name).child("nullable"), rule);
+                }
+            }
+        }
+        if keys[..index].contains(key) {
+            errors.invalid(&at_keys, shown, "must not contain duplicate entries");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn faults_of(versions: &Value) -> String {
+        let object = json!({
+            "metadata": {"name": "gadgets.example.com"},
+            "spec": {
+                "group": "example.com", "scope": "Namespaced", "versions": versions,
+                "names": {"plural": "gadgets", "singular": "gadget", "kind": "Gadget", "listKind": "GadgetList"}},
+            "status": {"storedVersions": ["v1"]}});
+        let mut errors = FieldErrors::default();
+        definition(&object, &mut errors);
+        errors.aggregate()
+    }
+
+    fn version(name: &str, properties: &Value) -> Value {
+        let schema = json!({"openAPIV3Schema": {"type": "object", "properties": properties}});
+        json!({"name": name, "served": true, "storage": name == "v1", "schema": schema})
+    }
+
+    #[test]
+    fn faults_of_what_all_versions_share_are_told_once_and_beside_them() {
+        let sound = json!({"spec": {"type": "object"}});
+        let fault = "properties[spec].type: Required value: must not be empty for specified object fields";
+        let broken = json!({"spec": {}});
+        let versions = |one: &Value, two: &Value| json!([version("v1", one), version("v2", two)]);
+        assert_eq!(faults_of(&versions(&sound, &sound)), "[]");
+        assert_eq!(
+            faults_of(&versions(&broken, &broken)),
+            format!("spec.validation.openAPIV3Schema.{fault}")
+        );
+        assert_eq!(
+            faults_of(&versions(&sound, &broken)),
+            format!("spec.versions[1].schema.openAPIV3Schema.{fault}")
+        );
+    }
+}
