@@ -153,7 +153,11 @@ fn plain(change: Value) -> Option<Value> {
             _ => None,
         },
         Value::Object(fields) => Some(Value::Object(without_directives(fields))),
-        Value::Array(items) => Some(Value::Array(items.into_iter().filter_map(plain).collect())),
+        // In a list an item with a directive is the directive: there is nothing to replace or to delete.
+        Value::Array(items) => {
+            let items = items.into_iter().filter(|item| item.get(DIRECTIVE).is_none());
+            Some(Value::Array(items.filter_map(plain).collect()))
+        }
         other => Some(other),
     }
 }
@@ -409,6 +413,15 @@ mod tests {
             )
             .unwrap();
             assert_eq!(names(&pod), want);
+        }
+    }
+
+    #[test]
+    fn directives_find_nothing_in_a_list_that_is_not_there() {
+        for directive in ["replace", "delete"] {
+            let change = json!([{"$patch": directive, "name": "a"}, {"name": "z"}]);
+            let pod = patched("Pod", json!({}), json!({"spec": {"containers": change}})).unwrap();
+            assert_eq!(names(&pod), ["z"], "{directive}");
         }
     }
 
