@@ -1,0 +1,198 @@
+//! All controllers and the scheduler against an apiserver on the model store, in one process, with a node that only says
+//! what a kubelet would say. Nothing is slept for: every expectation is a watch that ends when it holds.
+
+mod kubelet;
+mod world;
+
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Endpoints, Event, Namespace, Node, Pod, Service, ServiceAccount,
+};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use serde_json::json;
+use world::World;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deployment_lives_and_dies() {
+    let world = World::start().await;
+    let namespace = world.namespace("life").await;
+    let deployments: Api<Deployment> = world.api(&namespace);
+    let sets: Api<ReplicaSet> = world.api(&namespace);
+    let pods: Api<Pod> = world.api(&namespace);
+    world.apply(&deployments, world::deployment("web", 3)).await;
+    world
+        .apply(&world.api::<Service>(&namespace), world::service("web"))
+        .await;
+
+    let available = |count| {
+        move |deployment: &Deployment| {
+            let status = deployment.status.clone().unwrap_or_default();
+            status.observed_generation == deployment.metadata.generation
+                && status.available_replicas == Some(count)
+                && status.updated_replicas == Some(count)
+                && status.replicas == Some(count)
+        }
+    };
+    world.until(&deployments, "web", available(3)).await;
+    for pod in pods.list(&ListParams::default()).await.unwrap() {
+        assert_eq!(pod.spec.unwrap().node_name.as_deref(), Some("n1"));
+    }
+
+    // Its pods stand behind the Service, in slices and in the legacy form.
+    let slices: Api<EndpointSlice> = world.api(&namespace);
+    world
+        .until_any(&slices, |slice| {
+            let endpoints = slice.endpoints.iter().flatten();
+            let ready = |e: &&k8s_openapi::api::discovery::v1::Endpoint| {
+                e.conditions.as_ref().is_some_and(|c| c.ready == Some(true))
+            };
+            endpoints.filter(ready).count() == 3
+        })
+        .await;
+    world
+        .until(&world.api::<Endpoints>(&namespace), "web", |endpoints| {
+            let subsets = endpoints.subsets.iter().flatten();
+            subsets
+                .map(|subset| subset.addresses.iter().flatten().count())
+                .sum::<usize>()
+                == 3
+        })
+        .await;
+
+    // A new template is rolled out over a second ReplicaSet, which is revision 2.
+    let image = json!({"spec": {"template": {"spec": {"containers": [{"name": "web", "image": "web:2"}]}}}});
+    deployments
+        .patch("web", &PatchParams::default(), &Patch::Strategic(image))
+        .await
+        .unwrap();
+    let rolled = world.until(&deployments, "web", available(3)).await;
+    assert_eq!(
+        rolled.metadata.annotations.unwrap()["deployment.kubernetes.io/revision"],
+        "2"
+    );
+    let sets_now = sets.list(&ListParams::default()).await.unwrap().items;
+    let mut sizes: Vec<_> = sets_now
+        .iter()
+        .map(|set| set.spec.as_ref().unwrap().replicas)
+        .collect();
+    sizes.sort();
+    assert_eq!(sizes, [Some(0), Some(3)]);
+
+    // A pod that is deleted is replaced.
+    let victim = pods.list(&ListParams::default()).await.unwrap().items.remove(0);
+    pods.delete(victim.metadata.name.as_ref().unwrap(), &DeleteParams::default())
+        .await
+        .unwrap();
+    world.until_gone(&pods, &victim).await;
+    world.until(&deployments, "web", available(3)).await;
+
+    // What it owns goes with it.
+    deployments
+        .delete("web", &DeleteParams::background())
+        .await
+        .unwrap();
+    for set in &sets_now {
+        world.until_gone(&sets, set).await;
+    }
+    world.until_none(&pods).await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_namespace_gets_its_defaults_and_goes_with_all_it_holds() {
+    let world = World::start().await;
+    let namespace = world.namespace("brief").await;
+    world
+        .until(&world.api::<ServiceAccount>(&namespace), "default", |_| true)
+        .await;
+    let root = world
+        .until(&world.api::<ConfigMap>(&namespace), "kube-root-ca.crt", |_| true)
+        .await;
+    assert_eq!(root.data.unwrap()["ca.crt"], world::ROOT_CA);
+
+    world
+        .apply(&world.api::<Deployment>(&namespace), world::deployment("web", 2))
+        .await;
+    world
+        .until(&world.api::<Deployment>(&namespace), "web", |deployment| {
+            deployment
+                .status
+                .as_ref()
+                .and_then(|status| status.ready_replicas)
+                == Some(2)
+        })
+        .await;
+    let namespaces: Api<Namespace> = Api::all(world.admin.clone());
+    let doomed = namespaces.get(&namespace).await.unwrap();
+    namespaces
+        .delete(&namespace, &DeleteParams::default())
+        .await
+        .unwrap();
+    world.until_gone(&namespaces, &doomed).await;
+    world.until_none(&world.api::<Pod>(&namespace)).await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_that_fits_nowhere_says_why_and_is_placed_when_it_fits() {
+    let world = World::start().await;
+    let namespace = world.namespace("tight").await;
+    let pods: Api<Pod> = world.api(&namespace);
+    world.apply(&pods, world::pod("large", "64")).await;
+    let refused = world
+        .until(&pods, "large", |pod| {
+            let conditions = pod
+                .status
+                .iter()
+                .flat_map(|status| status.conditions.iter().flatten());
+            conditions
+                .into_iter()
+                .any(|condition| condition.reason.as_deref() == Some("Unschedulable"))
+        })
+        .await;
+    let conditions = refused.status.unwrap().conditions.unwrap();
+    let scheduled = conditions
+        .iter()
+        .find(|condition| condition.type_ == "PodScheduled")
+        .unwrap();
+    assert!(
+        scheduled
+            .message
+            .as_ref()
+            .unwrap()
+            .starts_with("0/1 nodes are available: 1 Insufficient cpu.")
+    );
+    world
+        .until_any(&world.api::<Event>(&namespace), |event| {
+            event.reason.as_deref() == Some("FailedScheduling")
+        })
+        .await;
+
+    let nodes: Api<Node> = Api::all(world.admin.clone());
+    let larger = json!({"status": {"allocatable": {"cpu": "128", "memory": "64Gi", "pods": "110"}}});
+    nodes
+        .patch_status("n1", &PatchParams::default(), &Patch::Merge(larger))
+        .await
+        .unwrap();
+    world
+        .until(&pods, "large", |pod| {
+            pod.spec.as_ref().unwrap().node_name.is_some()
+        })
+        .await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_gets_a_network_and_loses_its_taint() {
+    let world = World::start().await;
+    let nodes: Api<Node> = Api::all(world.admin.clone());
+    let node = world
+        .until(&nodes, "n1", |node| {
+            let spec = node.spec.clone().unwrap_or_default();
+            spec.pod_cidr.is_some() && spec.taints.unwrap_or_default().is_empty()
+        })
+        .await;
+    assert_eq!(node.spec.unwrap().pod_cidr.as_deref(), Some("10.244.0.0/24"));
+    world.stop().await;
+}
