@@ -209,6 +209,13 @@ impl Deployments {
         deployment: &Deployment,
         plan: &Plan,
     ) -> Result<(), ReconcileError> {
+        if !plan.adopt.is_empty() {
+            let target = Target::of(&deployment.metadata);
+            let own: Api<Deployment> = Api::namespaced(self.client.clone(), &target.namespace);
+            if !write::is_still_there(&own, &target).await? {
+                return Err(ReconcileError::Stale(target.name));
+            }
+        }
         for set in &plan.adopt {
             let mut owners = set.metadata.owner_references.clone().unwrap_or_default();
             owners.push(controller_reference(

@@ -303,3 +303,6 @@ impl Step<'_> {
 fn name(set: &ReplicaSet) -> String {
     set.metadata.name.clone().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,7 +55,9 @@ fn shrink_old(facts: &Facts, new: &ReplicaSet, old: &[Arc<ReplicaSet>]) -> Sizes
         .map(|set| (name(set), facts::spec_replicas(set)))
         .collect();
     drop_unhealthy(&mut sizes, &by_age, most);
-    let available = facts::sum(old, facts::available) + facts::available(new);
+    // A set that has just been told to shrink may still report pods that are about to go: they are no reason to take more.
+    let staying = |set: &ReplicaSet| facts::available(set).min(facts::spec_replicas(set));
+    let available = facts::sum(old, staying) + staying(new);
     drop_healthy(&mut sizes, &by_age, available - facts.min_available());
     sizes.retain(|set, size| {
         by_age
