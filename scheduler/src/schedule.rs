@@ -38,13 +38,14 @@ impl Unschedulable {
             never_preempts: spec.preemption_policy.as_deref() == Some("Never"),
             ..Self::default()
         };
-        for (row, refusal) in refusals.iter().enumerate() {
+        let with_victims = nodes.with_lower_priority(priority);
+        for (facts, refusal) in nodes.facts.iter().zip(refusals) {
             for reason in &refusal.reasons {
                 *why.reasons.entry(reason.clone()).or_default() += 1;
             }
             if !refusal.resolvable {
                 why.not_helpful += 1;
-            } else if !nodes.has_lower_priority(row, priority) {
+            } else if !with_victims.contains(facts.name.as_str()) {
                 why.no_victims += 1;
             }
         }

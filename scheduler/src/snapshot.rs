@@ -5,7 +5,7 @@
 use crate::resources::{Amounts, requested, requested_for_score};
 use coracle_api::quantity::Quantity;
 use k8s_openapi::api::core::v1::{Node, Pod, Taint};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// A port of the node that a pod takes: address, protocol, number.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -237,13 +237,11 @@ impl Snapshot {
         self.placed.get(uid).map(|placed| placed.node.as_str())
     }
 
-    /// Whether the node has a pod of a lower priority than this.
+    /// The nodes that have a pod of a lower priority than this.
     #[must_use]
-    pub fn has_lower_priority(&self, row: usize, priority: i32) -> bool {
-        let node = &self.facts[row].name;
-        self.placed
-            .values()
-            .any(|placed| placed.node == *node && placed.priority < priority)
+    pub fn with_lower_priority(&self, priority: i32) -> HashSet<&str> {
+        let lower = self.placed.values().filter(|placed| placed.priority < priority);
+        lower.map(|placed| placed.node.as_str()).collect()
     }
 }
 

@@ -39,9 +39,15 @@ impl Served {
     }
 }
 
-/// Asks for everything that is served.
+/// Asks for everything that is served: all at once where the server can, else group by group.
 pub(crate) async fn discover(client: &kube::Client) -> Result<Vec<Served>, kube::Error> {
-    let discovery = Discovery::new(client.clone()).run_aggregated().await?;
+    let discovery = match Discovery::new(client.clone()).run_aggregated().await {
+        Ok(discovery) => discovery,
+        Err(error) => {
+            tracing::debug!(%error, "no aggregated discovery");
+            Discovery::new(client.clone()).run().await?
+        }
+    };
     let mut served = Vec::new();
     for group in discovery.groups() {
         for (resource, capabilities) in group.recommended_resources() {

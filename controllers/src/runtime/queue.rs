@@ -10,9 +10,10 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// The pause after the first failure; each further one doubles it up to [`LONGEST_RETRY`].
+/// The pause after the first failure; each further one doubles it.
 const FIRST_RETRY: Duration = Duration::from_millis(5);
-const LONGEST_RETRY: Duration = Duration::from_secs(1000);
+/// The longest pause after a failure.
+pub(crate) const LONGEST_RETRY: Duration = Duration::from_secs(1000);
 
 struct State<T> {
     ready: VecDeque<T>,
@@ -84,13 +85,11 @@ impl<T: Clone + Ord + Hash> Queue<T> {
         self.wake.notify_one();
     }
 
-    /// The work on this key failed: it comes back after a pause that grows with each failure in a row.
-    pub(crate) fn failed(&self, key: &T) {
+    /// The work on this key failed: it comes back after a pause that doubles with each failure in a row, up to `longest`.
+    pub(crate) fn failed(&self, key: &T, longest: Duration) {
         let mut state = self.lock();
         let failures = state.failures.entry(key.clone()).or_insert(0);
-        let pause = FIRST_RETRY
-            .saturating_mul(1 << (*failures).min(20))
-            .min(LONGEST_RETRY);
+        let pause = FIRST_RETRY.saturating_mul(1 << (*failures).min(20)).min(longest);
         *failures += 1;
         state.timers.insert((Instant::now() + pause, key.clone()));
         state.leave(key);
@@ -176,7 +175,7 @@ mod tests {
     fn pause_after_failure(queue: &Queue<&'static str>) -> Duration {
         let key = queue.take(Instant::now() + LONGEST_RETRY).unwrap();
         let from = Instant::now();
-        queue.failed(&key);
+        queue.failed(&key, LONGEST_RETRY);
         let due = queue.take(from).unwrap_err().unwrap();
         due - from
     }

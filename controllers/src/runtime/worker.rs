@@ -1,6 +1,6 @@
 //! Workers: they take keys off a queue and reconcile them, so many at once and no more.
 
-use super::queue::Queue;
+use super::queue::{LONGEST_RETRY, Queue};
 use k8s_openapi::jiff::Timestamp;
 use std::fmt::{Debug, Display};
 use std::hash::Hash;
@@ -9,6 +9,9 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+/// How long at most until something is looked at again that nothing tells about.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// Why the work on one key must be done again.
 #[derive(Debug, Error)]
@@ -48,12 +51,12 @@ impl ReconcileError {
     /// Whether the world merely moved on: nothing to complain about.
     fn is_stale(&self) -> bool {
         match self {
-            Self::Stale(_) | Self::Waiting(_) => true,
+            Self::Stale(_) => true,
             Self::Request {
                 source: kube::Error::Api(status),
                 ..
             } => status.code == 409,
-            Self::Request { .. } | Self::Unexpected(_) => false,
+            Self::Request { .. } | Self::Waiting(_) | Self::Unexpected(_) => false,
         }
     }
 }
@@ -113,14 +116,18 @@ fn settle<T: Clone + Ord + Hash + Display>(
             }
             queue.done(&key);
         }
+        Err(ReconcileError::Waiting(what)) => {
+            tracing::debug!(controller = name, %key, what, "will look again");
+            queue.failed(&key, LONGEST_WAIT);
+        }
         Err(error) if error.is_stale() => {
             tracing::debug!(controller = name, %key, %error, "the world moved on");
-            queue.failed(&key);
+            queue.failed(&key, LONGEST_RETRY);
         }
         Err(error) => {
             let cause = std::error::Error::source(&error).map(ToString::to_string);
             tracing::warn!(controller = name, %key, %error, cause, "will try again");
-            queue.failed(&key);
+            queue.failed(&key, LONGEST_RETRY);
         }
     }
 }

@@ -110,6 +110,23 @@ fn of_uid(target: &Target) -> DeleteParams {
     }
 }
 
+/// Whether this very object is there and stays, by the API server's word and not the cache's: an owner that was deleted and
+/// made anew under its name must not adopt in the name of the old one.
+pub(crate) async fn is_still_there<K>(api: &Api<K>, target: &Target) -> Result<bool, ReconcileError>
+where
+    K: kube::Resource + Clone + DeserializeOwned + Debug,
+{
+    let found = api.get_opt(&target.name).await;
+    let found = found.map_err(ReconcileError::request(format!(
+        "reading {} before adopting",
+        target.name
+    )))?;
+    let stays = |object: &K| {
+        object.meta().uid.as_ref() == Some(&target.uid) && object.meta().deletion_timestamp.is_none()
+    };
+    Ok(found.as_ref().is_some_and(stays))
+}
+
 /// Merges `change` into the object if it is still the observed one. Returns its new metadata.
 pub(crate) async fn patch<K>(api: &Api<K>, target: &Target, mut change: Value) -> Result<K, kube::Error>
 where

@@ -142,6 +142,13 @@ impl ReplicaSets {
         set: &ReplicaSet,
         plan: &Plan,
     ) -> Result<(), ReconcileError> {
+        if !plan.adopt.is_empty() {
+            let target = Target::of(&set.metadata);
+            let own: Api<ReplicaSet> = Api::namespaced(self.client.clone(), &target.namespace);
+            if !write::is_still_there(&own, &target).await? {
+                return Err(ReconcileError::Stale(target.name));
+            }
+        }
         for pod in &plan.adopt {
             let mut owners = pod.metadata.owner_references.clone().unwrap_or_default();
             owners.push(controller_reference("apps/v1", "ReplicaSet", &set.metadata));
