@@ -6,6 +6,7 @@
 mod namespace_lifecycle;
 mod priority;
 mod service_account;
+mod storage_protection;
 mod tolerations;
 
 use coracle_api::resources::Resource;
@@ -69,6 +70,7 @@ const MUTATING: &[(&str, Mutate)] = &[
     ("TaintNodesByCondition", tolerations::taint_new_nodes),
     ("Priority", priority::admit),
     ("DefaultTolerationSeconds", tolerations::default_seconds),
+    ("StorageObjectInUseProtection", storage_protection::admit),
 ];
 
 const VALIDATING: &[(&str, Validate)] = &[

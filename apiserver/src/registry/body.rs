@@ -54,22 +54,14 @@ pub(super) fn of_kind(
 /// Makes an object of what a patch left, in the version of the request.
 ///
 /// # Errors
-/// 400 where it is no object of the resource; 422 for unknown fields that are to be refused.
-pub(super) fn patched(
+/// What does not fit the resource's type, and unknown fields that are to be refused.
+pub(crate) fn patched(
     served: &Served,
     mut value: Value,
     validation: FieldValidation,
-) -> Result<Decoded, ApiError> {
-    let decoded = conform(&mut value, served.resource.ty())
-        .and_then(|findings| codec::Decoded { value, findings }.validated(validation));
-    let (object, warnings) = decoded.map_err(|error| match error {
-        DecodeError::Strict(_) => ApiError::bad_request(error.to_string()),
-        other => ApiError::bad_request(other.to_string()),
-    })?;
-    Ok(Decoded {
-        object: to_storage(served, object)?,
-        warnings,
-    })
+) -> Result<(Value, Vec<String>), DecodeError> {
+    let findings = conform(&mut value, served.resource.ty())?;
+    codec::Decoded { value, findings }.validated(validation)
 }
 
 /// The options in the body of a delete, where there is one.
@@ -105,7 +97,11 @@ pub(super) fn any_json(bytes: &Bytes, validation: FieldValidation) -> Result<(Va
         .map_err(|error| ApiError::bad_request(error.to_string()))
 }
 
-fn to_storage(served: &Served, mut object: Value) -> Result<Value, ApiError> {
+/// Fills in defaults, and converts to the version that is stored.
+///
+/// # Errors
+/// Where there is no such conversion.
+pub(crate) fn to_storage(served: &Served, mut object: Value) -> Result<Value, ApiError> {
     rules::default(served.resource.gvk(), &mut object);
     if served.version == 0 {
         return Ok(object);

@@ -13,8 +13,9 @@ use super::body::{self, Decoded};
 use super::negotiate::{Accepted, Purpose, accepted};
 use super::options::WriteOptions;
 use super::served::Served;
+use super::services::Held;
 use super::write::Written;
-use super::{Registry, meta, respond, rules};
+use super::{Registry, meta, requester, respond, rules};
 use crate::admission::{self, Attributes, Operation};
 use crate::cache::entry::Entry;
 use crate::reader::{GroupResource, ObjectReader};
@@ -100,16 +101,20 @@ impl Registry {
         admission::mutate(&attributes, &mut object, None, &*self.reader)?;
         meta::prepare_create(&mut object, self.now(), self.new_uid());
         rules::prepare_create(served, &mut object, self.now());
-        let reservation = self
-            .services
-            .reserve_for_create(served, &mut object, self.chance())?;
+        requester::stamp(served, &mut object, &ctx.user);
         rules::validate_create(served, &object)?;
+        let held = Held {
+            old: None,
+            dry_run: options.dry_run,
+        };
+        let reservation = self.services.reserve(served, &mut object, held, self.chance())?;
         admission::validate(&attributes, Some(&object), None, &*self.reader)?;
         let key = served.key(&namespace, &name);
         if served.cache.get(&key).is_some() {
             return Ok(None);
         }
         if options.dry_run {
+            rules::canonical(served, &mut object)?;
             return Ok(Some(Arc::new(Entry::unversioned(
                 &key,
                 object,

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use coracle_api::codec::FieldValidation;
 use coracle_api::patch::{json, merge, strategic};
 use coracle_api::status::ApiError;
+use coracle_api::validation::{FieldErrors, Path};
 use http::{Response, StatusCode, header};
 use serde_json::Value;
 
@@ -13,7 +14,7 @@ use super::negotiate::{Purpose, accepted};
 use super::options::WriteOptions;
 use super::served::Served;
 use super::update::Tried;
-use super::{Registry, body, encode, meta, respond};
+use super::{Registry, body, encode, go_format, meta, respond};
 use crate::cache::entry::Entry;
 use crate::request::{RequestContext, ResponseBody};
 
@@ -70,20 +71,19 @@ impl Registry {
             let before = encode::in_version(served, &current)?;
             let mut object = before.clone();
             patch.apply(&mut object, served.resource.ty())?;
-            let decoded = body::patched(served, object, options.field_validation)?;
+            let (object, found) = body::patched(served, object, options.field_validation)
+                .map_err(|error| patch.refused(&error.to_string()))?;
+            let object = body::to_storage(served, object)?;
             meta::check_name(
-                &decoded.object,
+                &object,
                 name,
                 if served.resource.namespaced { namespace } else { "" },
             )?;
             let mut warnings = patch.warnings.clone();
-            warnings.extend(decoded.warnings);
+            warnings.extend(found);
             let named_revision =
-                meta::text(&before, "resourceVersion") != meta::text(&decoded.object, "resourceVersion");
-            match self
-                .try_update(ctx, served, &current, decoded.object, options)
-                .await
-            {
+                meta::text(&before, "resourceVersion") != meta::text(&object, "resourceVersion");
+            match self.try_update(ctx, served, &current, object, options).await {
                 Ok(Tried::Done(entry)) => return Ok((entry, warnings)),
                 Ok(Tried::Overtaken) => {}
                 // The revision is the current object's own unless the patch names another.
@@ -103,6 +103,18 @@ impl Patch {
     ) -> Result<Self, ApiError> {
         let (body, warnings) = body::any_json(bytes, validation)?;
         Ok(Self { kind, body, warnings })
+    }
+
+    /// The status for a patch that leaves no object of its kind. Upstream shows a strategic patch as Go prints it, and
+    /// any other as it was sent.
+    fn refused(&self, why: &str) -> ApiError {
+        let shown = match self.kind {
+            PatchType::Strategic => go_format::printed(&self.body),
+            PatchType::Json | PatchType::Merge => self.body.to_string(),
+        };
+        let mut errors = FieldErrors::new();
+        errors.invalid(&Path::new("patch"), &shown, why);
+        ApiError::invalid("", "", "", &errors)
     }
 
     pub(super) fn apply(

@@ -1,5 +1,6 @@
 //! What a kind's own rules say about a write: defaults, strategy, validation. Everything kind-specific is asked for here.
 
+use coracle_api::codec::conform::conform;
 use coracle_api::resources::Resource;
 use coracle_api::status::ApiError;
 use coracle_api::table::Gvk;
@@ -104,6 +105,16 @@ fn put(object: &mut Value, parent: &str, field: &str, value: Option<&Value>) {
         Some(value) => parent.insert(field.to_owned(), value.clone()),
         None => parent.remove(field),
     };
+}
+
+/// Brings an object that is answered without having been stored into the shape that storing gives it.
+///
+/// # Errors
+/// Where it does not fit its type, which decoding has made sure of.
+pub(crate) fn canonical(served: &Served, object: &mut Value) -> Result<(), ApiError> {
+    conform(object, served.stored.ty())
+        .map(drop)
+        .map_err(ApiError::internal)
 }
 
 /// Whether a new object is as its kind wants it.

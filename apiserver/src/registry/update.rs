@@ -14,6 +14,7 @@ use super::list::wait_error;
 use super::negotiate::{Purpose, accepted};
 use super::options::{WriteOptions, parse_revision};
 use super::served::Served;
+use super::services::Held;
 use super::write::Written;
 use super::{Registry, meta, respond, rules};
 use crate::admission::{self, Attributes, Operation};
@@ -119,16 +120,20 @@ impl Registry {
         let unconditional = self.check_revision(served, &object, current)?;
         meta::prepare_update(&mut object, &old);
         rules::prepare_update(served, &ctx.info.subresource, &mut object, &old);
-        let reservation = self
-            .services
-            .reserve_for_update(served, &mut object, &old, self.chance())?;
+        self.services.inherit(served, &mut object, &old);
         rules::validate_update(served, &ctx.info.subresource, &object, &old)?;
+        let held = Held {
+            old: Some(&old),
+            dry_run: options.dry_run,
+        };
+        let reservation = self.services.reserve(served, &mut object, held, self.chance())?;
         admission::validate(&attributes, Some(&object), Some(&old), &*self.reader)?;
         if object == old {
             return Ok(Tried::Done(Arc::clone(current)));
         }
         let key = served.key(current.namespace(), current.name());
         if options.dry_run {
+            rules::canonical(served, &mut object)?;
             return Ok(Tried::Done(served.entry(&key, current.revision(), object)));
         }
         if super::delete::is_finished(served, &object) {

@@ -133,6 +133,7 @@ pub(super) fn inherit(service: &mut Value, old: &Value) {
     let unset = cluster_ip(service).is_empty();
     let old_ports = ports(old).to_vec();
     let health_check = old.pointer("/spec/healthCheckNodePort").cloned();
+    let families = ["ipFamilies", "ipFamilyPolicy"].map(|field| (field, old["spec"].get(field).cloned()));
     let addresses = (
         old.pointer("/spec/clusterIP").cloned(),
         old.pointer("/spec/clusterIPs").cloned(),
@@ -143,6 +144,13 @@ pub(super) fn inherit(service: &mut Value, old: &Value) {
     if needs_address(&kind) && needs_address(&old_kind) && unset {
         set_or_leave(spec, "clusterIP", addresses.0);
         set_or_leave(spec, "clusterIPs", addresses.1);
+    }
+    if needs_address(&kind) && needs_address(&old_kind) {
+        for (field, value) in families {
+            if let (None, Some(value)) = (spec.get(field), value) {
+                spec.insert(field.to_owned(), value);
+            }
+        }
     }
     let exposes = |kind: &str| kind == "NodePort" || kind == "LoadBalancer";
     if !exposes(&kind) || !exposes(&old_kind) {
@@ -189,13 +197,25 @@ pub(super) fn set_address(service: &mut Value, address: IpAddr) {
     let Some(spec) = service.get_mut("spec").and_then(Value::as_object_mut) else {
         return;
     };
-    let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
     spec.insert("clusterIP".to_owned(), Value::from(address.to_string()));
     let listed = spec.entry("clusterIPs").or_insert_with(|| json!([]));
     match listed.as_array_mut() {
         Some(list) if !list.is_empty() => list[0] = Value::from(address.to_string()),
         _ => *listed = json!([address.to_string()]),
     }
+}
+
+/// Writes which families the addresses are of. A headless service without an address of its own is of IPv4.
+pub(super) fn set_families(service: &mut Value) {
+    let address = cluster_ip(service).to_owned();
+    if text(service, "/spec/type") == "ExternalName" {
+        return;
+    }
+    let family = if address.contains(':') { "IPv6" } else { "IPv4" };
+    let Some(spec) = service.get_mut("spec").and_then(Value::as_object_mut) else {
+        return;
+    };
+    spec.entry("clusterIPs").or_insert_with(|| json!([address]));
     spec.entry("ipFamilies").or_insert_with(|| json!([family]));
     spec.entry("ipFamilyPolicy")
         .or_insert_with(|| json!("SingleStack"));

@@ -60,6 +60,15 @@ pub struct Reservation {
     freed: Holdings,
 }
 
+/// What a write may count on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held<'a> {
+    /// The service as it is, which holds what it names.
+    pub old: Option<&'a Value>,
+    /// Whether nothing will be written.
+    pub dry_run: bool,
+}
+
 /// What a service holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Holdings {
@@ -116,57 +125,47 @@ impl Services {
         }
     }
 
-    /// Takes what a new service needs and writes it into it.
-    ///
-    /// # Errors
-    /// 422 where what it asks for cannot be had.
-    pub(super) fn reserve_for_create(
-        &self,
-        served: &Served,
-        service: &mut Value,
-        chance: u64,
-    ) -> Result<Reservation, ApiError> {
-        self.reserve(served, service, None, chance)
-    }
-
-    /// Takes what a changed service needs besides what it has, and keeps in mind what it no longer needs.
-    ///
-    /// # Errors
-    /// 422 where what it asks for cannot be had.
-    pub(super) fn reserve_for_update(
-        &self,
-        served: &Served,
-        service: &mut Value,
-        old: &Value,
-        chance: u64,
-    ) -> Result<Reservation, ApiError> {
+    /// Fills in what an update leaves out and the service has.
+    pub(super) fn inherit(&self, served: &Served, service: &mut Value, old: &Value) {
         if served.is("", "services") {
             demands::inherit(service, old);
         }
-        self.reserve(served, service, Some(old), chance)
     }
 
-    fn reserve(
+    /// Takes what a service needs besides what it has, writes it into it, and keeps in mind what it no longer needs. A dry
+    /// run takes nothing beyond this call.
+    ///
+    /// # Errors
+    /// 422 where what it asks for cannot be had.
+    pub(super) fn reserve(
         &self,
         served: &Served,
         service: &mut Value,
-        old: Option<&Value>,
+        held: Held<'_>,
         chance: u64,
     ) -> Result<Reservation, ApiError> {
         if !served.is("", "services") {
             return Ok(Reservation::default());
         }
-        let held = old.map(demands::holdings).unwrap_or_default();
-        let mut reservation = Reservation::default();
-        reservation.state = Some(Arc::clone(&self.state));
+        let before = held.old.map(demands::holdings).unwrap_or_default();
         let name = meta::text(service, "name").to_owned();
         let demand = demands::of(service);
+        let mut taken = Holdings::default();
         {
             let mut state = lock(&self.state);
-            let taken = state.satisfy(&demand, service, &held, chance, &mut reservation.taken);
-            taken.map_err(|error| error.status(&name))?;
+            let satisfied = state.satisfy(&demand, service, &before, chance, &mut taken);
+            if held.dry_run || satisfied.is_err() {
+                state.give_back(&std::mem::take(&mut taken));
+            }
+            satisfied.map_err(|refusal| refusal.status(&name))?;
         }
-        reservation.freed = held.without(&demands::holdings(service));
+        demands::set_families(service);
+        let mut reservation = Reservation::default();
+        if !held.dry_run {
+            reservation.freed = before.without(&demands::holdings(service));
+            reservation.taken = taken;
+            reservation.state = Some(Arc::clone(&self.state));
+        }
         Ok(reservation)
     }
 

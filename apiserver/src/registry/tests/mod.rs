@@ -1,5 +1,6 @@
 //! The registry as its clients see it, on a store in memory.
 
+mod admission;
 mod reads;
 mod start;
 mod watches;

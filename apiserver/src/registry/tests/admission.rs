@@ -1,0 +1,164 @@
+//! Admission as it shows at the registry.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use super::Fixture;
+
+const PODS: &str = "/api/v1/namespaces/default/pods";
+
+fn pod(name: &str) -> Value {
+    json!({"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "i"}]}})
+}
+
+#[tokio::test]
+async fn a_pod_gets_an_account_a_token_tolerations_and_a_priority() {
+    let fixture = Fixture::new().await;
+    let made = fixture.create(PODS, pod("a")).await.json();
+    let spec = &made["spec"];
+    assert_eq!(
+        (spec["serviceAccountName"].as_str(), spec["priority"].as_i64()),
+        (Some("default"), Some(0))
+    );
+    let volume = spec["volumes"][0]["name"].as_str().unwrap();
+    assert!(
+        volume.starts_with("kube-api-access-") && volume.len() == 21,
+        "{volume}"
+    );
+    let mount = &spec["containers"][0]["volumeMounts"][0];
+    assert_eq!(
+        mount["mountPath"],
+        "/var/run/secrets/kubernetes.io/serviceaccount"
+    );
+    assert_eq!(mount["name"], volume);
+    let keys: Vec<_> = spec["tolerations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|t| t["key"].clone())
+        .collect();
+    assert_eq!(
+        keys,
+        ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"]
+    );
+    assert_eq!(made["status"]["phase"], "Pending");
+}
+
+#[tokio::test]
+async fn refusals_of_admission() {
+    let fixture = Fixture::new().await;
+    let with = |field: &str, value: Value| {
+        let mut pod = pod("a");
+        pod["spec"][field] = value;
+        pod
+    };
+    let table = [
+        (
+            with("serviceAccountName", json!("none")),
+            "pods \"a\" is forbidden: error looking up service account default/none: serviceaccount \"none\" not found",
+        ),
+        (
+            with("priorityClassName", json!("none")),
+            "pods \"a\" is forbidden: no PriorityClass with name none was found",
+        ),
+    ];
+    for (pod, message) in table {
+        let answer = fixture.ask(Method::POST, PODS, Some(pod)).await;
+        assert_eq!((answer.code, answer.message()), (403, message.to_owned()));
+    }
+    let answer = fixture.delete("/api/v1/namespaces/default", None).await;
+    let message = "namespaces \"default\" is forbidden: this namespace may not be deleted";
+    assert_eq!((answer.code, answer.message()), (403, message.to_owned()));
+}
+
+#[tokio::test]
+async fn nothing_is_made_in_a_namespace_that_goes_and_it_goes_when_it_is_finalized() {
+    let fixture = Fixture::new().await;
+    fixture
+        .create("/api/v1/namespaces", json!({"metadata": {"name": "n"}}))
+        .await;
+    let going = fixture.delete("/api/v1/namespaces/n", None).await.json();
+    assert_eq!(going["status"]["phase"], "Terminating");
+    let map = json!({"metadata": {"name": "a"}});
+    let refused = fixture
+        .ask(Method::POST, "/api/v1/namespaces/n/configmaps", Some(map))
+        .await;
+    assert_eq!(refused.code, 403);
+    assert_eq!(
+        refused.message(),
+        "configmaps \"a\" is forbidden: unable to create new content in namespace n because it is being terminated"
+    );
+    assert_eq!(
+        refused.json()["details"]["causes"][0]["reason"],
+        "NamespaceTerminating"
+    );
+    let finalized = json!({"metadata": {"name": "n"}, "spec": {"finalizers": []}});
+    assert_eq!(
+        fixture.put("/api/v1/namespaces/n/finalize", finalized).await.code,
+        200
+    );
+    assert_eq!(fixture.get("/api/v1/namespaces/n").await.code, 404);
+}
+
+#[tokio::test]
+async fn a_binding_puts_a_pod_on_a_node_and_its_deletion_then_takes_time() {
+    let fixture = Fixture::new().await;
+    fixture.create(PODS, pod("a")).await;
+    let binding = json!({"metadata": {"name": "a"}, "target": {"kind": "Node", "name": "n1"}});
+    fixture
+        .create(&format!("{PODS}/a/binding"), binding.clone())
+        .await;
+    let path = format!("{PODS}/a");
+    assert_eq!(fixture.get(&path).await.json()["spec"]["nodeName"], "n1");
+    let again = fixture
+        .ask(Method::POST, &format!("{PODS}/a/binding"), Some(binding))
+        .await;
+    assert_eq!(again.code, 409);
+    assert_eq!(
+        fixture.delete(&path, None).await.json()["metadata"]["deletionGracePeriodSeconds"],
+        30
+    );
+    assert_eq!(fixture.get(&path).await.code, 200);
+    fixture
+        .delete(&path, Some(json!({"gracePeriodSeconds": 0})))
+        .await;
+    assert_eq!(fixture.get(&path).await.code, 404);
+}
+
+#[tokio::test]
+async fn a_scale_is_read_and_written() {
+    let fixture = Fixture::new().await;
+    let deployments = "/apis/apps/v1/namespaces/default/deployments";
+    let template = json!({"metadata": {"labels": {"app": "a"}}, "spec": pod("x")["spec"]});
+    let spec = json!({"replicas": 2, "selector": {"matchLabels": {"app": "a"}}, "template": template});
+    fixture
+        .create(deployments, json!({"metadata": {"name": "d"}, "spec": spec}))
+        .await;
+    let path = format!("{deployments}/d/scale");
+    let mut scale = fixture.get(&path).await.json();
+    assert_eq!(
+        (
+            scale["spec"]["replicas"].as_i64(),
+            scale["status"]["selector"].as_str()
+        ),
+        (Some(2), Some("app=a"))
+    );
+    scale["spec"]["replicas"] = json!(5);
+    assert_eq!(
+        fixture.put(&path, scale.clone()).await.json()["spec"]["replicas"],
+        5
+    );
+    let late = fixture.put(&path, scale).await;
+    assert_eq!(late.code, 409, "{}", late.message());
+    let patch = json!({"spec": {"replicas": 1}});
+    let patched = fixture.patch(&path, "application/merge-patch+json", patch).await;
+    assert_eq!(patched.json()["spec"]["replicas"], 1);
+    let deployment = fixture.get(&format!("{deployments}/d")).await.json();
+    assert_eq!(
+        (
+            deployment["spec"]["replicas"].as_i64(),
+            deployment["metadata"]["generation"].as_i64()
+        ),
+        (Some(1), Some(3))
+    );
+}
