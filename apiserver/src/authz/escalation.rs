@@ -3,6 +3,7 @@
 //! Two checks that the registry makes before it stores a role or a binding. Who may `escalate` roles, or `bind` the role
 //! in question, is excepted, and so are members of `system:masters`.
 
+use coracle_api::status::ApiError;
 use serde_json::Value;
 
 use super::index::RBAC_GROUP;
@@ -46,6 +47,53 @@ impl RoleRef {
 }
 
 impl Authorizer {
+    /// Whether a user may store this object of the RBAC group, in place of `old` where there was one. What grants no more
+    /// than before is not looked at, as upstream.
+    ///
+    /// # Errors
+    /// Forbidden, in upstream's words.
+    pub fn check_grant(
+        &self,
+        user: &UserInfo,
+        resource: &str,
+        object: &Value,
+        old: Option<&Value>,
+    ) -> Result<(), ApiError> {
+        let decisive: &[&str] = match resource {
+            "roles" | "clusterroles" => &["rules", "aggregationRule"],
+            "rolebindings" | "clusterrolebindings" => &["subjects", "roleRef"],
+            _ => return Ok(()),
+        };
+        if old.is_some_and(|old| decisive.iter().all(|field| old.get(field) == object.get(field))) {
+            return Ok(());
+        }
+        let text = |pointer| {
+            object
+                .pointer(pointer)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        };
+        let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
+        let checked = match resource {
+            "roles" | "clusterroles" => {
+                let rules = PolicyRule::from_role(object);
+                self.check_role(user, namespace, name, &rules)
+                    .and_then(|()| self.check_aggregation(user, name, object))
+            }
+            _ => self.check_binding(user, namespace, &RoleRef::of_binding(object)),
+        };
+        checked.map_err(|why| ApiError::forbidden(RBAC_GROUP, resource, name, &why))
+    }
+
+    /// An aggregated role may come to hold anything.
+    fn check_aggregation(&self, user: &UserInfo, name: &str, role: &Value) -> Result<(), String> {
+        if role.get("aggregationRule").is_none_or(Value::is_null) {
+            return Ok(());
+        }
+        self.check_role(user, "", name, &PolicyRule::everything())
+            .map_err(|_| "must have cluster-admin privileges to use an aggregationRule".to_owned())
+    }
+
     /// Whether a user may store a Role (`namespace` not empty) or ClusterRole with these rules. The error is upstream's
     /// message, to be told as a Forbidden of that object.
     pub fn check_role(
@@ -200,6 +248,39 @@ mod tests {
         assert_eq!(
             authorizer.check_binding(&jane, "a", &to("none")),
             Err(missing.to_owned())
+        );
+    }
+
+    #[test]
+    fn what_grants_no_more_than_before_is_not_looked_at() {
+        let authorizer = authorizer();
+        let jane = user("jane", &[]);
+        let rules = json!([{"verbs": ["get"], "apiGroups": [""], "resources": ["secrets"]}]);
+        let old = cluster_role("x", &rules);
+        let mut labelled = old.clone();
+        labelled["metadata"]["labels"] = json!({"a": "b"});
+        assert_eq!(
+            authorizer.check_grant(&jane, "clusterroles", &labelled, Some(&old)),
+            Ok(())
+        );
+        let refused = authorizer
+            .check_grant(&jane, "clusterroles", &labelled, None)
+            .unwrap_err();
+        let want = "clusterroles.rbac.authorization.k8s.io \"x\" is forbidden: user \"jane\" (groups=[]) is attempting to";
+        assert!(refused.message().starts_with(want), "{refused}");
+        let aggregated = json!({"metadata": {"name": "x"}, "aggregationRule": {"clusterRoleSelectors": []}});
+        let refused = authorizer
+            .check_grant(&jane, "clusterroles", &aggregated, None)
+            .unwrap_err();
+        assert!(
+            refused
+                .message()
+                .ends_with("must have cluster-admin privileges to use an aggregationRule"),
+            "{refused}"
+        );
+        assert_eq!(
+            authorizer.check_grant(&user("eve", &[]), "clusterroles", &aggregated, None),
+            Ok(())
         );
     }
 }

@@ -99,6 +99,7 @@ impl Registry {
         };
         self.await_default_account(&attributes, &object).await;
         admission::mutate(&attributes, &mut object, None, &*self.reader)?;
+        self.check_grant(ctx, served, &object, None)?;
         meta::prepare_create(&mut object, self.now(), self.new_uid());
         rules::prepare_create(served, &mut object, self.now());
         requester::stamp(served, &mut object, &ctx.user);

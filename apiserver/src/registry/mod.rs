@@ -35,7 +35,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -44,14 +44,17 @@ use coracle_store::{ReadError, Store};
 use futures::future::BoxFuture;
 use http::Response;
 use jiff::Timestamp;
+use serde_json::Value;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use crate::authz::Authorizer;
 use crate::cache::{Cache, LoadError};
 use crate::reader::{CacheReader, ObjectReader};
 use crate::request::{RequestBody, RequestContext, ResourceHandler, ResponseBody};
 pub(crate) use served::Catalog;
+use served::Served;
 use services::{ServiceConfig, Services};
 
 /// What the registry must be told.
@@ -76,6 +79,8 @@ pub struct Registry {
     reader: Arc<CacheReader>,
     services: Services,
     cancel: CancellationToken,
+    /// Says whether a role or binding grants more than its writer holds. Set once, before anybody asks.
+    grants: OnceLock<Arc<Authorizer>>,
     /// Ends with the registry, after everything that waits for the cache.
     _following: DropGuard,
 }
@@ -103,8 +108,30 @@ impl Registry {
             reader,
             services,
             cancel,
+            grants: OnceLock::new(),
             _following: following.drop_guard(),
         }))
+    }
+
+    /// Has roles and bindings looked at before they are stored.
+    pub(crate) fn guard_grants(&self, authorizer: Arc<Authorizer>) {
+        // Only the first guard counts: there is one authorizer in a server.
+        let _ = self.grants.set(authorizer);
+    }
+
+    fn check_grant(
+        &self,
+        ctx: &RequestContext,
+        served: &Served,
+        object: &Value,
+        old: Option<&Value>,
+    ) -> Result<(), ApiError> {
+        match self.grants.get() {
+            Some(grants) if served.resource.group == "rbac.authorization.k8s.io" => {
+                grants.check_grant(&ctx.user, served.resource.resource, object, old)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Reads current objects, for authentication, authorization and admission.

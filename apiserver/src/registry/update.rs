@@ -117,6 +117,7 @@ impl Registry {
             chance: self.chance(),
         };
         admission::mutate(&attributes, &mut object, Some(&old), &*self.reader)?;
+        self.check_grant(ctx, served, &object, Some(&old))?;
         let unconditional = self.check_revision(served, &object, current)?;
         meta::prepare_update(&mut object, &old);
         rules::prepare_update(served, &ctx.info.subresource, &mut object, &old);

@@ -49,6 +49,7 @@ struct Assembly {
     pki: Pki,
     store: Arc<dyn Store>,
     resources: Resources,
+    authorizer: Arc<Authorizer>,
     lifetime: Lifetime,
 }
 
@@ -77,11 +78,17 @@ impl Prepared {
         &self.lifetime
     }
 
+    /// Whoever says what is allowed, by what is read there.
+    pub(super) fn authorizer(&self, reader: Arc<dyn ObjectReader>) -> Arc<Authorizer> {
+        Arc::new(Authorizer::new(self.config.authorization_modes.clone(), reader))
+    }
+
     /// Puts the rest together and listens.
     pub(super) async fn run(
         self,
         store: Arc<dyn Store>,
         resources: Resources,
+        authorizer: Arc<Authorizer>,
     ) -> Result<Running, StartError> {
         let Self {
             config,
@@ -95,6 +102,7 @@ impl Prepared {
             pki: pki.await??,
             store,
             resources,
+            authorizer,
             lifetime,
         };
         let running = assembly.run(listeners).await?;
@@ -144,10 +152,7 @@ impl Assembly {
         let config = &self.config;
         let Lifetime { tasks, shutdown } = &self.lifetime;
         let reader = &self.resources.reader;
-        let authorizer = Arc::new(Authorizer::new(
-            config.authorization_modes.clone(),
-            reader.clone(),
-        ));
+        let authorizer = self.authorizer.clone();
         let keys = TokenKeys::new(self.pki.authorities().service_account_key(), &config.issuer())?;
         let keys = Arc::new(keys);
         let authenticator = Arc::new(authenticator(config, keys.clone(), reader.clone())?);

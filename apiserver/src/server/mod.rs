@@ -110,7 +110,9 @@ impl ApiServer {
             reader: registry.reader(),
             handler: registry.clone(),
         };
-        let running = prepared.run(store, resources).await?;
+        let authorizer = prepared.authorizer(registry.reader());
+        registry.guard_grants(authorizer.clone());
+        let running = prepared.run(store, resources, authorizer).await?;
         tasks.spawn(bootstrap::publish(registry, running.advertised(), shutdown));
         running.set_started();
         Ok(running)
@@ -125,7 +127,9 @@ impl ApiServer {
         store: Arc<dyn Store>,
         resources: Resources,
     ) -> Result<Running, StartError> {
-        let running = Prepared::new(config).await?.run(store, resources).await?;
+        let prepared = Prepared::new(config).await?;
+        let authorizer = prepared.authorizer(resources.reader.clone());
+        let running = prepared.run(store, resources, authorizer).await?;
         running.set_started();
         Ok(running)
     }
