@@ -43,6 +43,9 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<String> {
             .context("measure a pod")?);
         add(memory::run(&memory::Args::default()).context("measure the memory of the cluster")?);
     }
+    if let Some(folder) = args.output.parent() {
+        std::fs::create_dir_all(folder).context("make the page's directory")?;
+    }
     std::fs::write(&args.output, page.trim_end().to_owned() + "\n").context("write the page")?;
     Ok(format!("wrote {}", args.output.display()))
 }

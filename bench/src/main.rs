@@ -71,3 +71,14 @@ fn main() -> anyhow::Result<()> {
     })?;
     writeln!(std::io::stdout().lock(), "{text}").context("print the result")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_fits_together() {
+        Cli::command().debug_assert();
+    }
+}

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 #[derive(clap::Args, Clone)]
+#[group(skip)]
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) program: Program,
