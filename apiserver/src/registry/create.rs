@@ -37,7 +37,8 @@ impl Registry {
         let accepted = accepted(ctx, Purpose::Object)?;
         let options = WriteOptions::read(ctx, "CreateOptions")?;
         let Decoded { object, warnings } = body::object(served, ctx, &bytes, options.field_validation)?;
-        let object = meta::in_namespace(served, &ctx.info.namespace, object)?;
+        let mut object = meta::in_namespace(served, &ctx.info.namespace, object)?;
+        self.track(ctx, served, None, &mut object);
         let entry = self.create_object(ctx, served, object, &options).await?;
         self.created(served, &entry, accepted, &warnings)
     }

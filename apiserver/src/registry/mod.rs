@@ -18,6 +18,7 @@ mod list;
 mod meta;
 pub(crate) mod negotiate;
 mod options;
+mod ownership;
 mod patch;
 mod pretty;
 mod read;

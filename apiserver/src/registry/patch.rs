@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::negotiate::{Purpose, accepted};
 use super::options::WriteOptions;
+use super::ownership::APPLY;
 use super::served::Served;
 use super::update::Tried;
 use super::{Registry, body, encode, go_format, meta, respond};
@@ -48,6 +49,9 @@ impl Registry {
         served: &Arc<Served>,
         bytes: Bytes,
     ) -> Result<Response<ResponseBody>, ApiError> {
+        if media_type(ctx) == APPLY {
+            return self.apply(ctx, served, bytes).await;
+        }
         let kind = patch_type(ctx)?;
         let accepted = accepted(ctx, Purpose::Object)?;
         let options = WriteOptions::read(ctx, "PatchOptions")?;
@@ -73,7 +77,8 @@ impl Registry {
             patch.apply(&mut object, served.resource.ty())?;
             let (object, found) = body::patched(served, object, options.field_validation)
                 .map_err(|error| patch.refused(&error.to_string()))?;
-            let object = body::to_storage(served, object)?;
+            let mut object = body::to_storage(served, object)?;
+            self.track(ctx, served, Some(&current), &mut object);
             meta::check_name(
                 &object,
                 name,
@@ -132,15 +137,22 @@ impl Patch {
 }
 
 pub(super) fn patch_type(ctx: &RequestContext) -> Result<PatchType, ApiError> {
-    let sent = ctx
-        .headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    match sent.split(';').next().unwrap_or_default().trim() {
+    match media_type(ctx) {
         JSON => Ok(PatchType::Json),
         MERGE => Ok(PatchType::Merge),
         STRATEGIC => Ok(PatchType::Strategic),
-        _ => Err(ApiError::unsupported_media_type(&[JSON, MERGE, STRATEGIC])),
+        _ => Err(ApiError::unsupported_media_type(&[JSON, MERGE, STRATEGIC, APPLY])),
     }
+}
+
+fn media_type(ctx: &RequestContext) -> &str {
+    let sent = ctx
+        .headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    sent.unwrap_or_default()
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
 }

@@ -25,6 +25,16 @@ pub(crate) fn convert(object: Value, from: &Resource, to: &Resource) -> Result<V
     convert::convert(object, from.gvk(), to.gvk()).map_err(ApiError::internal)
 }
 
+/// Fills in what a configuration that is applied may leave to the path: the name and the namespace.
+pub(crate) fn name_config(config: &mut Value, name: &str, namespace: &str) {
+    if meta::text(config, "name").is_empty() {
+        meta::set(config, "name", Value::from(name));
+    }
+    if meta::text(config, "namespace").is_empty() && !namespace.is_empty() {
+        meta::set(config, "namespace", Value::from(namespace));
+    }
+}
+
 /// What a kind decides about its new objects.
 pub(super) fn prepare_create(served: &Served, object: &mut Value, now: Timestamp) {
     strategy::prepare_create(served.stored.gvk(), object, now);
@@ -32,11 +42,6 @@ pub(super) fn prepare_create(served: &Served, object: &mut Value, now: Timestamp
 
 /// What a kind decides about a change; each subresource changes its own part only.
 pub(super) fn prepare_update(served: &Served, subresource: &str, object: &mut Value, old: &Value) {
-    if meta::get(object, "managedFields").is_none()
-        && let Some(managed) = meta::get(old, "managedFields")
-    {
-        meta::set(object, "managedFields", managed.clone());
-    }
     let kind = served.stored.gvk();
     match subresource {
         "" | "scale" => strategy::prepare_update(kind, object, old),

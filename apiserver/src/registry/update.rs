@@ -71,16 +71,14 @@ impl Registry {
                 if !rules::creates_on_update(served) || !ctx.info.subresource.is_empty() {
                     return Err(self.not_found(served, &ctx.info.name));
                 }
-                return Ok((
-                    self.create_object(ctx, served, object.clone(), options).await?,
-                    true,
-                ));
+                let mut object = object.clone();
+                self.track(ctx, served, None, &mut object);
+                return Ok((self.create_object(ctx, served, object, options).await?, true));
             };
             self.check_uid(served, object, &current)?;
-            if let Tried::Done(entry) = self
-                .try_update(ctx, served, &current, object.clone(), options)
-                .await?
-            {
+            let mut object = object.clone();
+            self.track(ctx, served, Some(&current), &mut object);
+            if let Tried::Done(entry) = self.try_update(ctx, served, &current, object, options).await? {
                 return Ok((entry, false));
             }
         }

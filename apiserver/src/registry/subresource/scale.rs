@@ -73,7 +73,8 @@ impl Registry {
             let current = current.ok_or_else(|| self.not_found(served, &ctx.info.name))?;
             let before = scale_of(&current.value());
             let scale = change(before.clone())?;
-            let object = scaled(&current, &before, &scale);
+            let mut object = scaled(&current, &before, &scale);
+            self.track(ctx, served, Some(&current), &mut object);
             let fixed = meta::text(&scale, "resourceVersion") != meta::text(&before, "resourceVersion")
                 && !meta::text(&scale, "resourceVersion").is_empty();
             match self.try_update(ctx, served, &current, object, options).await {

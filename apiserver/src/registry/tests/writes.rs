@@ -310,3 +310,42 @@ async fn unknown_fields_are_warned_of_or_refused() {
         .await;
     assert!(!ignored.headers.contains_key("warning"));
 }
+
+#[tokio::test]
+async fn applied_configurations_are_merged_and_owned() {
+    const APPLY: &str = "application/apply-patch+yaml";
+    let fixture = Fixture::new().await;
+    let path = format!("{MAPS}/a?fieldManager=one");
+    let config = |data: serde_json::Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": data});
+    let made = fixture
+        .patch(&path, APPLY, config(json!({"x": "1", "y": "1"})))
+        .await;
+    assert_eq!(made.code, 201, "{}", made.message());
+    let owner = &made.json()["metadata"]["managedFields"][0];
+    assert_eq!(
+        (owner["manager"].as_str(), owner["operation"].as_str()),
+        (Some("one"), Some("Apply"))
+    );
+    let again = fixture
+        .patch(&path, APPLY, config(json!({"x": "1", "y": "1"})))
+        .await;
+    assert_eq!(again.revision(), made.revision());
+
+    let other = format!("{MAPS}/a?fieldManager=two");
+    let conflict = fixture.patch(&other, APPLY, config(json!({"x": "2"}))).await;
+    assert_eq!(conflict.code, 409, "{}", conflict.message());
+    let forced = fixture
+        .patch(&format!("{other}&force=true"), APPLY, config(json!({"x": "2"})))
+        .await;
+    assert_eq!(
+        (forced.code, forced.json()["data"].clone()),
+        (200, json!({"x": "2", "y": "1"}))
+    );
+    let less = fixture.patch(&path, APPLY, config(json!({}))).await.json();
+    assert_eq!(less["data"], json!({"x": "2"}));
+
+    let nameless = fixture
+        .patch(&format!("{MAPS}/a"), APPLY, config(json!({})))
+        .await;
+    assert_eq!(nameless.code, 422, "{}", nameless.message());
+}

@@ -1,0 +1,180 @@
+//! Who owns which field: `metadata.managedFields` on every write, and server-side apply.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use coracle_api::apply::{self, Manager, Operation, Writer};
+use coracle_api::codec::yaml;
+use coracle_api::status::ApiError;
+use coracle_api::strategy;
+use coracle_api::validation::{FieldErrors, Path};
+use http::{Response, StatusCode, header};
+use serde_json::Value;
+
+use super::negotiate::{Purpose, accepted};
+use super::options::{WriteOptions, is_true};
+use super::served::Served;
+use super::update::Tried;
+use super::{Registry, body, encode, meta, respond, rules};
+use crate::cache::entry::Entry;
+use crate::request::{RequestContext, ResponseBody};
+
+/// The media type of an applied configuration.
+pub(super) const APPLY: &str = "application/apply-patch+yaml";
+
+const TRIES: usize = 100;
+/// The longest name of a manager.
+const MANAGER_MAX: usize = 128;
+
+impl Registry {
+    /// Writes into `object` who owns what now that this request has changed `live` into it.
+    pub(super) fn track(
+        &self,
+        ctx: &RequestContext,
+        served: &Served,
+        live: Option<&Entry>,
+        object: &mut Value,
+    ) {
+        let live = live.map(Entry::value);
+        self.with_writer(ctx, served, Operation::Update, |writer| {
+            apply::track_update(live.as_deref(), object, writer);
+        });
+    }
+
+    pub(super) async fn apply(
+        &self,
+        ctx: &RequestContext,
+        served: &Arc<Served>,
+        bytes: Bytes,
+    ) -> Result<Response<ResponseBody>, ApiError> {
+        let accepted = accepted(ctx, Purpose::Object)?;
+        let options = WriteOptions::read(ctx, "PatchOptions")?;
+        require_manager(ctx)?;
+        let parsed = yaml::parse(&bytes)
+            .map_err(|error| ApiError::bad_request(format!("error decoding YAML: {error}")))?;
+        let namespace = if served.resource.namespaced {
+            ctx.info.namespace.as_str()
+        } else {
+            ""
+        };
+        let mut config = parsed.value;
+        rules::name_config(&mut config, &ctx.info.name, namespace);
+        meta::check_name(&config, &ctx.info.name, namespace)?;
+        for _ in 0..TRIES {
+            let current = self.current(served, namespace, &ctx.info.name).await?;
+            let object = self.applied(ctx, served, current.as_deref(), &config)?;
+            let (object, mut warnings) = body::patched(served, object, options.field_validation)
+                .map_err(|error| ApiError::bad_request(error.to_string()))?;
+            warnings.extend(parsed.duplicates.iter().cloned());
+            let object = body::to_storage(served, object)?;
+            let Some(current) = current else {
+                if !ctx.info.subresource.is_empty() {
+                    return Err(self.not_found(served, &ctx.info.name));
+                }
+                let entry = self.create_object(ctx, served, object, &options).await?;
+                return respond::object(served, &entry, accepted, StatusCode::CREATED, &warnings);
+            };
+            if let Tried::Done(entry) = self.try_apply(ctx, served, &current, object, &options).await? {
+                return respond::object(served, &entry, accepted, StatusCode::OK, &warnings);
+            }
+        }
+        Err(self.modified(served, &ctx.info.name))
+    }
+
+    /// A configuration names no revision, so being overtaken means to apply it anew.
+    async fn try_apply(
+        &self,
+        ctx: &RequestContext,
+        served: &Arc<Served>,
+        current: &Arc<Entry>,
+        object: Value,
+        options: &WriteOptions,
+    ) -> Result<Tried, ApiError> {
+        let sent = meta::text(&object, "resourceVersion").to_owned();
+        match self.try_update(ctx, served, current, object, options).await {
+            Err(error) if error.code() == 409 && sent == current.revision().to_string() => {
+                Ok(Tried::Overtaken)
+            }
+            other => other,
+        }
+    }
+
+    fn applied(
+        &self,
+        ctx: &RequestContext,
+        served: &Served,
+        current: Option<&Entry>,
+        config: &Value,
+    ) -> Result<Value, ApiError> {
+        let live = current
+            .map(|entry| encode::in_version(served, entry))
+            .transpose()?;
+        let force = ctx.query("force").is_some_and(is_true);
+        self.with_writer(ctx, served, Operation::Apply, |writer| {
+            apply::apply(live.as_ref(), config, force, writer).map(|applied| applied.object)
+        })
+    }
+
+    fn with_writer<T>(
+        &self,
+        ctx: &RequestContext,
+        served: &Served,
+        operation: Operation,
+        act: impl FnOnce(Writer<'_>) -> T,
+    ) -> T {
+        // A configuration is of the version of the request; what is tracked otherwise is of the stored one.
+        let resource = if operation == Operation::Apply {
+            served.resource
+        } else {
+            served.stored
+        };
+        let manager = Manager {
+            name: manager_name(ctx),
+            operation,
+            api_version: resource.api_version(),
+            subresource: ctx.info.subresource.clone(),
+        };
+        let now = meta::time(self.now());
+        let resets = strategy::resets(resource.gvk(), &ctx.info.subresource);
+        act(Writer {
+            manager: &manager,
+            ty: resource.ty(),
+            resets,
+            now: now.as_str().unwrap_or_default(),
+        })
+    }
+}
+
+fn require_manager(ctx: &RequestContext) -> Result<(), ApiError> {
+    if ctx
+        .query("fieldManager")
+        .is_some_and(|manager| !manager.is_empty())
+    {
+        return Ok(());
+    }
+    let mut errors = FieldErrors::new();
+    errors.required(&Path::new("fieldManager"), "is required for apply patch");
+    Err(ApiError::invalid("meta.k8s.io", "PatchOptions", "", &errors))
+}
+
+/// The manager that the request names, or the program that sent it.
+fn manager_name(ctx: &RequestContext) -> String {
+    if let Some(named) = ctx.query("fieldManager").filter(|named| !named.is_empty()) {
+        return named.to_owned();
+    }
+    let agent = ctx
+        .headers
+        .get(header::USER_AGENT)
+        .and_then(|value| value.to_str().ok());
+    let program = agent.unwrap_or_default().split('/').next().unwrap_or_default();
+    let shown: String = program
+        .chars()
+        .filter(|letter| !letter.is_control())
+        .take(MANAGER_MAX)
+        .collect();
+    if shown.is_empty() {
+        "unknown".to_owned()
+    } else {
+        shown
+    }
+}
