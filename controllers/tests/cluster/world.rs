@@ -2,11 +2,8 @@
 
 use crate::kubelet;
 use async_trait::async_trait;
-use coracle_apiserver::authz::AuthorizationMode;
-use coracle_apiserver::discovery::{Discovery, built_in};
-use coracle_apiserver::registry::Registry;
 use coracle_apiserver::request::UserInfo;
-use coracle_apiserver::{ApiServer, Resources, Running};
+use coracle_apiserver::{ApiServer, Running};
 use coracle_controllers::config::ClusterCidr;
 use coracle_controllers::{ClientError, ClientFactory};
 use coracle_store::model::ModelStore;
@@ -14,7 +11,6 @@ use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, PostParams};
-use kube::client::Body;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
@@ -42,7 +38,6 @@ pub(crate) struct World {
 /// Clients in the same process, each in the name of a controller's service account.
 struct InProcess {
     server: Running,
-    discovery: Arc<Discovery>,
 }
 
 impl InProcess {
@@ -52,29 +47,11 @@ impl InProcess {
             .chain(&["system:authenticated"])
             .map(|group| (*group).to_owned())
             .collect();
-        let user = UserInfo {
+        self.server.client(UserInfo {
             name: name.to_owned(),
             groups,
             ..UserInfo::default()
-        };
-        let (inner, discovery) = (self.server.client(user), self.discovery.clone());
-        let service = tower::service_fn(move |request: http::Request<Body>| {
-            let (inner, discovery) = (inner.clone(), discovery.clone());
-            async move {
-                let accept = request.headers().get(http::header::ACCEPT);
-                let accept = accept.and_then(|accept| accept.to_str().ok()).unwrap_or("*/*");
-                match discovery.respond(request.uri().path(), accept, None) {
-                    None => inner.send(request).await,
-                    Some(answer) => {
-                        let mut response = http::Response::new(Body::from(answer.body.to_vec()));
-                        *response.status_mut() = answer.status;
-                        *response.headers_mut() = answer.headers;
-                        Ok(response)
-                    }
-                }
-            }
-        });
-        kube::Client::new(service, "default")
+        })
     }
 }
 
@@ -98,19 +75,11 @@ impl World {
         let data = tempfile::tempdir().unwrap();
         let mut config = coracle_apiserver::Config::new(data.path());
         config.listen = vec!["127.0.0.1:0".parse().unwrap()];
-        config.authorization_modes = vec![AuthorizationMode::AlwaysAllow];
         let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let store: Arc<dyn coracle_store::Store> = Arc::new(ModelStore::new());
-        let registry = Registry::start(store.clone(), Default::default(), &tasks, shutdown.clone())
+        let server = ApiServer::start(config, Arc::new(ModelStore::new()))
             .await
             .unwrap();
-        let resources = Resources {
-            reader: registry.reader(),
-            handler: registry,
-        };
-        let server = ApiServer::start_over(config, store, resources).await.unwrap();
-        let discovery = Arc::new(Discovery::new(built_in(), "127.0.0.1:6443"));
-        let clients = Arc::new(InProcess { server, discovery });
+        let clients = Arc::new(InProcess { server });
         let admin = clients.client("admin", &["system:masters"]);
         let world = Self {
             admin,
@@ -119,9 +88,6 @@ impl World {
             tasks,
             _data: data,
         };
-        for namespace in ["default", "kube-system", "kube-node-lease"] {
-            world.namespace(namespace).await;
-        }
         world.start_parts();
         world
     }
