@@ -1,6 +1,11 @@
 //! All controllers and the scheduler against an apiserver on the model store, in one process, with a node that only says
 //! what a kubelet would say. Nothing is slept for: every expectation is a watch that ends when it holds.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "in a test a panic is the report; clippy knows only functions marked as tests"
+)]
+
 mod kubelet;
 mod world;
 
@@ -39,26 +44,7 @@ async fn a_deployment_lives_and_dies() {
         assert_eq!(pod.spec.unwrap().node_name.as_deref(), Some("n1"));
     }
 
-    // Its pods stand behind the Service, in slices and in the legacy form.
-    let slices: Api<EndpointSlice> = world.api(&namespace);
-    world
-        .until_any(&slices, |slice| {
-            let endpoints = slice.endpoints.iter().flatten();
-            let ready = |e: &&k8s_openapi::api::discovery::v1::Endpoint| {
-                e.conditions.as_ref().is_some_and(|c| c.ready == Some(true))
-            };
-            endpoints.filter(ready).count() == 3
-        })
-        .await;
-    world
-        .until(&world.api::<Endpoints>(&namespace), "web", |endpoints| {
-            let subsets = endpoints.subsets.iter().flatten();
-            subsets
-                .map(|subset| subset.addresses.iter().flatten().count())
-                .sum::<usize>()
-                == 3
-        })
-        .await;
+    pods_stand_behind_the_service(&world, &namespace, 3).await;
 
     // A new template is rolled out over a second ReplicaSet, which is revision 2.
     let image = json!({"spec": {"template": {"spec": {"containers": [{"name": "web", "image": "web:2"}]}}}});
@@ -97,6 +83,29 @@ async fn a_deployment_lives_and_dies() {
     }
     world.until_none(&pods).await;
     world.stop().await;
+}
+
+/// In slices and in the legacy form.
+async fn pods_stand_behind_the_service(world: &World, namespace: &str, count: usize) {
+    let slices: Api<EndpointSlice> = world.api(namespace);
+    world
+        .until_any(&slices, |slice| {
+            let endpoints = slice.endpoints.iter().flatten();
+            let ready = |e: &&k8s_openapi::api::discovery::v1::Endpoint| {
+                e.conditions.as_ref().is_some_and(|c| c.ready == Some(true))
+            };
+            endpoints.filter(ready).count() == count
+        })
+        .await;
+    world
+        .until(&world.api::<Endpoints>(namespace), "web", |endpoints| {
+            let subsets = endpoints.subsets.iter().flatten();
+            subsets
+                .map(|subset| subset.addresses.iter().flatten().count())
+                .sum::<usize>()
+                == count
+        })
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
