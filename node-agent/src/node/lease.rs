@@ -43,13 +43,18 @@ fn renewed(current: Option<Lease>, node: &Node, duration_seconds: i32, now: Time
 }
 
 /// Renews until shutdown, at a quarter of the lease's duration; after a failure at once, then every second.
-pub(crate) async fn renew(context: Arc<Context>, node: tokio::sync::watch::Receiver<Node>) {
+pub(crate) async fn renew(context: Arc<Context>, mut node: tokio::sync::watch::Receiver<Node>) {
     let api: Api<Lease> = Api::namespaced(context.client.clone(), NAMESPACE);
     let period = context.config.lease_duration / 4;
     let mut ticks = tokio::time::interval(period);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut known: Option<Lease> = None;
     let mut failing = false;
+    // The lease belongs to the Node, so there has to be one.
+    tokio::select! {
+        () = context.shutdown.cancelled() => return,
+        registered = node.wait_for(|n| n.metadata.uid.is_some()) => if registered.is_err() { return },
+    }
     loop {
         tokio::select! {
             () = context.shutdown.cancelled() => return,

@@ -97,7 +97,7 @@ impl Registrar {
         let ready = is_ready(&next);
         if overdue || !same(current, &next) {
             self.tell_readiness(&node, current, ready);
-            let patch = status_patch(&next);
+            let patch = status_patch(&next, current);
             let name = &self.context.config.node_name;
             let written = self
                 .api()
@@ -222,10 +222,11 @@ fn same(current: &NodeStatus, next: &NodeStatus) -> bool {
     facts::same_but_heartbeats(&stated, &rounded)
 }
 
-/// Lists that elsewhere are merged by key are replaced; conditions of others stay.
-fn status_patch(status: &NodeStatus) -> Value {
+/// Addresses are replaced where some stand, for merged by type two of one type would be one; conditions of others stay.
+fn status_patch(status: &NodeStatus, stands: &NodeStatus) -> Value {
     let mut body = serde_json::to_value(status).unwrap_or_default();
-    if let Some(Value::Array(addresses)) = body.get_mut("addresses") {
+    let any_stand = stands.addresses.as_ref().is_some_and(|a| !a.is_empty());
+    if let Some(Value::Array(addresses)) = body.get_mut("addresses").filter(|_| any_stand) {
         addresses.insert(0, json!({"$patch": "replace"}));
     }
     json!({"status": body})

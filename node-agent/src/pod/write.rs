@@ -19,17 +19,31 @@ const CLEARED: [&str; 7] = [
     "containerStatuses",
 ];
 
-/// The strategic merge patch that brings about a status: lists that are merged by key elsewhere are replaced, and
-/// conditions of others are left alone. Pure.
-pub(super) fn status_patch(uid: &str, status: &PodStatus, scheduled_known: bool) -> Value {
+/// The strategic merge patch that brings about a status where `stands` stands: addresses that are gone are deleted by
+/// name, for their lists merge, and conditions of others are left alone. Pure.
+fn status_patch(uid: &str, status: &PodStatus, stands: &PodStatus) -> Value {
     let mut body = serde_json::to_value(status).unwrap_or_default();
+    let before = serde_json::to_value(stands).unwrap_or_default();
+    let scheduled_known = stands
+        .conditions
+        .iter()
+        .flatten()
+        .any(|c| c.type_ == "PodScheduled");
     if let Some(fields) = body.as_object_mut() {
         for field in CLEARED {
             fields.entry(field).or_insert(Value::Null);
         }
         for field in ["podIPs", "hostIPs"] {
             if let Some(Value::Array(list)) = fields.get_mut(field) {
-                list.insert(0, json!({"$patch": "replace"}));
+                let gone = before[field]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .filter(|old| !list.contains(old));
+                let deletions: Vec<Value> = gone
+                    .map(|old| json!({"ip": old["ip"], "$patch": "delete"}))
+                    .collect();
+                list.extend(deletions);
             }
         }
         if let Some(Value::Array(conditions)) = fields.get_mut("conditions") {
@@ -37,9 +51,28 @@ pub(super) fn status_patch(uid: &str, status: &PodStatus, scheduled_known: bool)
                 let kind = c["type"].as_str().unwrap_or_default();
                 OWNED_CONDITIONS.contains(&kind) || (kind == "PodScheduled" && !scheduled_known)
             });
+            conditions.iter_mut().for_each(|c| clear_cause(c, &before));
         }
     }
     json!({"metadata": {"uid": uid}, "status": body})
+}
+
+/// A condition merges with the one that stands, whose reason and message have to be taken back where there is none now.
+fn clear_cause(condition: &mut Value, before: &Value) {
+    let stands = before["conditions"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|c| c["type"] == condition["type"]);
+    for field in ["reason", "message"] {
+        if condition[field].is_null() && stands.is_some_and(|c| !c[field].is_null()) {
+            condition[field] = Value::Null;
+        } else if condition[field].is_null()
+            && let Some(fields) = condition.as_object_mut()
+        {
+            fields.remove(field);
+        }
+    }
 }
 
 impl Job {
@@ -52,9 +85,8 @@ impl Job {
         let Ok(_slot) = self.context.slots.api_writes.acquire().await else {
             return Outcome::Again;
         };
-        let conditions = self.pod.status.iter().flat_map(|s| s.conditions.iter().flatten());
-        let scheduled_known = conditions.into_iter().any(|c| c.type_ == "PodScheduled");
-        let patch = Patch::Strategic(status_patch(&self.identity.uid, &status, scheduled_known));
+        let stands = self.pod.status.clone().unwrap_or_default();
+        let patch = Patch::Strategic(status_patch(&self.identity.uid, &status, &stands));
         let result = self
             .api()
             .patch_status(&self.identity.name, &PatchParams::default(), &patch)
@@ -96,15 +128,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_patch_replaces_addresses_clears_what_is_gone_and_leaves_foreign_conditions_alone() {
+    fn a_patch_deletes_old_addresses_clears_what_is_gone_and_leaves_foreign_conditions_alone() {
         let status: PodStatus = serde_json::from_value(json!({
             "phase": "Running", "podIPs": [{"ip": "10.0.0.1"}], "hostIPs": [{"ip": "192.0.2.1"}],
             "conditions": [{"type": "Ready", "status": "True"}, {"type": "example.com/gate", "status": "True"},
                 {"type": "PodScheduled", "status": "True"}],
         }))
         .unwrap();
-        insta::assert_json_snapshot!(status_patch("u1", &status, true));
-        let unscheduled = status_patch("u1", &status, false);
+        let stands: PodStatus = serde_json::from_value(json!({
+            "podIPs": [{"ip": "10.0.0.9"}], "hostIPs": [{"ip": "192.0.2.1"}],
+            "conditions": [{"type": "PodScheduled", "status": "True"},
+                {"type": "Ready", "status": "False", "reason": "ContainersNotReady", "message": "why"}],
+        }))
+        .unwrap();
+        insta::assert_json_snapshot!(status_patch("u1", &status, &stands));
+        let unscheduled = status_patch("u1", &status, &PodStatus::default());
         assert_eq!(unscheduled["status"]["conditions"][1]["type"], "PodScheduled");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_patched_status_shows_the_new_addresses_and_no_others(
+            old in proptest::option::of(proptest::collection::btree_set(0..4u8, 0..3)),
+            new in proptest::collection::btree_set(0..4u8, 1..3),
+        ) {
+            let ips = |set: &std::collections::BTreeSet<u8>| -> Vec<Value> {
+                set.iter().map(|n| json!({"ip": format!("10.0.0.{n}")})).collect()
+            };
+            let before = old.as_ref().map_or(json!({}), |old| json!({"podIPs": ips(old)}));
+            let stands: PodStatus = serde_json::from_value(before.clone()).unwrap();
+            let status: PodStatus = serde_json::from_value(json!({"podIPs": ips(&new)})).unwrap();
+            let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"uid": "u1"}, "status": before});
+            let ty = coracle_api::table::by_gvk("", "v1", "Pod").unwrap();
+            coracle_api::patch::strategic::apply(&mut pod, &status_patch("u1", &status, &stands), ty).unwrap();
+            let mut shown = pod["status"]["podIPs"].as_array().cloned().unwrap_or_default();
+            shown.sort_by_key(Value::to_string);
+            proptest::prop_assert_eq!(shown, ips(&new));
+        }
     }
 }
