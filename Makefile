@@ -58,7 +58,8 @@ test: check unit e2e ## Everything that has to pass
 
 .PHONY: bench
 bench: build kubectl ## Measure, and write docs/figures.md
-	tools/with-ccache cargo run --release --locked --package coracle-bench -- all --coracle $(CORACLE)
+	@tools/with-ccache cargo build --release --locked --package coracle-bench
+	@CORACLE=$(CORACLE) BENCH=$(CARGO_TARGET_DIR)/release/coracle-bench tools/bench
 
 .PHONY: deny
 deny: ## Licences, bans and duplicates of dependencies

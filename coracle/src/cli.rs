@@ -13,15 +13,15 @@ use crate::commands::up;
 /// Kubernetes in one binary
 #[derive(Debug, Parser)]
 #[command(name = "coracle", version, about, arg_required_else_help = true)]
-pub struct Cli {
+pub(crate) struct Cli {
     /// What to do
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Start a local cluster in the background and wait until it is ready
     Up(Up),
     /// Stop a local cluster and leave nothing of it behind
@@ -99,15 +99,15 @@ pub enum Command {
 
 /// Which local cluster.
 #[derive(Debug, Args)]
-pub struct Cluster {
+pub(crate) struct Cluster {
     /// The cluster's name
     #[arg(long, default_value = "coracle")]
-    pub name: ClusterName,
+    pub(crate) name: ClusterName,
 }
 
 /// Flags of `up`.
 #[derive(Debug, Args)]
-pub struct Up {
+pub(crate) struct Up {
     #[command(flatten)]
     cluster: Cluster,
     /// The API's port on 127.0.0.1
@@ -134,182 +134,185 @@ impl From<Up> for up::Request {
 
 /// Flags of the apiserver, as kube-apiserver's.
 #[derive(Clone, Debug, Args)]
-pub struct Apiserver {
+pub(crate) struct Apiserver {
     /// Where the store, the keys and the kubeconfigs are kept
     #[arg(long, default_value = "/var/lib/coracle/server")]
-    pub data_dir: PathBuf,
+    pub(crate) data_dir: PathBuf,
     /// Addresses to listen on, with commas between
     #[arg(long, value_delimiter = ',', default_value = "127.0.0.1")]
-    pub bind_address: Vec<IpAddr>,
+    pub(crate) bind_address: Vec<IpAddr>,
     /// The port to listen on
     #[arg(long, default_value_t = 6443)]
-    pub secure_port: u16,
+    pub(crate) secure_port: u16,
     /// The address under which the cluster reaches the API; the first bind address by default
     #[arg(long)]
-    pub advertise_address: Option<IpAddr>,
+    pub(crate) advertise_address: Option<IpAddr>,
     /// Service addresses
     #[arg(long, default_value = "10.96.0.0/12")]
-    pub service_cluster_ip_range: String,
+    pub(crate) service_cluster_ip_range: String,
     /// Node ports of services
     #[arg(long, default_value = "30000-32767")]
-    pub service_node_port_range: String,
+    pub(crate) service_node_port_range: String,
     /// A CSV file of static tokens: token,user,uid,"group1,group2"
     #[arg(long)]
-    pub token_auth_file: Option<PathBuf>,
+    pub(crate) token_auth_file: Option<PathBuf>,
     /// Authorizers, in order
     #[arg(long, value_delimiter = ',', default_value = "Node,RBAC")]
-    pub authorization_mode: Vec<String>,
+    pub(crate) authorization_mode: Vec<String>,
     /// More authorities whose client certificates are believed, in PEM
     #[arg(long)]
-    pub client_ca_file: Option<PathBuf>,
+    pub(crate) client_ca_file: Option<PathBuf>,
+    /// The authority that node agents are verified with, in PEM; the cluster's own by default
+    #[arg(long)]
+    pub(crate) kubelet_certificate_authority: Option<PathBuf>,
     /// The serving certificate, in PEM; made at first start by default
     #[arg(long, requires = "tls_private_key_file")]
-    pub tls_cert_file: Option<PathBuf>,
+    pub(crate) tls_cert_file: Option<PathBuf>,
     /// Its key, in PEM
     #[arg(long, requires = "tls_cert_file")]
-    pub tls_private_key_file: Option<PathBuf>,
+    pub(crate) tls_private_key_file: Option<PathBuf>,
     /// Leave the terminal's session
     #[arg(long, hide = true)]
-    pub detached: bool,
+    pub(crate) detached: bool,
 }
 
 /// Flags of the control plane in one process.
 #[derive(Clone, Debug, Args)]
-pub struct Server {
+pub(crate) struct Server {
     #[command(flatten)]
-    pub apiserver: Apiserver,
+    pub(crate) apiserver: Apiserver,
     #[command(flatten)]
-    pub controllers: ControllerFlags,
+    pub(crate) controllers: ControllerFlags,
 }
 
 /// Flags of the controllers, as kube-controller-manager's.
 #[derive(Clone, Debug, Args)]
-pub struct ControllerFlags {
+pub(crate) struct ControllerFlags {
     /// Which controllers run: * for all, NAME for one, -NAME for all but one
     #[arg(long, value_delimiter = ',', default_value = "*", allow_hyphen_values = true)]
-    pub controllers: Vec<String>,
+    pub(crate) controllers: Vec<String>,
     /// Pod addresses, of which each node gets a part
     #[arg(long, default_value = "10.244.0.0/16")]
-    pub cluster_cidr: String,
+    pub(crate) cluster_cidr: String,
 }
 
 /// Flags of the controllers in a process of their own.
 #[derive(Clone, Debug, Args)]
-pub struct ControllerManager {
+pub(crate) struct ControllerManager {
     /// How to reach the API
     #[arg(long)]
-    pub kubeconfig: PathBuf,
+    pub(crate) kubeconfig: PathBuf,
     /// The authority that pods verify the API with, in PEM; the kubeconfig's by default
     #[arg(long)]
-    pub root_ca_file: Option<PathBuf>,
+    pub(crate) root_ca_file: Option<PathBuf>,
     #[command(flatten)]
-    pub controllers: ControllerFlags,
+    pub(crate) controllers: ControllerFlags,
 }
 
 /// Flags of the scheduler, as kube-scheduler's.
 #[derive(Clone, Debug, Args)]
-pub struct Scheduler {
+pub(crate) struct Scheduler {
     /// How to reach the API
     #[arg(long)]
-    pub kubeconfig: PathBuf,
+    pub(crate) kubeconfig: PathBuf,
 }
 
 /// Flags of a node's parts, as kubelet's.
 #[derive(Clone, Debug, Args)]
-pub struct Node {
+pub(crate) struct Node {
     /// How the node agent reaches the API
     #[arg(long)]
-    pub kubeconfig: PathBuf,
+    pub(crate) kubeconfig: PathBuf,
     /// How the proxy does; without it none runs
     #[arg(long)]
-    pub proxy_kubeconfig: Option<PathBuf>,
+    pub(crate) proxy_kubeconfig: Option<PathBuf>,
     /// How DNS does; without it none runs
     #[arg(long)]
-    pub dns_kubeconfig: Option<PathBuf>,
+    pub(crate) dns_kubeconfig: Option<PathBuf>,
     /// The node's name; the host's by default
     #[arg(long)]
-    pub hostname_override: Option<String>,
+    pub(crate) hostname_override: Option<String>,
     /// The node's addresses, the first one first
     #[arg(long, value_delimiter = ',', required = true)]
-    pub node_ip: Vec<IpAddr>,
+    pub(crate) node_ip: Vec<IpAddr>,
     /// The socket of the container runtime
     #[arg(long, default_value = "unix:///run/containerd/containerd.sock")]
-    pub container_runtime_endpoint: String,
+    pub(crate) container_runtime_endpoint: String,
     /// Where pods' volumes and files are kept
     #[arg(long, default_value = "/var/lib/kubelet")]
-    pub root_dir: PathBuf,
+    pub(crate) root_dir: PathBuf,
     /// Where containers' logs are kept
     #[arg(long, default_value = "/var/log/pods")]
-    pub pod_log_dir: PathBuf,
+    pub(crate) pod_log_dir: PathBuf,
     /// Where the pod network is configured; empty when somebody else does it
     #[arg(long, default_value = "/etc/cni/net.d")]
-    pub cni_conf_dir: PathBuf,
+    pub(crate) cni_conf_dir: PathBuf,
     /// The cgroup below which pods run
     #[arg(long, default_value = "/")]
-    pub cgroup_root: String,
+    pub(crate) cgroup_root: String,
     /// The serving certificate of the node agent, in PEM
     #[arg(long, requires_all = ["tls_private_key_file", "client_ca_file"])]
-    pub tls_cert_file: Option<PathBuf>,
+    pub(crate) tls_cert_file: Option<PathBuf>,
     /// Its key, in PEM
     #[arg(long)]
-    pub tls_private_key_file: Option<PathBuf>,
+    pub(crate) tls_private_key_file: Option<PathBuf>,
     /// The authority whose client certificates may call the node agent, in PEM
     #[arg(long)]
-    pub client_ca_file: Option<PathBuf>,
+    pub(crate) client_ca_file: Option<PathBuf>,
     /// The address of the cluster DNS
     #[arg(long, value_delimiter = ',', default_value = "10.96.0.10")]
-    pub cluster_dns: Vec<IpAddr>,
+    pub(crate) cluster_dns: Vec<IpAddr>,
     /// The cluster's domain
     #[arg(long, default_value = "cluster.local")]
-    pub cluster_domain: String,
+    pub(crate) cluster_domain: String,
     /// The most pods that run here
     #[arg(long, default_value_t = 110)]
-    pub max_pods: u32,
+    pub(crate) max_pods: u32,
     /// Pod addresses of the whole cluster
     #[arg(long, default_value = "10.244.0.0/16")]
-    pub cluster_cidr: String,
+    pub(crate) cluster_cidr: String,
 }
 
 /// Flags of the service proxy, as kube-proxy's.
 #[derive(Clone, Debug, Args)]
-pub struct Proxy {
+pub(crate) struct Proxy {
     /// How to reach the API
     #[arg(long)]
-    pub kubeconfig: PathBuf,
+    pub(crate) kubeconfig: PathBuf,
     /// The node's name; the host's by default
     #[arg(long)]
-    pub hostname_override: Option<String>,
+    pub(crate) hostname_override: Option<String>,
     /// The node's addresses
     #[arg(long, value_delimiter = ',', required = true)]
-    pub node_ip: Vec<IpAddr>,
+    pub(crate) node_ip: Vec<IpAddr>,
     /// Pod addresses of the whole cluster
     #[arg(long, default_value = "10.244.0.0/16")]
-    pub cluster_cidr: String,
+    pub(crate) cluster_cidr: String,
     /// Remove every rule that the proxy has made, and exit
     #[arg(long)]
-    pub cleanup: bool,
+    pub(crate) cleanup: bool,
 }
 
 /// Flags of the cluster DNS.
 #[derive(Clone, Debug, Args)]
-pub struct Dns {
+pub(crate) struct Dns {
     /// How to reach the API
     #[arg(long)]
-    pub kubeconfig: PathBuf,
+    pub(crate) kubeconfig: PathBuf,
     /// The node's name; the host's by default
     #[arg(long)]
-    pub hostname_override: Option<String>,
+    pub(crate) hostname_override: Option<String>,
     /// The address at which the cluster reaches this server
     #[arg(long)]
-    pub node_ip: IpAddr,
+    pub(crate) node_ip: IpAddr,
     /// The cluster's domain
     #[arg(long, default_value = "cluster.local")]
-    pub cluster_domain: String,
+    pub(crate) cluster_domain: String,
 }
 
 /// How a node's namespaces come to be.
 #[derive(Debug, Subcommand)]
-pub enum SandboxStep {
+pub(crate) enum SandboxStep {
     /// Leave the machine's namespaces
     Enter {
         /// The node's folder
@@ -326,7 +329,7 @@ pub enum SandboxStep {
 ///
 /// # Errors
 /// When nobody reads them.
-pub fn complete(shell: clap_complete::Shell) -> anyhow::Result<()> {
+pub(crate) fn complete(shell: clap_complete::Shell) -> anyhow::Result<()> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "coracle", &mut text);
     crate::commands::print(&String::from_utf8_lossy(&text))

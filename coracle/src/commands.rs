@@ -1,15 +1,15 @@
 //! The verbs that look after local clusters.
 
-pub mod down;
-pub mod inspect;
-pub mod up;
+pub(crate) mod down;
+pub(crate) mod inspect;
+pub(crate) mod up;
 
 use anyhow::{Context, Result};
 
 use crate::cluster::state::{ClusterName, Paths, State};
 
 /// The name of the context that `up` puts into the kubeconfig.
-pub fn context_name(name: &ClusterName) -> String {
+pub(crate) fn context_name(name: &ClusterName) -> String {
     format!("coracle-{name}")
 }
 
@@ -17,7 +17,7 @@ pub fn context_name(name: &ClusterName) -> String {
 ///
 /// # Errors
 /// When it does not, with what to type.
-pub fn existing(name: &ClusterName) -> Result<(Paths, State)> {
+pub(crate) fn existing(name: &ClusterName) -> Result<(Paths, State)> {
     let paths = Paths::of(name);
     let state = paths
         .read()?
@@ -29,7 +29,7 @@ pub fn existing(name: &ClusterName) -> Result<(Paths, State)> {
 ///
 /// # Errors
 /// When nobody reads it.
-pub fn print(text: &str) -> Result<()> {
+pub(crate) fn print(text: &str) -> Result<()> {
     use std::io::Write;
     let mut output = std::io::stdout().lock();
     output.write_all(text.as_bytes())?;

@@ -16,7 +16,7 @@ const DNS_USER: &str = "system:serviceaccount:kube-system:coracle-dns";
 ///
 /// # Errors
 /// When the control plane's keys cannot be read or a file cannot be written.
-pub fn write_for_node(
+pub(crate) fn write_for_node(
     data_dir: &Path,
     node: &str,
     address: IpAddr,

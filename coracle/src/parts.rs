@@ -1,9 +1,9 @@
 //! Running the components in the foreground, each until a signal or a failure ends it.
 
-pub mod addons;
-pub mod clients;
-pub mod node;
-pub mod server;
+pub(crate) mod addons;
+pub(crate) mod clients;
+pub(crate) mod node;
+pub(crate) mod server;
 
 use std::path::{Path, PathBuf};
 
@@ -13,28 +13,28 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio_util::sync::CancellationToken;
 
 /// The administrator's kubeconfig, in the control plane's data directory.
-pub const ADMIN_KUBECONFIG: &str = "admin.conf";
+pub(crate) const ADMIN_KUBECONFIG: &str = "admin.conf";
 
 /// The files with which a node's parts speak to the API and are spoken to.
 #[derive(Clone, Debug)]
-pub struct NodeFiles {
+pub(crate) struct NodeFiles {
     /// The node agent's kubeconfig.
-    pub kubelet: PathBuf,
+    pub(crate) kubelet: PathBuf,
     /// The proxy's kubeconfig.
-    pub proxy: PathBuf,
+    pub(crate) proxy: PathBuf,
     /// The DNS server's kubeconfig.
-    pub dns: PathBuf,
+    pub(crate) dns: PathBuf,
     /// The node agent's serving certificate.
-    pub serving_certificate: PathBuf,
+    pub(crate) serving_certificate: PathBuf,
     /// Its key.
-    pub serving_key: PathBuf,
+    pub(crate) serving_key: PathBuf,
     /// The authority of the node agent's callers.
-    pub client_ca: PathBuf,
+    pub(crate) client_ca: PathBuf,
 }
 
 impl NodeFiles {
     /// Their places below a node's folder.
-    pub fn below(folder: &Path) -> Self {
+    pub(crate) fn below(folder: &Path) -> Self {
         let file = |name: &str| folder.join("pki").join(name);
         Self {
             kubelet: file("kubelet.conf"),
@@ -51,7 +51,7 @@ impl NodeFiles {
 ///
 /// # Errors
 /// When the file cannot be read or names nothing usable.
-pub async fn client_from(kubeconfig: &Path) -> Result<Client> {
+pub(crate) async fn client_from(kubeconfig: &Path) -> Result<Client> {
     let unusable = || format!("cannot use the kubeconfig {}", kubeconfig.display());
     let file = Kubeconfig::read_from(kubeconfig).with_context(unusable)?;
     let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
@@ -64,7 +64,7 @@ pub async fn client_from(kubeconfig: &Path) -> Result<Client> {
 ///
 /// # Errors
 /// The part's own.
-pub fn serve(part: impl Future<Output = Result<()>>) -> Result<()> {
+pub(crate) fn serve(part: impl Future<Output = Result<()>>) -> Result<()> {
     log_to_stderr();
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -73,10 +73,10 @@ pub fn serve(part: impl Future<Output = Result<()>>) -> Result<()> {
 }
 
 /// Logs go to standard error; `RUST_LOG` chooses what, `info` by default.
-pub fn log_to_stderr() {
+pub(crate) fn log_to_stderr() {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,kube_client=warn,kube_runtime=warn"));
+        .unwrap_or_else(|_| EnvFilter::new("info,kube_client=warn,kube_runtime=error"));
     let colour =
         std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
     // Fails only where a subscriber is set already, and then logs go there.
@@ -91,7 +91,7 @@ pub fn log_to_stderr() {
 ///
 /// # Errors
 /// When the process cannot have signal handlers.
-pub fn until_signalled(tasks: &mut tokio::task::JoinSet<Result<()>>) -> Result<CancellationToken> {
+pub(crate) fn until_signalled(tasks: &mut tokio::task::JoinSet<Result<()>>) -> Result<CancellationToken> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let shutdown = CancellationToken::new();
@@ -112,7 +112,7 @@ pub fn until_signalled(tasks: &mut tokio::task::JoinSet<Result<()>>) -> Result<C
 ///
 /// # Errors
 /// The first error of a part.
-pub async fn until_all_end(
+pub(crate) async fn until_all_end(
     mut tasks: tokio::task::JoinSet<Result<()>>,
     shutdown: CancellationToken,
 ) -> Result<()> {
@@ -131,7 +131,7 @@ pub async fn until_all_end(
 ///
 /// # Errors
 /// When the machine does not say, or its name is no DNS subdomain.
-pub fn node_name(given: Option<String>) -> Result<String> {
+pub(crate) fn node_name(given: Option<String>) -> Result<String> {
     match given {
         Some(name) => Ok(name),
         None => {

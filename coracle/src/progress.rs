@@ -5,14 +5,14 @@ use std::io::{IsTerminal, Write};
 use tokio::time::Instant;
 
 /// Tells of steps.
-pub struct Progress {
+pub(crate) struct Progress {
     begun: Instant,
     colour: bool,
 }
 
 impl Progress {
     /// Begins to count time.
-    pub fn begin() -> Self {
+    pub(crate) fn begin() -> Self {
         // https://no-color.org: any value but the empty one.
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self {
@@ -25,7 +25,7 @@ impl Progress {
     ///
     /// # Errors
     /// The step's own.
-    pub fn step<T>(&self, what: &str, step: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    pub(crate) fn step<T>(&self, what: &str, step: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
         let begun = Instant::now();
         let outcome = step();
         self.tick(what, begun, outcome.is_ok());
@@ -36,7 +36,7 @@ impl Progress {
     ///
     /// # Errors
     /// The step's own.
-    pub async fn wait<T>(
+    pub(crate) async fn wait<T>(
         &self,
         what: &str,
         step: impl Future<Output = anyhow::Result<T>>,
@@ -58,13 +58,13 @@ impl Progress {
     }
 
     /// A line by itself.
-    pub fn say(&self, line: &str) {
+    pub(crate) fn say(&self, line: &str) {
         // Nobody reads on: there is nobody to tell.
         let _ = writeln!(std::io::stderr(), "{line}");
     }
 
     /// Seconds since the command began.
-    pub fn seconds(&self) -> f64 {
+    pub(crate) fn seconds(&self) -> f64 {
         self.begun.elapsed().as_secs_f64()
     }
 }

@@ -89,7 +89,9 @@ pub(super) fn settle(map: &mut Map<String, Value>, ty: &'static Type) {
         while let Some(field) = fields.next_if(|field| field.name < key.as_str()) {
             added.extend(absent(field).map(|value| (field.name, value)));
         }
-        let Some(field) = fields.next_if(|field| field.name == key) else { continue };
+        let Some(field) = fields.next_if(|field| field.name == key) else {
+            continue;
+        };
         if counts_as_absent(field, value) {
             match absent(field) {
                 Some(zero) => *value = zero,

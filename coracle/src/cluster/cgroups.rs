@@ -18,7 +18,7 @@ const MOUNT: &str = "/sys/fs/cgroup";
 const SYSTEM: &str = "system";
 
 /// The path of a node's cgroup as node agent and runtime name it: from the root of the hierarchy, with a slash before it.
-pub fn path(cluster: &ClusterName, node: &str) -> String {
+pub(crate) fn path(cluster: &ClusterName, node: &str) -> String {
     format!("/coracle/{cluster}/{node}")
 }
 
@@ -43,7 +43,7 @@ fn hierarchies() -> Vec<PathBuf> {
 ///
 /// # Errors
 /// When a hierarchy cannot be written.
-pub fn make(cluster: &ClusterName, node: &str, pid: i32) -> Result<()> {
+pub(crate) fn make(cluster: &ClusterName, node: &str, pid: i32) -> Result<()> {
     for hierarchy in hierarchies() {
         let mut here = hierarchy.clone();
         for part in path(cluster, node)
@@ -95,7 +95,7 @@ fn make_one(cgroup: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// When one is still in use after some seconds.
-pub fn remove(cluster: &ClusterName) -> Result<()> {
+pub(crate) fn remove(cluster: &ClusterName) -> Result<()> {
     for hierarchy in hierarchies() {
         let top = hierarchy.join("coracle");
         let root = top.join(cluster.to_string());

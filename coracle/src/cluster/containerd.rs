@@ -7,21 +7,21 @@ use std::path::{Path, PathBuf};
 use super::images;
 
 /// Where containerd listens, as seen inside the node. `/run` is the node's own.
-pub const SOCKET: &str = "/run/containerd/containerd.sock";
+pub(crate) const SOCKET: &str = "/run/containerd/containerd.sock";
 /// Debian's place for CNI plugins, and the one that most others use.
 const PLUGIN_FOLDERS: [&str; 2] = ["/usr/lib/cni", "/opt/cni/bin"];
 
 /// The folders of a node's containerd.
 #[derive(Clone, Debug)]
-pub struct Folders {
+pub(crate) struct Folders {
     /// What is kept: images and snapshots.
-    pub root: PathBuf,
+    pub(crate) root: PathBuf,
     /// Where the node agent writes the network configuration.
-    pub network_config: PathBuf,
+    pub(crate) network_config: PathBuf,
 }
 
 /// The folder of the CNI plugins that this machine has.
-pub fn plugin_folder() -> &'static Path {
+pub(crate) fn plugin_folder() -> &'static Path {
     let found = PLUGIN_FOLDERS
         .iter()
         .map(Path::new)
@@ -30,7 +30,7 @@ pub fn plugin_folder() -> &'static Path {
 }
 
 /// The node's socket as seen from outside its namespaces, through its first process.
-pub fn socket_from_outside(pid: i32) -> PathBuf {
+pub(crate) fn socket_from_outside(pid: i32) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}/root{SOCKET}"))
 }
 
@@ -38,7 +38,7 @@ pub fn socket_from_outside(pid: i32) -> PathBuf {
 ///
 /// `may_lower_oom_score` says whether this machine lets a process be protected from the out-of-memory killer: where it does
 /// not (no CAP_SYS_RESOURCE), asking for it fails every sandbox.
-pub fn config(folders: &Folders, plugins: &Path, may_lower_oom_score: bool) -> String {
+pub(crate) fn config(folders: &Folders, plugins: &Path, may_lower_oom_score: bool) -> String {
     format!(
         r#"version = 2
 root = {root}
@@ -88,7 +88,7 @@ fn quoted(path: &Path) -> String {
 }
 
 /// Whether this process has CAP_SYS_RESOURCE (capabilities(7), bit 24).
-pub fn may_lower_oom_score() -> bool {
+pub(crate) fn may_lower_oom_score() -> bool {
     const CAP_SYS_RESOURCE: u32 = 24;
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));

@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 /// The name that node agents and containerd's own settings give the pause image.
-pub const PAUSE: &str = "registry.k8s.io/pause:3.10";
+pub(crate) const PAUSE: &str = "registry.k8s.io/pause:3.10";
 /// The image of the example, in the two versions between which it is rolled.
-pub const HELLO: [&str; 2] = ["coracle.dev/hello:1", "coracle.dev/hello:2"];
+pub(crate) const HELLO: [&str; 2] = ["coracle.dev/hello:1", "coracle.dev/hello:2"];
 
 const PAUSE_PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pause"));
 const HELLO_PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hello"));
@@ -32,7 +32,7 @@ struct Image {
 ///
 /// # Errors
 /// Only what writing to memory can give.
-pub fn built_in() -> io::Result<Vec<u8>> {
+pub(crate) fn built_in() -> io::Result<Vec<u8>> {
     let mut images = vec![Image {
         names: vec![PAUSE.to_owned()],
         path: "pause",
@@ -167,7 +167,7 @@ impl Layout {
 ///
 /// # Errors
 /// When `ctr` is missing, or does not take the archive; its own words are part of the error.
-pub fn load(socket: &Path, mut archive: impl Read) -> anyhow::Result<()> {
+pub(crate) fn load(socket: &Path, mut archive: impl Read) -> anyhow::Result<()> {
     let mut child = Command::new("ctr")
         .arg("--address")
         .arg(socket)

@@ -16,7 +16,7 @@ use super::state::write_atomically;
 const LISTS: [&str; 3] = ["clusters", "contexts", "users"];
 
 /// The file that kubectl reads first: the first of `$KUBECONFIG`, else `~/.kube/config`.
-pub fn default_path() -> PathBuf {
+pub(crate) fn default_path() -> PathBuf {
     let listed = std::env::var_os("KUBECONFIG")
         .and_then(|paths| std::env::split_paths(&paths).find(|path| !path.as_os_str().is_empty()));
     listed.unwrap_or_else(|| {
@@ -31,7 +31,7 @@ pub fn default_path() -> PathBuf {
 ///
 /// # Errors
 /// When a file cannot be read, is no kubeconfig, or cannot be written.
-pub fn add(path: &Path, name: &str, server: &str, admin: &str) -> Result<()> {
+pub(crate) fn add(path: &Path, name: &str, server: &str, admin: &str) -> Result<()> {
     let mut admin: Value =
         serde_yaml_ng::from_str(admin).context("the cluster's own kubeconfig is damaged")?;
     if let Some(cluster) = admin["clusters"][0]["cluster"].as_mapping_mut() {
@@ -44,7 +44,7 @@ pub fn add(path: &Path, name: &str, server: &str, admin: &str) -> Result<()> {
 ///
 /// # Errors
 /// When the file cannot be read, is no kubeconfig, or cannot be written.
-pub fn remove(path: &Path, name: &str) -> Result<()> {
+pub(crate) fn remove(path: &Path, name: &str) -> Result<()> {
     if !path.exists() {
         return Ok(());
     }

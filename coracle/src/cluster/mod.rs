@@ -4,11 +4,11 @@
 //! before it is used, so that `down` finds it also after a failure in the middle. [`state`], [`network`] and [`kubeconfig`]
 //! decide purely what is to be; the functions that act say so.
 
-pub mod cgroups;
-pub mod containerd;
-pub mod images;
-pub mod kubeconfig;
-pub mod network;
-pub mod process;
-pub mod sandbox;
-pub mod state;
+pub(crate) mod cgroups;
+pub(crate) mod containerd;
+pub(crate) mod images;
+pub(crate) mod kubeconfig;
+pub(crate) mod network;
+pub(crate) mod process;
+pub(crate) mod sandbox;
+pub(crate) mod state;

@@ -26,7 +26,7 @@ fn tag(name: &ClusterName) -> String {
 }
 
 /// The name of the cluster's bridge.
-pub fn bridge(name: &ClusterName) -> String {
+pub(crate) fn bridge(name: &ClusterName) -> String {
     format!("cor-{}", tag(name))
 }
 
@@ -36,12 +36,12 @@ fn veth(name: &ClusterName, index: usize) -> String {
 }
 
 /// The machine's own address in the cluster's net.
-pub fn gateway(subnet: Ipv4Addr) -> Ipv4Addr {
+pub(crate) fn gateway(subnet: Ipv4Addr) -> Ipv4Addr {
     host(subnet, 1)
 }
 
 /// The address of the node at `index`.
-pub fn node_address(subnet: Ipv4Addr, index: usize) -> Ipv4Addr {
+pub(crate) fn node_address(subnet: Ipv4Addr, index: usize) -> Ipv4Addr {
     host(
         subnet,
         FIRST_NODE.saturating_add(u8::try_from(index).unwrap_or(u8::MAX)),
@@ -54,7 +54,7 @@ fn host(subnet: Ipv4Addr, last: u8) -> Ipv4Addr {
 }
 
 /// The first /24 that overlaps no address or route in use, given as `ip -4 -o addr` or `ip -4 route` print them.
-pub fn free_subnet(in_use: &str) -> Option<Ipv4Addr> {
+pub(crate) fn free_subnet(in_use: &str) -> Option<Ipv4Addr> {
     let [a, b] = NODE_NETS;
     let taken = |third: u8| {
         let prefix = format!("{a}.{b}.{third}.");
@@ -69,7 +69,7 @@ pub fn free_subnet(in_use: &str) -> Option<Ipv4Addr> {
 ///
 /// # Errors
 /// When `ip` is missing, or every net is taken.
-pub fn choose_subnet() -> Result<Ipv4Addr> {
+pub(crate) fn choose_subnet() -> Result<Ipv4Addr> {
     let mut in_use = String::new();
     for arguments in [["-4", "-o", "addr"].as_slice(), &["-4", "route"]] {
         let output = Command::new("ip")
@@ -83,7 +83,7 @@ pub fn choose_subnet() -> Result<Ipv4Addr> {
 }
 
 /// What makes the bridge.
-pub fn make_bridge(name: &ClusterName, subnet: Ipv4Addr) -> String {
+pub(crate) fn make_bridge(name: &ClusterName, subnet: Ipv4Addr) -> String {
     let bridge = bridge(name);
     format!(
         "link add {bridge} type bridge\naddress add {}/24 dev {bridge}\nlink set {bridge} up\n",
@@ -92,7 +92,7 @@ pub fn make_bridge(name: &ClusterName, subnet: Ipv4Addr) -> String {
 }
 
 /// What connects a node, whose first process is `pid`, to the bridge.
-pub fn connect_node(name: &ClusterName, index: usize, pid: i32) -> String {
+pub(crate) fn connect_node(name: &ClusterName, index: usize, pid: i32) -> String {
     let veth = veth(name, index);
     let peer = format!("cp{}-{index}", tag(name));
     format!(
@@ -102,7 +102,7 @@ pub fn connect_node(name: &ClusterName, index: usize, pid: i32) -> String {
 }
 
 /// What a node sets up inside its own namespace once `eth0` is there.
-pub fn inside_node(address: Ipv4Addr) -> String {
+pub(crate) fn inside_node(address: Ipv4Addr) -> String {
     format!(
         "link set lo up\naddress add {address}/24 dev eth0\nlink set eth0 up\nroute add default via {}\n",
         gateway(address)
@@ -110,7 +110,7 @@ pub fn inside_node(address: Ipv4Addr) -> String {
 }
 
 /// Whether the cluster's bridge exists.
-pub fn bridge_exists(name: &ClusterName) -> bool {
+pub(crate) fn bridge_exists(name: &ClusterName) -> bool {
     std::path::Path::new("/sys/class/net").join(bridge(name)).exists()
 }
 
@@ -118,7 +118,7 @@ pub fn bridge_exists(name: &ClusterName) -> bool {
 ///
 /// # Errors
 /// When `ip` is missing or refuses a line; its words are part of the error.
-pub fn ip(batch: &str) -> Result<()> {
+pub(crate) fn ip(batch: &str) -> Result<()> {
     let mut child = Command::new("ip")
         .args(["-batch", "-"])
         .stdin(Stdio::piped())
@@ -139,7 +139,7 @@ pub fn ip(batch: &str) -> Result<()> {
 }
 
 /// The machine's own rules that let nodes reach what the machine reaches (registries, say): each without its verb.
-pub fn host_rules(state: &State) -> Vec<Vec<String>> {
+pub(crate) fn host_rules(state: &State) -> Vec<Vec<String>> {
     let bridge = bridge(&state.name);
     let net = format!("{}/24", state.subnet);
     let comment = format!("coracle {}", state.name);
@@ -171,7 +171,7 @@ pub fn host_rules(state: &State) -> Vec<Vec<String>> {
 ///
 /// # Errors
 /// When iptables is missing.
-pub fn iptables(verb: &str, rule: &[String]) -> Result<bool> {
+pub(crate) fn iptables(verb: &str, rule: &[String]) -> Result<bool> {
     let (table, rest) = rule.split_at(2);
     let status = Command::new("iptables")
         .arg("--wait")
@@ -191,7 +191,7 @@ const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
 ///
 /// # Errors
 /// When the kernel does not say.
-pub fn forwards() -> Result<bool> {
+pub(crate) fn forwards() -> Result<bool> {
     let text = std::fs::read_to_string(FORWARDING).with_context(|| format!("cannot read {FORWARDING}"))?;
     Ok(text.trim() == "1")
 }
@@ -200,7 +200,7 @@ pub fn forwards() -> Result<bool> {
 ///
 /// # Errors
 /// When the kernel does not let us.
-pub fn set_forwarding(on: bool) -> Result<()> {
+pub(crate) fn set_forwarding(on: bool) -> Result<()> {
     std::fs::write(FORWARDING, if on { "1" } else { "0" })
         .with_context(|| format!("cannot write {FORWARDING}"))
 }

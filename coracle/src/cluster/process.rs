@@ -16,22 +16,22 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// A process by number and start time: a number alone may have been given to another since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProcessId {
+pub(crate) struct ProcessId {
     /// The number as this machine's first process namespace counts.
-    pub pid: i32,
+    pub(crate) pid: i32,
     /// Clock ticks between boot and the process' start (proc(5), field 22 of stat).
-    pub started: u64,
+    pub(crate) started: u64,
 }
 
 impl ProcessId {
     /// The identity of a process that runs now.
-    pub fn of(pid: i32) -> Option<Self> {
+    pub(crate) fn of(pid: i32) -> Option<Self> {
         let (state, started) = stat(pid)?;
         (state != 'Z').then_some(Self { pid, started })
     }
 
     /// Whether this very process still runs.
-    pub fn is_alive(self) -> bool {
+    pub(crate) fn is_alive(self) -> bool {
         Self::of(self.pid) == Some(self)
     }
 
@@ -39,7 +39,7 @@ impl ProcessId {
     ///
     /// # Errors
     /// When this user may not.
-    pub fn signal(self, signal: Signal) -> Result<()> {
+    pub(crate) fn signal(self, signal: Signal) -> Result<()> {
         if !self.is_alive() {
             return Ok(());
         }
@@ -53,7 +53,7 @@ impl ProcessId {
     ///
     /// # Errors
     /// When this user may not, or when a killed process does not go away.
-    pub fn end(self, grace: Duration) -> Result<()> {
+    pub(crate) fn end(self, grace: Duration) -> Result<()> {
         if !grace.is_zero() {
             self.signal(Signal::SIGTERM)?;
         }
@@ -69,7 +69,7 @@ impl ProcessId {
     }
 
     /// Resident memory in bytes; `None` once the process is gone.
-    pub fn resident_bytes(self) -> Option<u64> {
+    pub(crate) fn resident_bytes(self) -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
         line.trim()
@@ -88,7 +88,7 @@ fn stat(pid: i32) -> Option<(char, u64)> {
 }
 
 /// Waits until `condition` holds; false when `limit` passes first.
-pub fn wait_until(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
+pub(crate) fn wait_until(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let deadline = tokio::time::Instant::now() + limit;
     loop {
         if condition() {
@@ -105,7 +105,7 @@ pub fn wait_until(limit: Duration, mut condition: impl FnMut() -> bool) -> bool 
 ///
 /// # Errors
 /// When the running file cannot be named.
-pub fn this_program() -> Result<Command> {
+pub(crate) fn this_program() -> Result<Command> {
     Ok(Command::new(
         std::env::current_exe().context("cannot find the coracle program itself")?,
     ))
@@ -117,7 +117,7 @@ pub fn this_program() -> Result<Command> {
 ///
 /// # Errors
 /// When the log cannot be opened or the program cannot be started.
-pub fn start_detached(mut command: Command, log: &Path) -> Result<Child> {
+pub(crate) fn start_detached(mut command: Command, log: &Path) -> Result<Child> {
     let open = || File::options().create(true).append(true).open(log);
     let output = open().with_context(|| format!("cannot open {}", log.display()))?;
     let errors = open().with_context(|| format!("cannot open {}", log.display()))?;
@@ -131,12 +131,12 @@ pub fn start_detached(mut command: Command, log: &Path) -> Result<Child> {
 ///
 /// # Errors
 /// When the folder cannot be written.
-pub fn write_json(file: &Path, value: &impl Serialize) -> Result<()> {
+pub(crate) fn write_json(file: &Path, value: &impl Serialize) -> Result<()> {
     super::state::write_atomically(file, &serde_json::to_vec_pretty(value)?, 0o600)
 }
 
 /// Makes this process the leader of a session of its own, so that closing a terminal does not end it.
-pub fn leave_session() {
+pub(crate) fn leave_session() {
     // Fails only for a process that leads its group already, and that has left.
     let _ = nix::unistd::setsid();
 }

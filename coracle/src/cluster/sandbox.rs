@@ -24,17 +24,20 @@ use super::process::{self, ProcessId};
 /// How long a part that ended is left alone before it is started again.
 const START_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
+/// Where CNI's host-local keeps its leases; they belong to the node.
+const CNI_LEASES: &str = "/var/lib/cni";
+
 /// All that a node's first process has to know.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Specification {
+pub(crate) struct Specification {
     /// The node's name, also its host name.
-    pub name: String,
+    pub(crate) name: String,
     /// The node's own folder.
-    pub folder: PathBuf,
+    pub(crate) folder: PathBuf,
     /// Its address on the cluster's bridge.
-    pub address: std::net::Ipv4Addr,
+    pub(crate) address: std::net::Ipv4Addr,
     /// The arguments of `coracle` that start the node's parts.
-    pub agent: Vec<String>,
+    pub(crate) agent: Vec<String>,
 }
 
 impl Specification {
@@ -43,20 +46,20 @@ impl Specification {
     }
 
     /// The folder below which the node agent keeps pods.
-    pub fn agent_root(folder: &Path) -> PathBuf {
+    pub(crate) fn agent_root(folder: &Path) -> PathBuf {
         folder.join("kubelet")
     }
 
     /// The folder of the CNI configuration.
-    pub fn network_config(folder: &Path) -> PathBuf {
+    pub(crate) fn network_config(folder: &Path) -> PathBuf {
         folder.join("cni/net.d")
     }
 }
 
 /// A node's namespaces that wait for their network.
-pub struct Waiting {
+pub(crate) struct Waiting {
     /// The first process of the namespaces.
-    pub first: ProcessId,
+    pub(crate) first: ProcessId,
     go: std::process::ChildStdin,
 }
 
@@ -65,7 +68,7 @@ impl Waiting {
     ///
     /// # Errors
     /// When its first process has died.
-    pub fn go(mut self) -> Result<()> {
+    pub(crate) fn go(mut self) -> Result<()> {
         self.go
             .write_all(b"go\n")
             .context("the node's first process has died; see its node.log")
@@ -76,7 +79,7 @@ impl Waiting {
 ///
 /// # Errors
 /// When the folder cannot be written, or the kernel refuses a namespace.
-pub fn make(specification: &Specification) -> Result<Waiting> {
+pub(crate) fn make(specification: &Specification) -> Result<Waiting> {
     let folder = &specification.folder;
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let file = Specification::file(folder);
@@ -110,7 +113,7 @@ pub fn make(specification: &Specification) -> Result<Waiting> {
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn enter(folder: &Path, mut output: impl Write) -> Result<()> {
+pub(crate) fn enter(folder: &Path, mut output: impl Write) -> Result<()> {
     process::leave_session();
     let namespaces = CloneFlags::CLONE_NEWPID
         | CloneFlags::CLONE_NEWNS
@@ -131,7 +134,7 @@ pub fn enter(folder: &Path, mut output: impl Write) -> Result<()> {
 ///
 /// # Errors
 /// When the node cannot be set up. Afterwards it does not return.
-pub fn first_process(folder: &Path) -> Result<()> {
+pub(crate) fn first_process(folder: &Path) -> Result<()> {
     let bytes = fs::read(Specification::file(folder)).context("cannot read the node's specification")?;
     let specification: Specification = serde_json::from_slice(&bytes)?;
     sethostname(&specification.name)?;
@@ -175,14 +178,11 @@ fn set_up_mounts(folder: &Path) -> Result<()> {
     flags(None, "/", None, MsFlags::MS_REC | MsFlags::MS_SHARED)?;
     flags(Some("proc"), "/proc", Some("proc"), MsFlags::empty())?;
     flags(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty())?;
-    // CNI's host-local keeps its leases here; they belong to the node.
-    for (own, shared) in [("cni/leases", "/var/lib/cni")] {
-        let own = folder.join(own);
-        fs::create_dir_all(&own)?;
-        fs::create_dir_all(shared)?;
-        mount(Some(&own), shared, none, MsFlags::MS_BIND, none)
-            .with_context(|| format!("cannot mount {shared}"))?;
-    }
+    let leases = folder.join("cni/leases");
+    fs::create_dir_all(&leases)?;
+    fs::create_dir_all(CNI_LEASES)?;
+    mount(Some(&leases), CNI_LEASES, none, MsFlags::MS_BIND, none)
+        .with_context(|| format!("cannot mount {CNI_LEASES}"))?;
     for folder in [
         Specification::network_config(folder),
         Specification::agent_root(folder),

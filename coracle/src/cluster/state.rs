@@ -13,7 +13,7 @@ use super::process::ProcessId;
 /// A cluster's name: it becomes part of file, interface, cgroup and context names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct ClusterName(String);
+pub(crate) struct ClusterName(String);
 
 impl std::str::FromStr for ClusterName {
     type Err = String;
@@ -39,66 +39,66 @@ impl std::fmt::Display for ClusterName {
 
 /// What `up` has made, as the state file holds it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct State {
+pub(crate) struct State {
     /// The cluster's name.
-    pub name: ClusterName,
+    pub(crate) name: ClusterName,
     /// The port of the API on 127.0.0.1 and on the bridge.
-    pub api_port: u16,
+    pub(crate) api_port: u16,
     /// The data directory of the control plane.
-    pub data_dir: PathBuf,
+    pub(crate) data_dir: PathBuf,
     /// The third octet's network: nodes and the control plane share `subnet`/24.
-    pub subnet: Ipv4Addr,
+    pub(crate) subnet: Ipv4Addr,
     /// The running control plane.
-    pub server: Option<ProcessId>,
+    pub(crate) server: Option<ProcessId>,
     /// The nodes, in the order of their addresses.
-    pub nodes: Vec<Node>,
+    pub(crate) nodes: Vec<Node>,
     /// Whether `up` switched on the machine's IPv4 forwarding, so that `down` switches it off.
     #[serde(default)]
-    pub forwarding_was_off: bool,
+    pub(crate) forwarding_was_off: bool,
 }
 
 /// One node of a cluster.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Node {
+pub(crate) struct Node {
     /// The name under which it registers.
-    pub name: String,
+    pub(crate) name: String,
     /// Its address on the bridge.
-    pub address: Ipv4Addr,
+    pub(crate) address: Ipv4Addr,
     /// The first process of its namespaces.
-    pub sandbox: Option<ProcessId>,
+    pub(crate) sandbox: Option<ProcessId>,
 }
 
 /// The folders of one cluster.
 #[derive(Clone, Debug)]
-pub struct Paths {
+pub(crate) struct Paths {
     root: PathBuf,
 }
 
 impl Paths {
     /// The folders of the named cluster, below the state folder of this user.
-    pub fn of(name: &ClusterName) -> Self {
+    pub(crate) fn of(name: &ClusterName) -> Self {
         Self {
             root: clusters_dir().join(name.to_string()),
         }
     }
 
     /// The folder that holds everything but a data directory chosen elsewhere.
-    pub fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
     /// Where the control plane keeps its data unless told otherwise.
-    pub fn default_data_dir(&self) -> PathBuf {
+    pub(crate) fn default_data_dir(&self) -> PathBuf {
         self.root.join("control-plane")
     }
 
     /// What the control plane logs.
-    pub fn server_log(&self) -> PathBuf {
+    pub(crate) fn server_log(&self) -> PathBuf {
         self.root.join("server.log")
     }
 
     /// Everything of one node.
-    pub fn node(&self, node: &str) -> PathBuf {
+    pub(crate) fn node(&self, node: &str) -> PathBuf {
         self.root.join("nodes").join(node)
     }
 
@@ -110,7 +110,7 @@ impl Paths {
     ///
     /// # Errors
     /// When it cannot be read or does not parse.
-    pub fn read(&self) -> Result<Option<State>> {
+    pub(crate) fn read(&self) -> Result<Option<State>> {
         let file = self.state_file();
         match fs::read(&file) {
             Ok(bytes) => serde_json::from_slice(&bytes)
@@ -125,7 +125,7 @@ impl Paths {
     ///
     /// # Errors
     /// When the folder cannot be written.
-    pub fn write(&self, state: &State) -> Result<()> {
+    pub(crate) fn write(&self, state: &State) -> Result<()> {
         let bytes = serde_json::to_vec_pretty(state)?;
         write_atomically(&self.state_file(), &bytes, 0o600)
     }
@@ -135,7 +135,7 @@ impl Paths {
 ///
 /// # Errors
 /// When the folder cannot be made or written.
-pub fn write_atomically(file: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+pub(crate) fn write_atomically(file: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     use std::io::Write;
     use std::os::unix::fs::PermissionsExt;
     let folder = file.parent().unwrap_or(Path::new("."));
@@ -157,7 +157,7 @@ pub fn write_atomically(file: &Path, bytes: &[u8], mode: u32) -> Result<()> {
 ///
 /// # Errors
 /// When the state folder cannot be read.
-pub fn all() -> Result<Vec<ClusterName>> {
+pub(crate) fn all() -> Result<Vec<ClusterName>> {
     let folder = clusters_dir();
     let entries = match fs::read_dir(&folder) {
         Ok(entries) => entries,
@@ -187,7 +187,7 @@ fn clusters_dir() -> PathBuf {
 ///
 /// # Errors
 /// When the effective user is not root.
-pub fn require_root(verb: &str) -> Result<()> {
+pub(crate) fn require_root(verb: &str) -> Result<()> {
     if !nix::unistd::Uid::effective().is_root() {
         bail!(
             "coracle {verb} makes namespaces and network interfaces: run it as root, for example with sudo"

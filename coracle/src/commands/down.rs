@@ -22,7 +22,7 @@ const GRACE: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// The first thing that cannot be taken away.
-pub fn run(name: &ClusterName, keep_data: bool) -> Result<()> {
+pub(crate) fn run(name: &ClusterName, keep_data: bool) -> Result<()> {
     require_root("down")?;
     let progress = Progress::begin();
     let paths = Paths::of(name);

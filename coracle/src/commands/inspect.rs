@@ -14,7 +14,7 @@ use crate::progress::Progress;
 
 /// How a result is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Output {
+pub(crate) enum Output {
     /// For people.
     Text,
     /// For programs.
@@ -104,7 +104,7 @@ impl Status {
 ///
 /// # Errors
 /// When there is no such cluster, or a part of it is stopped.
-pub fn status(name: &ClusterName, output: Output) -> Result<()> {
+pub(crate) fn status(name: &ClusterName, output: Output) -> Result<()> {
     let (_, state) = existing(name)?;
     let status = Status::of(&state);
     match output {
@@ -121,7 +121,7 @@ pub fn status(name: &ClusterName, output: Output) -> Result<()> {
 ///
 /// # Errors
 /// When the state folder cannot be read.
-pub fn list(output: Output) -> Result<()> {
+pub(crate) fn list(output: Output) -> Result<()> {
     let names: Vec<String> = all()?.iter().map(ToString::to_string).collect();
     match output {
         Output::Text => print(&names.iter().map(|name| format!("{name}\n")).collect::<String>()),
@@ -133,7 +133,7 @@ pub fn list(output: Output) -> Result<()> {
 ///
 /// # Errors
 /// When there is no such cluster or part.
-pub fn logs(name: &ClusterName, part: Option<&str>, lines: usize) -> Result<()> {
+pub(crate) fn logs(name: &ClusterName, part: Option<&str>, lines: usize) -> Result<()> {
     let (paths, state) = existing(name)?;
     let file = match part {
         None | Some("control-plane") => paths.server_log(),
@@ -159,7 +159,7 @@ fn log_of_node(paths: &Paths, state: &State, part: &str) -> Result<PathBuf> {
 ///
 /// # Errors
 /// When the file cannot be read.
-pub fn tail(file: &Path, lines: usize) -> io::Result<Vec<String>> {
+pub(crate) fn tail(file: &Path, lines: usize) -> io::Result<Vec<String>> {
     const MOST: u64 = 1 << 20;
     let mut file = File::open(file)?;
     let size = file.metadata()?.len();
@@ -178,7 +178,7 @@ pub fn tail(file: &Path, lines: usize) -> io::Result<Vec<String>> {
 ///
 /// # Errors
 /// When there is no such cluster.
-pub fn kubeconfig(name: &ClusterName) -> Result<()> {
+pub(crate) fn kubeconfig(name: &ClusterName) -> Result<()> {
     let (_, state) = existing(name)?;
     let file = state.data_dir.join(crate::parts::ADMIN_KUBECONFIG);
     print(&std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?)
@@ -188,7 +188,7 @@ pub fn kubeconfig(name: &ClusterName) -> Result<()> {
 ///
 /// # Errors
 /// When an archive cannot be read, a node does not run, or its containerd refuses.
-pub fn load(name: &ClusterName, archives: &[PathBuf]) -> Result<()> {
+pub(crate) fn load(name: &ClusterName, archives: &[PathBuf]) -> Result<()> {
     require_root("load")?;
     let (_, state) = existing(name)?;
     let progress = Progress::begin();

@@ -34,22 +34,22 @@ const PROGRAMS: [(&str, &str); 5] = [
 
 /// What `up` is asked for.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub(crate) struct Request {
     /// The cluster's name.
-    pub name: ClusterName,
+    pub(crate) name: ClusterName,
     /// The API's port.
-    pub api_port: u16,
+    pub(crate) api_port: u16,
     /// Where the control plane keeps its data, unless below the cluster's folder.
-    pub data_dir: Option<PathBuf>,
+    pub(crate) data_dir: Option<PathBuf>,
     /// How long to wait until the cluster is ready.
-    pub wait: Duration,
+    pub(crate) wait: Duration,
 }
 
 /// Makes the cluster and waits until its nodes are ready.
 ///
 /// # Errors
 /// The first step that fails, with what to do.
-pub async fn run(request: &Request) -> Result<()> {
+pub(crate) async fn run(request: &Request) -> Result<()> {
     require_root("up")?;
     let progress = Progress::begin();
     let paths = Paths::of(&request.name);

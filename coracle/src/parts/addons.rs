@@ -19,7 +19,7 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// When a manifest of ours does not parse.
-pub async fn keep(client: Client, shutdown: CancellationToken) -> Result<()> {
+pub(crate) async fn keep(client: Client, shutdown: CancellationToken) -> Result<()> {
     for object in objects()? {
         let made = async {
             while let Err(error) = make(&client, &object).await {

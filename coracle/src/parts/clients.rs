@@ -23,7 +23,7 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 ///
 /// # Errors
 /// What keeps them from starting.
-pub async fn run_controllers(flags: ControllerManager) -> Result<()> {
+pub(crate) async fn run_controllers(flags: ControllerManager) -> Result<()> {
     let mut tasks = JoinSet::new();
     let shutdown = until_signalled(&mut tasks)?;
     let authority = match &flags.root_ca_file {
@@ -59,7 +59,7 @@ fn authority_of(kubeconfig: &Path) -> Option<String> {
 ///
 /// # Errors
 /// When the pod network is none.
-pub fn controllers_config(
+pub(crate) fn controllers_config(
     flags: &ControllerFlags,
     root_ca: Option<String>,
 ) -> Result<coracle_controllers::Config> {
@@ -88,7 +88,7 @@ fn network(cidr: &str) -> Result<(IpAddr, u8)> {
 ///
 /// # Errors
 /// What keeps it from starting.
-pub async fn run_scheduler(flags: Scheduler) -> Result<()> {
+pub(crate) async fn run_scheduler(flags: Scheduler) -> Result<()> {
     let mut tasks = JoinSet::new();
     let shutdown = until_signalled(&mut tasks)?;
     let (client, token) = (client_from(&flags.kubeconfig).await?, shutdown.clone());
@@ -97,7 +97,7 @@ pub async fn run_scheduler(flags: Scheduler) -> Result<()> {
 }
 
 /// The scheduler's settings: upstream's defaults.
-pub fn scheduler_config() -> coracle_scheduler::Config {
+pub(crate) fn scheduler_config() -> coracle_scheduler::Config {
     coracle_scheduler::Config::default()
 }
 
@@ -105,7 +105,7 @@ pub fn scheduler_config() -> coracle_scheduler::Config {
 ///
 /// # Errors
 /// What keeps it from working.
-pub async fn run_proxy(flags: Proxy) -> Result<()> {
+pub(crate) async fn run_proxy(flags: Proxy) -> Result<()> {
     if flags.cleanup {
         return Ok(coracle_proxy::cleanup().await?);
     }
@@ -125,7 +125,11 @@ pub async fn run_proxy(flags: Proxy) -> Result<()> {
 ///
 /// # Errors
 /// When the pod network is none.
-pub fn proxy_config(node: &str, addresses: &[IpAddr], cluster_cidr: &str) -> Result<coracle_proxy::Config> {
+pub(crate) fn proxy_config(
+    node: &str,
+    addresses: &[IpAddr],
+    cluster_cidr: &str,
+) -> Result<coracle_proxy::Config> {
     let cidr = cluster_cidr
         .parse()
         .with_context(|| format!("--cluster-cidr {cluster_cidr} is no network"))?;
@@ -136,7 +140,7 @@ pub fn proxy_config(node: &str, addresses: &[IpAddr], cluster_cidr: &str) -> Res
 ///
 /// # Errors
 /// What keeps it from starting.
-pub async fn run_dns(flags: Dns) -> Result<()> {
+pub(crate) async fn run_dns(flags: Dns) -> Result<()> {
     let mut tasks = JoinSet::new();
     let shutdown = until_signalled(&mut tasks)?;
     let config = dns_config(
@@ -151,7 +155,7 @@ pub async fn run_dns(flags: Dns) -> Result<()> {
 
 /// What the DNS server is told by its flags. It listens on the node's own address, so that a resolver of the machine's on
 /// another address is left in peace.
-pub fn dns_config(node: &str, address: IpAddr, domain: &str) -> coracle_dns::Config {
+pub(crate) fn dns_config(node: &str, address: IpAddr, domain: &str) -> coracle_dns::Config {
     coracle_dns::Config {
         bind_addresses: vec![SocketAddr::new(address, 53)],
         cluster_domain: domain.to_owned(),

@@ -16,7 +16,7 @@ use crate::cli::Node;
 ///
 /// # Errors
 /// The first error of a part.
-pub async fn run(flags: Node) -> Result<()> {
+pub(crate) async fn run(flags: Node) -> Result<()> {
     let name = node_name(flags.hostname_override.clone())?;
     let mut tasks = JoinSet::new();
     let shutdown = until_signalled(&mut tasks)?;

@@ -25,7 +25,7 @@ use crate::cluster::process;
 ///
 /// # Errors
 /// The first error of a part.
-pub async fn run(flags: Server) -> Result<()> {
+pub(crate) async fn run(flags: Server) -> Result<()> {
     let mut tasks = JoinSet::new();
     let control_plane = start(&flags.apiserver, &mut tasks).await?;
     let (running, shutdown) = (control_plane.running.clone(), control_plane.shutdown.clone());
@@ -57,7 +57,7 @@ pub async fn run(flags: Server) -> Result<()> {
 ///
 /// # Errors
 /// What keeps it from starting.
-pub async fn run_apiserver(flags: Apiserver) -> Result<()> {
+pub(crate) async fn run_apiserver(flags: Apiserver) -> Result<()> {
     let mut tasks = JoinSet::new();
     let control_plane = start(&flags, &mut tasks).await?;
     let outcome = until_all_end(tasks, control_plane.shutdown.clone()).await;
@@ -105,6 +105,11 @@ async fn start(flags: &Apiserver, tasks: &mut JoinSet<Result<()>>) -> Result<Con
 }
 
 fn config(flags: &Apiserver) -> Result<coracle_apiserver::Config> {
+    let own_authority = || flags.data_dir.join("pki/ca.crt");
+    let node_authority = flags
+        .kubelet_certificate_authority
+        .clone()
+        .unwrap_or_else(own_authority);
     let modes: Result<Vec<_>, _> = flags.authorization_mode.iter().map(|mode| mode.parse()).collect();
     let files = flags
         .tls_cert_file
@@ -121,6 +126,7 @@ fn config(flags: &Apiserver) -> Result<coracle_apiserver::Config> {
         service_node_ports: flags.service_node_port_range.clone(),
         serving_certificate: files.map(|(certificate, key)| CertificateFiles { certificate, key }),
         client_ca_file: flags.client_ca_file.clone(),
+        kubelet_certificate_authority: Some(node_authority),
         token_auth_file: flags.token_auth_file.clone(),
         authorization_modes: modes?,
         shutdown_grace: Duration::from_secs(5),
