@@ -24,8 +24,8 @@ use super::process::{self, ProcessId};
 /// How long a part that ended is left alone before it is started again.
 const START_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-/// Where CNI's host-local keeps its leases; they belong to the node.
-const CNI_LEASES: &str = "/var/lib/cni";
+/// Where containerd's CNI library keeps what it has set up; it belongs to the node.
+const CNI_RESULTS: &str = "/var/lib/cni";
 
 /// All that a node's first process has to know.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -178,11 +178,11 @@ fn set_up_mounts(folder: &Path) -> Result<()> {
     flags(None, "/", None, MsFlags::MS_REC | MsFlags::MS_SHARED)?;
     flags(Some("proc"), "/proc", Some("proc"), MsFlags::empty())?;
     flags(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty())?;
-    let leases = folder.join("cni/leases");
-    fs::create_dir_all(&leases)?;
-    fs::create_dir_all(CNI_LEASES)?;
-    mount(Some(&leases), CNI_LEASES, none, MsFlags::MS_BIND, none)
-        .with_context(|| format!("cannot mount {CNI_LEASES}"))?;
+    let results = folder.join("cni/results");
+    fs::create_dir_all(&results)?;
+    fs::create_dir_all(CNI_RESULTS)?;
+    mount(Some(&results), CNI_RESULTS, none, MsFlags::MS_BIND, none)
+        .with_context(|| format!("cannot mount {CNI_RESULTS}"))?;
     for folder in [
         Specification::network_config(folder),
         Specification::agent_root(folder),
