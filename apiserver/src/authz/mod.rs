@@ -2,7 +2,7 @@
 //!
 //! Authorizers are asked in the configured order; the first with an opinion decides, and where none has one the answer is
 //! no. Members of `system:masters` are asked nothing. Deciding is pure and synchronous: it reads objects through
-//! [`ObjectReader`](crate::reader::ObjectReader) and the indexes built over it, and does no IO.
+//! [`ObjectReader`] and the indexes built over it, and does no IO.
 
 mod attributes;
 mod escalation;
