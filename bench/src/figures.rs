@@ -1,4 +1,4 @@
-//! All measurements, into one page.
+//! All measurements, as one section of the page of figures.
 
 use crate::{creates, facts, memory, pod, server, store};
 use anyhow::Context;
@@ -6,8 +6,6 @@ use std::path::PathBuf;
 
 /// What stands above the figures.
 const INTRODUCTION: &str = "\
-# Figures
-
 Measured by `coracle-bench figures` in the release profile; `coracle-bench --help` tells how to repeat one of them, also
 against another cluster. For comparison, kube-apiserver 1.36 with etcd on two cores of this kind takes 2.6 to 5 s until it
 is ready and 310 MB, and creates 770 pods a second with 32 clients at 2.3 ms of CPU time each.
@@ -15,9 +13,6 @@ is ready and 310 MB, and creates 770 pods a second with 32 clients at 2.3 ms of 
 
 #[derive(clap::Args, Clone)]
 pub(crate) struct Args {
-    /// The page to write
-    #[arg(long, default_value = "docs/figures.md")]
-    output: PathBuf,
     /// A cluster with a node, for what needs one
     #[arg(long)]
     node_kubeconfig: Option<PathBuf>,
@@ -25,7 +20,7 @@ pub(crate) struct Args {
     server: server::Args,
 }
 
-/// Measures, writes the page and answers where it is.
+/// Measures, and answers with the section.
 pub(crate) async fn run(args: &Args) -> anyhow::Result<String> {
     let dir = &args.server.program.dir;
     let mut page = format!("{INTRODUCTION}\n{}\n", facts::describe(dir)?);
@@ -43,9 +38,5 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<String> {
             .context("measure a pod")?);
         add(memory::run(&memory::Args::default()).context("measure the memory of the cluster")?);
     }
-    if let Some(folder) = args.output.parent() {
-        std::fs::create_dir_all(folder).context("make the page's directory")?;
-    }
-    std::fs::write(&args.output, page.trim_end().to_owned() + "\n").context("write the page")?;
-    Ok(format!("wrote {}", args.output.display()))
+    Ok(page)
 }

@@ -1,12 +1,12 @@
 //! Benchmarks of Coracle: what it costs, in seconds, bytes and CPU time.
 //!
-//! `coracle-bench figures` measures and writes `docs/figures.md`; the other commands measure one thing and print it. Those
+//! `coracle-bench figures` measures what `make bench` puts into `docs/figures.md`; the other commands measure one thing and print it. Those
 //! that talk to a cluster take any kubeconfig, so that the same load can be put on kube-apiserver with etcd.
 //!
 //! | module | what it does |
 //! |---|---|
 //! | `store`, `server`, `creates`, `pod`, `memory` | one measurement each: its options, its run, its table |
-//! | `figures` | all of them, into one page |
+//! | `figures` | all of them, as one section of that page |
 //! | `control_plane` | a `coracle server` of our own, started and stopped |
 //! | `cluster` | requests to whatever a kubeconfig names |
 //! | `process`, `facts` | what the kernel says about processes and the machine |
@@ -48,7 +48,7 @@ enum Command {
     Pod(pod::Args),
     /// Resident memory of all processes of some names
     Memory(memory::Args),
-    /// Measure all of it and write docs/figures.md
+    /// Measure all of it, for docs/figures.md
     Figures(figures::Args),
 }
 

@@ -1,5 +1,5 @@
 //! The project's own tools: `cargo xtask generate` writes the type table, `cargo xtask check` guards the directions that
-//! dependencies may take.
+//! dependencies may take, `cargo xtask section` keeps one measurement's part of a page.
 
 use std::path::{Path, PathBuf};
 
@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 
 mod check;
 mod generate;
+mod page;
 
 /// The project's own tools.
 #[derive(Parser)]
@@ -25,12 +26,20 @@ enum Command {
     },
     /// Fail if crates depend on each other the wrong way, or a pure module knows a clock or does IO.
     Check,
+    /// Replace one section of a page, between its markers, by what comes in on standard input.
+    Section {
+        /// The page, as docs/figures.md.
+        page: PathBuf,
+        /// The section's name, as it stands in its markers.
+        name: String,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Generate { facts } => generate::write(&facts.unwrap_or_else(default_facts), &root()),
         Command::Check => check::run(&root()),
+        Command::Section { page, name } => page::write_section(&page, &name, &page::standard_input()?),
     }
 }
 
