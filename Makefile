@@ -14,6 +14,9 @@ export PATH := $(CACHE)/bin:$(PATH)
 
 CORACLE := $(CARGO_TARGET_DIR)/release/coracle
 
+# Recorded answers and published test data, which lie beside the checkout or not at all.
+export SHARED ?= ../shared
+
 .PHONY: help
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -61,6 +64,10 @@ test: check unit e2e ## Everything that has to pass
 bench: build kubectl ## Measure, and write docs/figures.md
 	@tools/with-ccache cargo build --release --locked --package coracle-bench
 	@CORACLE=$(CORACLE) BENCH=$(CARGO_TARGET_DIR)/release/coracle-bench tools/bench
+
+.PHONY: wire
+wire: build ## Replay recorded requests, and write the score into docs/figures.md
+	@CORACLE=$(CORACLE) tools/wire
 
 .PHONY: deny
 deny: ## Licences, bans and duplicates of dependencies
