@@ -52,13 +52,19 @@ mod tests {
     fn a_section_is_replaced_and_nothing_else() {
         let page = replaced(PAGE, "a", "new\n").expect("the markers are there");
         assert_eq!(page, PAGE.replace("old", "new"));
-        assert_eq!(replaced(&page, "a", "new\n").expect("the markers are there"), page);
+        assert_eq!(
+            replaced(&page, "a", "new\n").expect("the markers are there"),
+            page
+        );
     }
 
     #[test]
     fn a_new_section_is_added_at_the_end() {
         let page = replaced(PAGE, "c", "third").expect("a page without the section takes it");
-        assert_eq!(page, format!("{PAGE}\n<!-- section c -->\nthird\n<!-- end c -->\n"));
+        assert_eq!(
+            page,
+            format!("{PAGE}\n<!-- section c -->\nthird\n<!-- end c -->\n")
+        );
         let only = replaced("", "c", "third").expect("an empty page takes it");
         assert_eq!(only, "<!-- section c -->\nthird\n<!-- end c -->\n");
     }
