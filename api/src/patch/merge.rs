@@ -45,7 +45,7 @@ fn merge(target: &mut Value, patch: &Value, depth: usize) {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
     use serde_json::json;

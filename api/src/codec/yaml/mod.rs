@@ -1,8 +1,13 @@
 //! YAML to objects and back.
 //!
 //! One document, as upstream's `sigs.k8s.io/yaml` turns it into JSON: keys become strings, aliases are followed within
-//! bounds. Scalars are read by YAML 1.2's core schema, so that `yes` is text, where upstream's library follows YAML 1.1;
-//! kubectl turns YAML into JSON itself before it sends it.
+//! bounds. It is written as that library writes it, with what YAML 1.1 takes for something else in quotes. Scalars are read
+//! by YAML 1.2's core schema, so that `yes` is text, where upstream's library follows YAML 1.1; kubectl turns YAML into JSON
+//! itself before it sends it.
+
+mod resolve;
+mod scalar;
+mod write;
 
 use serde::de::DeserializeSeed;
 use serde_json::Value;
@@ -44,16 +49,16 @@ pub fn decode(bytes: &[u8], ty: &'static Type) -> Result<Decoded, DecodeError> {
 
 /// Writes an object.
 pub fn encode(value: &Value) -> Vec<u8> {
-    serde_yaml_ng::to_string(value)
-        .expect("a Value has string keys and is written to memory")
-        .into_bytes()
+    write::document(value).into_bytes()
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
+    use crate::patch::merge::tests::any_json;
 
     #[test]
     fn keys_become_text_and_aliases_are_followed() {
@@ -70,6 +75,14 @@ mod tests {
             bomb.push_str(&format!("a{level}: &a{level} [{below}]\n"));
         }
         assert!(matches!(parse(bomb.as_bytes()), Err(DecodeError::Yaml(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_written_is_read_back(value in any_json(), text in "\\PC*|[ -~\n\t#:'\"-]{0,120}") {
+            let value = json!({ "value": value, "text": text, &text: [text] });
+            prop_assert_eq!(parse(&encode(&value)).unwrap().value, value);
+        }
     }
 
     #[test]
