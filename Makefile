@@ -15,7 +15,8 @@ export PATH := $(CACHE)/bin:$(PATH)
 CORACLE := $(CARGO_TARGET_DIR)/release/coracle
 
 # Recorded answers and published test data, which lie beside the checkout or not at all.
-export SHARED ?= ../shared
+SHARED ?= ../shared
+export SHARED := $(abspath $(SHARED))
 
 .PHONY: help
 help: ## List the commands
@@ -68,6 +69,10 @@ bench: build kubectl ## Measure, and write docs/figures.md
 .PHONY: wire
 wire: build ## Replay recorded requests, and write the score into docs/figures.md
 	@CORACLE=$(CORACLE) tools/wire
+
+.PHONY: corpora
+corpora: prepare ## Hold the API against published test data, and write the counts into docs/figures.md
+	@tools/corpora
 
 .PHONY: deny
 deny: ## Licences, bans and duplicates of dependencies
