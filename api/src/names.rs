@@ -219,6 +219,15 @@ pub fn config_map_key(key: &str) -> Vec<String> {
     faults
 }
 
+/// An identifier as C has it.
+pub fn c_identifier(text: &str) -> Vec<String> {
+    let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    let fine = text.bytes().all(word) && text.bytes().next().is_some_and(|b| !b.is_ascii_digit());
+    let rule = "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric characters or '_'";
+    let examples = ["my_name", "MY_NAME", "MyName"];
+    checks([(fine, pattern(rule, "[A-Za-z_][A-Za-z0-9_]*", &examples))])
+}
+
 /// An environment variable's name, as of Kubernetes 1.30 any printable ASCII but `=`.
 pub fn env_var_name(name: &str) -> Vec<String> {
     let printable = name.chars().all(|c| matches!(c, ' '..='~') && c != '=');

@@ -13,7 +13,7 @@ use coracle_api::table::{self, Gvk};
 use coracle_api::validation::FieldErrors;
 use coracle_api::{codec, defaults, resources, strategy, validation};
 use jiff::Timestamp;
-use recording::{PATH, gvk_of, recording, stored};
+use recording::{gvk_of, path, recording, stored};
 use serde_json::{Value, json};
 
 /// Kinds of which every recorded case must agree.
@@ -276,7 +276,7 @@ fn judged(gvk: Gvk, case: &Value, stored: &BTreeMap<&str, &Value>) -> Option<(Va
 #[test]
 fn verdicts_are_those_recorded() {
     let Some(cases) = recording() else {
-        println!("no recording at {PATH}: skipped");
+        println!("no recording at {}: skipped", path().display());
         return;
     };
     let stored = stored(&cases);
@@ -307,6 +307,10 @@ fn verdicts_are_those_recorded() {
         println!(
             "{kind:36} {agree:4} of {of:4} agree, {wording:4} to the word; {same:4} of {made:4} objects the same"
         );
+    }
+    // Another recording than the published one is only shown.
+    if std::env::var_os("RECORDED").is_some() {
+        return;
     }
     for (kind, misses) in COMPLETE.map(|kind| (kind, 0)).into_iter().chain(NEARLY) {
         let score = &scores[kind];

@@ -10,7 +10,7 @@ use coracle_api::apply::{self, Manager, Operation, Writer};
 use coracle_api::status::ApiError;
 use coracle_api::table::{self, Gvk, Type};
 use coracle_api::{codec, defaults, patch, strategy, validation};
-use recording::{PATH, gvk_of, recording, stored};
+use recording::{gvk_of, path, recording, stored};
 use serde_json::{Value, json};
 
 const NOW: &str = "2026-01-01T00:00:00Z";
@@ -75,7 +75,7 @@ fn agrees(case: &Value, outcome: &Result<Value, ApiError>) -> bool {
 #[test]
 fn patches_come_to_what_is_recorded() {
     let Some(cases) = recording() else {
-        println!("no recording at {PATH}: skipped");
+        println!("no recording at {}: skipped", path().display());
         return;
     };
     let stored = stored(&cases);
@@ -135,7 +135,7 @@ fn owners(object: &Value) -> Vec<String> {
 #[test]
 fn owners_of_new_objects_are_those_recorded() {
     let Some(cases) = recording() else {
-        println!("no recording at {PATH}: skipped");
+        println!("no recording at {}: skipped", path().display());
         return;
     };
     let (mut of, mut agree) = (0, 0);

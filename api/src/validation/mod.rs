@@ -5,12 +5,16 @@
 //! A kind without rules of its own still has its metadata checked.
 
 mod access;
+mod addresses;
 mod admission;
+mod api_service;
 mod autoscaling;
 mod batch;
 mod core;
 mod cron;
 mod custom_resources;
+mod devices;
+mod disks;
 pub mod field;
 mod flowcontrol;
 mod ip;
@@ -20,16 +24,18 @@ mod pod;
 mod policy;
 mod rbac;
 mod selector;
+mod storage;
 mod workloads;
 
 use serde_json::Value;
 
 pub use field::{BadValue, ErrorKind, FieldError, FieldErrors, Path};
 
-use self::core::{config, endpoints, node, quota, service, storage};
+use self::core::{config, endpoints, node, quota, service, storage as volumes};
 use crate::names;
 use crate::resources;
 use crate::table::Gvk;
+use storage::driver;
 
 /// What a name may look like: its faults, or none.
 pub(crate) type NameRule = fn(&str) -> Vec<String>;
@@ -86,8 +92,8 @@ fn core_rules(kind: &str) -> Option<Rules> {
         "Namespace" => Rules::new(config::namespace)
             .named(names::dns1123_label)
             .on_status(config::namespace_status),
-        "PersistentVolume" => Rules::new(storage::volume).on_update(storage::volume_update),
-        "PersistentVolumeClaim" => Rules::new(storage::claim).on_update(storage::claim_update),
+        "PersistentVolume" => Rules::new(volumes::volume).on_update(volumes::volume_update),
+        "PersistentVolumeClaim" => Rules::new(volumes::claim).on_update(volumes::claim_update),
         "Pod" => Rules::new(pod::pod)
             .on_update(pod::pod_update)
             .on_status(pod::pod_status),
@@ -190,15 +196,53 @@ fn group_rules(group: &str, version: &str, kind: &str) -> Option<Rules> {
         ("coordination.k8s.io", "Lease") => {
             Rules::new(policy::lease).on_update(|new, _, e| policy::lease(new, e))
         }
-        ("storage.k8s.io", "StorageClass") => {
-            Rules::new(policy::storage_class).on_update(policy::storage_class_update)
+        ("node.k8s.io", "RuntimeClass") => {
+            Rules::new(policy::runtime_class).on_update(policy::runtime_class_update)
         }
+        ("storage.k8s.io", _) => storage_rules(kind)?,
+        ("resource.k8s.io", _) => device_rules(kind)?,
+        ("networking.k8s.io", "IPAddress") => Rules::new(addresses::ip_address)
+            .named(addresses::ip_address_name)
+            .on_update(addresses::ip_address_update),
+        ("networking.k8s.io", "ServiceCIDR") => {
+            Rules::new(addresses::service_cidr).on_update(addresses::service_cidr_update)
+        }
+        ("apiregistration.k8s.io", "APIService") => Rules::new(api_service::api_service)
+            .named(names::path_segment)
+            .on_update(api_service::api_service_update),
         ("apiextensions.k8s.io", "CustomResourceDefinition") => {
             Rules::new(custom_resources::definition).on_update(custom_resources::definition_update)
         }
-        ("storage.k8s.io", "VolumeAttachment") => {
-            Rules::new(policy::volume_attachment).on_update(policy::volume_attachment_update)
+        _ => return None,
+    })
+}
+
+fn storage_rules(kind: &str) -> Option<Rules> {
+    Some(match kind {
+        "StorageClass" => Rules::new(storage::storage_class).on_update(storage::storage_class_update),
+        "VolumeAttachment" => Rules::new(storage::volume_attachment)
+            .on_update(storage::volume_attachment_update)
+            .on_status(storage::volume_attachment_status),
+        "CSIDriver" => Rules::new(driver::driver).on_update(driver::driver_update),
+        "CSINode" => Rules::new(driver::node).on_update(driver::node_update),
+        "CSIStorageCapacity" => Rules::new(driver::capacity).on_update(driver::capacity_update),
+        "VolumeAttributesClass" => {
+            Rules::new(driver::attributes_class).on_update(driver::attributes_class_update)
         }
+        _ => return None,
+    })
+}
+
+fn device_rules(kind: &str) -> Option<Rules> {
+    Some(match kind {
+        "ResourceClaim" => Rules::new(devices::claim)
+            .on_update(devices::claim_update)
+            .on_status(devices::claim_status),
+        "ResourceClaimTemplate" => {
+            Rules::new(devices::claim_template).on_update(devices::claim_template_update)
+        }
+        "DeviceClass" => Rules::new(devices::class).on_update(devices::class_update),
+        "ResourceSlice" => Rules::new(devices::slice::slice).on_update(devices::slice::slice_update),
         _ => return None,
     })
 }

@@ -1,19 +1,16 @@
-//! PodDisruptionBudgets, PriorityClasses, Leases, StorageClasses and VolumeAttachments: kinds of few rules.
+//! PodDisruptionBudgets, PriorityClasses, RuntimeClasses and Leases: kinds of few rules.
 
 use serde_json::Value;
 
-use super::core::storage::driver_name;
 use super::field::{FieldErrors, Path};
-use super::meta::{faults, immutable, non_negative};
-use super::pod::one_of;
+use super::meta::{faults, immutable, labels, non_negative};
+use super::pod::{limits, one_of, tolerations};
 use super::selector::label_selector;
 use super::workloads::{at_most_all, int_or_percent};
 use crate::names;
-use crate::object::{Fields, same};
+use crate::object::Fields;
 
 const USER_PRIORITY_MAX: i64 = 1_000_000_000;
-const PARAMETERS_MAX: usize = 512;
-const PARAMETERS_SIZE_MAX: usize = 256 * 1024;
 
 pub(super) fn disruption_budget(budget: &Value, errors: &mut FieldErrors) {
     let (spec, at) = (&budget["spec"], Path::new("spec"));
@@ -132,135 +129,39 @@ pub(super) fn lease(lease: &Value, errors: &mut FieldErrors) {
     }
 }
 
-pub(super) fn storage_class(class: &Value, errors: &mut FieldErrors) {
-    let at = Path::new("provisioner");
-    match class.text("provisioner") {
+pub(super) fn runtime_class(class: &Value, errors: &mut FieldErrors) {
+    let (handler, at) = (class.text("handler"), Path::new("handler"));
+    match handler {
         "" => errors.required(&at, ""),
-        name => faults(&at, name, names::qualified_name(&name.to_lowercase()), errors),
+        handler => faults(&at, handler, names::dns1123_label(handler), errors),
     }
-    parameters(class, &Path::new("parameters"), errors);
-    let policy = class.text("reclaimPolicy");
-    if !policy.is_empty() && !matches!(policy, "Delete" | "Retain") {
-        errors.not_supported(&Path::new("reclaimPolicy"), policy, &["Delete", "Retain"]);
-    }
-    let at = Path::new("volumeBindingMode");
-    match class.field("volumeBindingMode").and_then(Value::as_str) {
-        None => errors.required(&at, ""),
-        Some("Immediate" | "WaitForFirstConsumer") => {}
-        Some(other) => errors.not_supported(&at, other, &["Immediate", "WaitForFirstConsumer"]),
-    }
-    topologies(class, &Path::new("allowedTopologies"), errors);
-}
-
-fn parameters(class: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
-    let count = class.count("parameters");
-    if count > PARAMETERS_MAX {
-        errors.too_long(at, PARAMETERS_MAX);
-        return;
-    }
-    let mut size = 0;
-    for (key, value) in class.entries("parameters") {
-        if key.is_empty() {
-            errors.invalid(at, key, "field can not be empty.");
-        }
-        size += key.len() + value.as_str().map_or(0, str::len);
-    }
-    if size > PARAMETERS_SIZE_MAX {
-        errors.too_long(at, PARAMETERS_SIZE_MAX);
-    }
-}
-
-fn topologies(class: &Value, list: &Path<'_>, errors: &mut FieldErrors) {
-    for (index, term) in class.items("allowedTopologies").iter().enumerate() {
-        let term_at = list.index(index);
-        let at = term_at.child("matchLabelExpressions");
-        let mut keys: Vec<&str> = Vec::new();
-        for (index, expression) in term.items("matchLabelExpressions").iter().enumerate() {
-            let at = at.index(index);
-            let (key, values) = (expression.text("key"), expression.items("values"));
-            let at_values = at.child("values");
-            if values.is_empty() {
-                errors.required(&at_values, "");
-            }
-            for (index, value) in values
-                .iter()
-                .enumerate()
-                .filter(|(index, value)| values[..*index].contains(value))
-            {
-                errors.duplicate(&at_values.index(index), value);
-            }
-            faults(&at.child("key"), key, names::qualified_name(key), errors);
-            if keys.contains(&key) {
-                errors.duplicate(&at.child("key"), key);
-            }
-            keys.push(key);
-        }
-    }
-    let terms = class.items("allowedTopologies");
-    let repeated = |index: usize, term: &Value| {
-        term.count("matchLabelExpressions") == 0
-            || terms[..index].iter().any(|other| same(Some(other), Some(term)))
-    };
-    for (index, _) in terms
-        .iter()
-        .enumerate()
-        .filter(|(index, term)| repeated(*index, term))
-    {
-        errors.duplicate(&list.index(index).child("matchLabelExpressions"), "");
-    }
-}
-
-pub(super) fn storage_class_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
-    storage_class(new, errors);
-    for name in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
-        immutable(new.field(name), old.field(name), &Path::new(name), errors);
-    }
-}
-
-pub(super) fn volume_attachment(attachment: &Value, errors: &mut FieldErrors) {
-    let (spec, at) = (&attachment["spec"], Path::new("spec"));
-    match spec.text("attacher") {
-        "" => errors.required(&at.child("attacher"), ""),
-        name => driver_name(name, &at.child("attacher"), errors),
-    }
-    let at_source = at.child("source");
-    let source = &spec["source"];
-    match (source.has("persistentVolumeName"), source.has("inlineVolumeSpec")) {
-        (false, false) => {
-            let rule = "must specify exactly one of inlineVolumeSpec and persistentVolumeName";
-            errors.required(&at_source, rule);
-        }
-        (true, true) => {
-            let rule = "must specify exactly one of inlineVolumeSpec and persistentVolumeName";
-            errors.forbidden(&at_source, rule);
-        }
-        (true, false) => {
-            let name = source.text("persistentVolumeName");
-            match name {
-                "" => errors.required(
-                    &at_source.child("persistentVolumeName"),
-                    "must specify non empty persistentVolumeName",
-                ),
-                name => {
-                    let at = at_source.child("persistentVolumeName");
-                    faults(&at, name, names::dns1123_subdomain(name), errors);
-                }
-            }
-        }
-        (false, true) => {}
-    }
-    let node = spec.text("nodeName");
-    faults(
-        &at.child("nodeName"),
-        node,
-        names::dns1123_subdomain(node),
+    // Judged as if they were a container's limits, and named so.
+    limits(
+        &class["overhead"],
+        "podFixed",
+        &Path::new("overhead.limits"),
         errors,
     );
+    let (scheduling, at) = (&class["scheduling"], Path::new("scheduling"));
+    labels(scheduling, "nodeSelector", &at, errors);
+    let list = at.child("tolerations");
+    tolerations(scheduling, &list, errors);
+    let key = |toleration: &Value| {
+        ["key", "operator", "value", "effect"].map(|name| toleration.text(name).to_owned())
+    };
+    let all = scheduling.items("tolerations");
+    for (index, toleration) in all.iter().enumerate() {
+        if all[..index].iter().any(|other| key(other) == key(toleration)) {
+            errors.duplicate(&list.index(index), toleration);
+        }
+    }
 }
 
-pub(super) fn volume_attachment_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
-    volume_attachment(new, errors);
-    if !same(new.get("spec"), old.get("spec")) {
-        errors.invalid(&Path::new("spec"), &new["spec"], "field is immutable");
-    }
+pub(super) fn runtime_class_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+    immutable(
+        new.field("handler"),
+        old.field("handler"),
+        &Path::new("handler"),
+        errors,
+    );
 }

@@ -2,16 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
+use std::path::{Path, PathBuf};
 
 use coracle_api::table::{self, Gvk};
 use serde_json::Value;
 
-/// Where the recording is looked for.
-pub(crate) const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/wire/recorded.jsonl.gz");
+/// Where the recording is: what `RECORDED` says, or in `$SHARED`, or beside the project.
+pub(crate) fn path() -> PathBuf {
+    if let Some(path) = std::env::var_os("RECORDED") {
+        return path.into();
+    }
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
+    let shared = std::env::var_os("SHARED").map_or(beside, PathBuf::from);
+    shared.join("wire/recorded.jsonl.gz")
+}
 
 /// Every line of the recording; none when it is not there.
 pub(crate) fn recording() -> Option<Vec<Value>> {
-    let file = std::fs::File::open(PATH).ok()?;
+    let file = std::fs::File::open(path()).ok()?;
     let mut text = String::new();
     flate2::read::GzDecoder::new(file)
         .read_to_string(&mut text)

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::names;
 use crate::object::{Fields, same};
 use crate::quantity::Quantity;
+use crate::validation::disks::{self, Owner};
 use crate::validation::field::{FieldErrors, Path};
 use crate::validation::meta::{faults, immutable};
 use crate::validation::pod::{amount, host_path, no_backsteps};
@@ -187,20 +188,71 @@ pub(in crate::validation) fn volume(volume: &Value, errors: &mut FieldErrors) {
         );
     }
     let placed = node_affinity(spec, &at.child("nodeAffinity"), errors);
-    volume_source(spec, placed, &at, errors);
-    if spec["hostPath"].text("path") == "/" && policy == "Recycle" {
+    let name = volume["metadata"].text("name");
+    volume_source(spec, name, placed, &at, errors);
+    if is_root(spec["hostPath"].text("path")) && policy == "Recycle" {
         let rule = "may not be 'recycle' for a hostPath mount of '/'";
         errors.forbidden(&at.child("persistentVolumeReclaimPolicy"), rule);
     }
-    for name in ["storageClassName", "volumeAttributesClassName"] {
-        let class = spec.text(name);
-        if !class.is_empty() {
-            faults(&at.child(name), class, names::dns1123_subdomain(class), errors);
-        } else if name == "volumeAttributesClassName" && spec.has(name) {
-            errors.required(&at.child(name), "an empty string is disallowed");
-        }
+    let class = spec.text("storageClassName");
+    if !class.is_empty() {
+        let at = at.child("storageClassName");
+        faults(&at, class, names::dns1123_subdomain(class), errors);
     }
     volume_mode(spec, &at.child("volumeMode"), errors);
+    attributes_class(spec, &at, errors);
+}
+
+/// Whether a path is the root, however it is written.
+fn is_root(path: &str) -> bool {
+    path.starts_with('/') && path.split('/').all(|step| matches!(step, "" | "." | ".."))
+}
+
+fn attributes_class(spec: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    if !spec.has("volumeAttributesClassName") {
+        return;
+    }
+    let at_class = at.child("volumeAttributesClassName");
+    match spec.text("volumeAttributesClassName") {
+        "" => errors.required(&at_class, "an empty string is disallowed"),
+        class => faults(&at_class, class, names::dns1123_subdomain(class), errors),
+    }
+    if !spec.has("csi") {
+        let rule = "has to be specified when using volumeAttributesClassName";
+        errors.required(&at.child("csi"), rule);
+    }
+}
+
+/// A volume that stands inside a VolumeAttachment: only a CSI driver's, without what belongs to claims and scheduling.
+pub(in crate::validation) fn inline_volume(spec: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    let rule = "may not be specified in the context of inline volumes";
+    if spec.has("claimRef") {
+        errors.forbidden(&at.child("claimRef"), rule);
+    }
+    if spec.count("capacity") > 0 {
+        errors.forbidden(&at.child("capacity"), rule);
+    }
+    if !spec.has("csi") {
+        let rule = "has to be specified in the context of inline volumes";
+        errors.required(&at.child("csi"), rule);
+    }
+    access_modes(spec, &at.child("accessModes"), "", errors);
+    if !matches!(spec.text("persistentVolumeReclaimPolicy"), "" | "Retain") {
+        let rule = "may only be Retain in the context of inline volumes";
+        errors.forbidden(&at.child("persistentVolumeReclaimPolicy"), rule);
+    }
+    if spec.has("nodeAffinity") {
+        errors.forbidden(&at.child("nodeAffinity"), rule);
+    }
+    volume_source(spec, "", false, at, errors);
+    if !spec.text("storageClassName").is_empty() {
+        errors.forbidden(&at.child("storageClassName"), rule);
+    }
+    if spec.has("volumeMode") && spec.text("volumeMode") != "Filesystem" {
+        let rule = "may not specify volumeMode other than Filesystem in the context of inline volumes";
+        errors.forbidden(&at.child("volumeMode"), rule);
+    }
+    attributes_class(spec, at, errors);
 }
 
 fn capacity(spec: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
@@ -229,18 +281,44 @@ fn node_affinity(spec: &Value, at: &Path<'_>, errors: &mut FieldErrors) -> bool 
     true
 }
 
-fn volume_source(spec: &Value, placed: bool, at: &Path<'_>, errors: &mut FieldErrors) {
-    let sources = spec.as_object().into_iter().flatten();
-    let sources = sources.filter(|(name, value)| !NOT_A_SOURCE.contains(&name.as_str()) && !value.is_null());
+/// What a volume may be made of, in the order in which the first one found is taken for the one that is meant.
+const SOURCES: [&str; 22] = [
+    "hostPath",
+    "gcePersistentDisk",
+    "awsElasticBlockStore",
+    "glusterfs",
+    "flocker",
+    "nfs",
+    "rbd",
+    "quobyte",
+    "cephfs",
+    "iscsi",
+    "cinder",
+    "fc",
+    "flexVolume",
+    "azureFile",
+    "vsphereVolume",
+    "photonPersistentDisk",
+    "portworxVolume",
+    "azureDisk",
+    "scaleIO",
+    "local",
+    "storageos",
+    "csi",
+];
+
+fn volume_source(spec: &Value, volume: &str, placed: bool, at: &Path<'_>, errors: &mut FieldErrors) {
     let mut found = false;
-    for (name, source) in sources {
-        let at_source = at.child(name);
-        if found {
-            errors.forbidden(&at_source, "may not specify more than 1 volume type");
+    for name in SOURCES.into_iter().filter(|name| spec.has(name)) {
+        // Upstream lets a flex volume stand beside another.
+        if found && name != "flexVolume" {
+            let rule = "may not specify more than 1 volume type";
+            errors.forbidden(&at.child(disks::shown_as_second(name)), rule);
             continue;
         }
         found = true;
-        match name.as_str() {
+        let (source, at_source) = (&spec[name], at.child(disks::shown(name)));
+        match name {
             "hostPath" => host_path(source, &at_source, errors),
             "local" => {
                 match source.text("path") {
@@ -251,51 +329,11 @@ fn volume_source(spec: &Value, placed: bool, at: &Path<'_>, errors: &mut FieldEr
                     errors.required(&at.child("nodeAffinity"), "Local volume requires node affinity");
                 }
             }
-            "csi" => csi(source, &at_source, errors),
-            "nfs" => nfs(source, &at_source, errors),
-            _ => {}
+            name => disks::source(name, source, Owner::Volume(volume), &at_source, errors),
         }
     }
     if !found {
         errors.required(at, "must specify a volume type");
-    }
-}
-
-fn csi(source: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
-    driver_name(source.text("driver"), &at.child("driver"), errors);
-    if source.text("volumeHandle").is_empty() {
-        errors.required(&at.child("volumeHandle"), "");
-    }
-    let secrets = [
-        "controllerPublishSecretRef",
-        "controllerExpandSecretRef",
-        "nodePublishSecretRef",
-        "nodeExpandSecretRef",
-    ];
-    for name in secrets {
-        let Some(secret) = source.field(name) else {
-            continue;
-        };
-        let at = at.child(name);
-        for field in ["name", "namespace"]
-            .into_iter()
-            .filter(|field| secret.text(field).is_empty())
-        {
-            errors.required(&at.child(field), "");
-        }
-    }
-}
-
-fn nfs(source: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
-    for name in ["server", "path"]
-        .into_iter()
-        .filter(|name| source.text(name).is_empty())
-    {
-        errors.required(&at.child(name), "");
-    }
-    let path = source.text("path");
-    if !path.is_empty() && !path.starts_with('/') {
-        errors.invalid(&at.child("path"), path, "must be an absolute path");
     }
 }
 

@@ -13,9 +13,10 @@ mod volume;
 
 pub(super) use container::{PROTOCOLS, no_backsteps, port_number, port_number_or_name};
 pub(super) use resources::{
-    amount, amount_rules, container_resource_name, may_be_overcommitted, resource_name,
+    amount, amount_rules, container_resource_name, is_extended_resource, limits, may_be_overcommitted,
+    resource_name,
 };
-pub(super) use scheduling::{positive, taint_effect};
+pub(super) use scheduling::{positive, taint_effect, tolerations};
 pub(super) use spec::one_of;
 pub(super) use template::{for_controller, pod_template, runs_on, selected, template_spec};
 pub(super) use update::{pod_status, pod_update};

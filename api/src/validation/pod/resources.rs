@@ -51,6 +51,13 @@ fn is_native(name: &str) -> bool {
     !name.contains('/') || name.contains("kubernetes.io/")
 }
 
+/// Whether a name is one that somebody else than Kubernetes may give to a resource of nodes.
+pub(in crate::validation) fn is_extended_resource(name: &str) -> bool {
+    !is_native(name)
+        && !name.starts_with("requests.")
+        && names::qualified_name(&format!("requests.{name}")).is_empty()
+}
+
 /// More of it may be promised than there is: only of what Kubernetes itself counts, and not of huge pages.
 pub(in crate::validation) fn may_be_overcommitted(name: &str) -> bool {
     is_native(name) && !is_huge_page(name)
@@ -109,9 +116,7 @@ pub(in crate::validation) fn container_resource_name(name: &str, at: &Path<'_>, 
     let plain = !name.contains('/');
     if plain && !FOR_CONTAINERS.contains(&name) && !is_huge_page(name) {
         errors.invalid(at, name, "must be a standard resource for containers");
-    } else if !is_native(name)
-        && (name.starts_with("requests.") || !names::qualified_name(&format!("requests.{name}")).is_empty())
-    {
+    } else if !is_native(name) && !is_extended_resource(name) {
         errors.invalid(at, name, "doesn't follow extended resource name standard");
     }
 }
@@ -125,7 +130,7 @@ fn pod_resource_name(name: &str, at: &Path<'_>, errors: &mut FieldErrors) {
 type NameRule = fn(&str, &Path<'_>, &mut FieldErrors);
 
 /// The amounts in the field `name`, each under the path `at`, as limits of a container.
-pub(super) fn limits(object: &Value, name: &str, at: &Path<'_>, errors: &mut FieldErrors) {
+pub(in crate::validation) fn limits(object: &Value, name: &str, at: &Path<'_>, errors: &mut FieldErrors) {
     for (resource, value) in object.entries(name) {
         let at = at.key(resource);
         container_resource_name(resource, &at, errors);

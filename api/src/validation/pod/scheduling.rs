@@ -189,7 +189,7 @@ pub(in crate::validation) fn taint_effect(effect: &str, at: &Path<'_>, errors: &
     }
 }
 
-pub(super) fn tolerations(spec: &Value, list: &Path<'_>, errors: &mut FieldErrors) {
+pub(in crate::validation) fn tolerations(spec: &Value, list: &Path<'_>, errors: &mut FieldErrors) {
     for (index, toleration) in spec.items("tolerations").iter().enumerate() {
         let at = list.index(index);
         let (key, operator) = (toleration.text("key"), toleration.text("operator"));

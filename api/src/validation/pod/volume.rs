@@ -1,4 +1,4 @@
-//! Volumes of a pod: what they are made of. Cloud and network disks of the past are checked for their key fields only.
+//! Volumes of a pod: what they are made of.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,10 +11,13 @@ use super::spec::{Pod, one_of};
 use crate::names;
 use crate::object::Fields;
 use crate::quantity::Quantity;
+use crate::quote::quote;
 use crate::validation::core::storage;
+use crate::validation::disks::{self, Owner};
 use crate::validation::field::{FieldErrors, Path};
 use crate::validation::meta::{annotations, faults, labels};
 
+const ISCSI_NAME_MAX: usize = 64;
 const MODE_RULE: &str = "must be a number between 0 and 0777 (octal), both inclusive";
 /// The fields of a pod that a file may have.
 const FIELDS: [&str; 5] = [
@@ -34,24 +37,38 @@ const HOST_PATH_TYPES: [&str; 8] = [
     "FileOrCreate",
     "Socket",
 ];
-/// Sources that only have fields that must be there.
-const SIMPLE_SOURCES: [(&str, &[&str]); 16] = [
-    ("gcePersistentDisk", &["pdName"]),
-    ("awsElasticBlockStore", &["volumeID"]),
-    ("nfs", &["server", "path"]),
-    ("iscsi", &["targetPortal", "iqn"]),
-    ("glusterfs", &["endpoints", "path"]),
-    ("rbd", &["monitors", "image"]),
-    ("cinder", &["volumeID"]),
-    ("cephfs", &["monitors"]),
-    ("quobyte", &["registry", "volume"]),
-    ("flexVolume", &["driver"]),
-    ("azureFile", &["secretName", "shareName"]),
-    ("vsphereVolume", &["volumePath"]),
-    ("photonPersistentDisk", &["pdID"]),
-    ("portworxVolume", &["volumeID"]),
-    ("azureDisk", &["diskName", "diskURI"]),
-    ("scaleIO", &["gateway", "system", "volumeName"]),
+/// What a volume may be made of, in the order in which the first one found is taken for the one that is meant.
+const SOURCES: [&str; 30] = [
+    "emptyDir",
+    "hostPath",
+    "gitRepo",
+    "gcePersistentDisk",
+    "awsElasticBlockStore",
+    "secret",
+    "nfs",
+    "iscsi",
+    "glusterfs",
+    "flocker",
+    "persistentVolumeClaim",
+    "rbd",
+    "cinder",
+    "cephfs",
+    "quobyte",
+    "downwardAPI",
+    "fc",
+    "flexVolume",
+    "configMap",
+    "azureFile",
+    "vsphereVolume",
+    "photonPersistentDisk",
+    "portworxVolume",
+    "azureDisk",
+    "storageos",
+    "projected",
+    "scaleIO",
+    "csi",
+    "ephemeral",
+    "image",
 ];
 
 /// Checks all volumes and gives those that are in order, which containers may mount.
@@ -66,7 +83,7 @@ pub(super) fn volumes<'a>(
         let at = list.index(index);
         let name = volume.text("name");
         let mut found = FieldErrors::new();
-        source(volume, &at, &mut found);
+        source(pod, volume, &at, &mut found);
         match name {
             "" => found.required(&at.child("name"), ""),
             name => faults(&at.child("name"), name, names::dns1123_label(name), &mut found),
@@ -103,49 +120,72 @@ fn made_for_another(pod: &Pod<'_>, volume: &Value, at: &Path<'_>, errors: &mut F
     }
 }
 
-fn source(volume: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
-    let sources = volume
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter(|(name, value)| *name != "name" && !value.is_null());
+fn source(pod: &Pod<'_>, volume: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
     let mut found = false;
-    for (name, source) in sources {
-        let at = at.child(name);
+    for name in SOURCES.into_iter().filter(|name| volume.has(name)) {
         if found {
-            errors.forbidden(&at, "may not specify more than 1 volume type");
-            continue;
+            let rule = "may not specify more than 1 volume type";
+            errors.forbidden(&at.child(disks::shown_as_second(name)), rule);
+        } else {
+            found = true;
+            one_source(name, volume, &at.child(disks::shown(name)), errors);
         }
-        found = true;
-        match name.as_str() {
-            "emptyDir" => empty_dir(source, &at, errors),
-            "hostPath" => host_path(source, &at, errors),
-            "secret" => files(source, "secretName", &at, errors),
-            "configMap" => files(source, "name", &at, errors),
-            "downwardAPI" => downward_api(source, &at, errors),
-            "projected" => projected(source, &at, errors),
-            "persistentVolumeClaim" if source.text("claimName").is_empty() => {
-                errors.required(&at.child("claimName"), "");
-            }
-            "ephemeral" => ephemeral(source, &at, errors),
-            "csi" => csi(source, &at, errors),
-            "image" => image(source, &at, errors),
-            other => {
-                let required = SIMPLE_SOURCES
-                    .iter()
-                    .find(|(name, _)| *name == other)
-                    .map_or(&[][..], |(_, f)| f);
-                for field in required
-                    .iter()
-                    .filter(|field| source.text(field).is_empty() && source.count(field) == 0)
-                {
-                    errors.required(&at.child(field), "");
-                }
-            }
+        if name == "iscsi" {
+            iscsi_name(volume, at, errors);
+        }
+        if name == "ephemeral" {
+            claim_name(pod, volume, at, errors);
         }
     }
     if !found {
         errors.required(at, "must specify a volume type");
+    }
+}
+
+fn one_source(name: &str, volume: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    let source = &volume[name];
+    match name {
+        "emptyDir" => empty_dir(source, at, errors),
+        "hostPath" => host_path(source, at, errors),
+        "gitRepo" => git(source, at, errors),
+        "secret" => files(source, "secretName", at, errors),
+        "configMap" => files(source, "name", at, errors),
+        "downwardAPI" => downward_api(source, at, errors),
+        "projected" => projected(source, at, errors),
+        "persistentVolumeClaim" if source.text("claimName").is_empty() => {
+            errors.required(&at.child("claimName"), "");
+        }
+        "ephemeral" => ephemeral(source, at, errors),
+        "image" => image(source, at, errors),
+        name => disks::source(name, source, Owner::Pod(volume.text("name")), at, errors),
+    }
+}
+
+fn git(source: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    if source.text("repository").is_empty() {
+        errors.required(&at.child("repository"), "");
+    }
+    local_path(source.text("directory"), &at.child("directory"), errors);
+}
+
+fn iscsi_name(volume: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    let (name, iscsi) = (volume.text("name"), &volume["iscsi"]);
+    if iscsi.has("initiatorName") && name.len() + 1 + iscsi.text("targetPortal").len() > ISCSI_NAME_MAX {
+        let rule = "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if iscsi.initiatorName is specified.";
+        errors.invalid(&at.child("name"), name, rule);
+    }
+}
+
+/// The claim that is made for an ephemeral volume is called by pod and volume.
+fn claim_name(pod: &Pod<'_>, volume: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    let (pod, name) = (pod.name.unwrap_or_default(), volume.text("name"));
+    if pod.is_empty() || name.is_empty() {
+        return;
+    }
+    let claim = format!("{pod}-{name}");
+    for fault in names::dns1123_subdomain(&claim) {
+        let rule = format!("PVC name {}: {fault}", quote(&claim));
+        errors.invalid(&at.child("name"), name, rule);
     }
 }
 
@@ -340,16 +380,6 @@ fn ephemeral(source: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
         errors.forbidden(&at_meta.child(name), "cannot be set");
     }
     storage::claim_spec(&template["spec"], &at.child("spec"), errors);
-}
-
-fn csi(source: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
-    storage::driver_name(source.text("driver"), &at.child("driver"), errors);
-    if let Some(secret) = source.field("nodePublishSecretRef") {
-        match secret.text("name") {
-            "" => errors.required(&at.child("nodePublishSecretRef.name"), ""),
-            name => faults(&at.child("name"), name, names::dns1123_subdomain(name), errors),
-        }
-    }
 }
 
 fn image(source: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
