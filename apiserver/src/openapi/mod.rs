@@ -83,8 +83,8 @@ impl OpenApi {
             .iter()
             .find_map(|element| match element.media_type {
                 "*/*" | "application/*" | "application/json" => Some((Document::V2Json, "application/json")),
-                V2_PROTOBUF => Some((Document::V2Protobuf, V2_PROTOBUF)),
-                V2_PROTOBUF_AT => Some((Document::V2Protobuf, V2_PROTOBUF_AT)),
+                // Answered without the `@`, however it was asked for: Go's clients refuse a Content-Type that has one.
+                V2_PROTOBUF | V2_PROTOBUF_AT => Some((Document::V2Protobuf, V2_PROTOBUF)),
                 _ => None,
             });
         match found {

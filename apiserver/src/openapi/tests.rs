@@ -143,7 +143,7 @@ fn forms_and_encodings() {
         (
             "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
             200,
-            V2_PROTOBUF_AT,
+            V2_PROTOBUF,
         ),
         ("text/html", 406, "application/json"),
     ] {
