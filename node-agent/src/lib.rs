@@ -21,6 +21,7 @@ mod plan;
 mod pod;
 mod probe;
 mod resources;
+mod routes;
 mod runtime;
 mod server;
 mod spec;
@@ -28,4 +29,5 @@ mod volume;
 
 pub use agent::{RunError, run};
 pub use config::{Config, Serving};
+pub use routes::run_routes;
 pub use server::ServerError;
