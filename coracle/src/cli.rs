@@ -110,6 +110,11 @@ pub(crate) struct Cluster {
 pub(crate) struct Up {
     #[command(flatten)]
     cluster: Cluster,
+    /// How many nodes the cluster has [default: as many as there are, 1 in a new cluster]
+    ///
+    /// On a cluster that is there, more adds nodes; fewer is refused, for pods may run on every one of them.
+    #[arg(long, value_name = "K")]
+    nodes: Option<usize>,
     /// The API's port on 127.0.0.1
     #[arg(long, default_value_t = 6443)]
     api_port: u16,
@@ -125,6 +130,7 @@ impl From<Up> for up::Request {
     fn from(up: Up) -> Self {
         Self {
             name: up.cluster.name,
+            nodes: up.nodes,
             api_port: up.api_port,
             data_dir: up.data_dir,
             wait: up.wait,
@@ -183,6 +189,9 @@ pub(crate) struct Server {
     pub(crate) apiserver: Apiserver,
     #[command(flatten)]
     pub(crate) controllers: ControllerFlags,
+    /// Keep routes from this machine to the pods of every node
+    #[arg(long)]
+    pub(crate) pod_routes: bool,
 }
 
 /// Flags of the controllers, as kube-controller-manager's.
@@ -271,6 +280,9 @@ pub(crate) struct Node {
     /// Pod addresses of the whole cluster
     #[arg(long, default_value = "10.244.0.0/16")]
     pub(crate) cluster_cidr: String,
+    /// Keep routes to the pods of the other nodes, in the proxy's name
+    #[arg(long, requires = "proxy_kubeconfig")]
+    pub(crate) pod_routes: bool,
 }
 
 /// Flags of the service proxy, as kube-proxy's.

@@ -9,6 +9,7 @@ pub(crate) mod containerd;
 pub(crate) mod images;
 pub(crate) mod kubeconfig;
 pub(crate) mod network;
+pub(crate) mod nodes;
 pub(crate) mod process;
 pub(crate) mod sandbox;
 pub(crate) mod state;

@@ -40,6 +40,9 @@ pub(crate) fn gateway(subnet: Ipv4Addr) -> Ipv4Addr {
     host(subnet, 1)
 }
 
+/// How many nodes a cluster's net has addresses for.
+pub(crate) const MOST_NODES: usize = (u8::MAX - FIRST_NODE) as usize;
+
 /// The address of the node at `index`.
 pub(crate) fn node_address(subnet: Ipv4Addr, index: usize) -> Ipv4Addr {
     host(
@@ -53,24 +56,42 @@ fn host(subnet: Ipv4Addr, last: u8) -> Ipv4Addr {
     Ipv4Addr::new(a, b, c, last)
 }
 
-/// The first /24 that overlaps no address or route in use, given as `ip -4 -o addr` or `ip -4 route` print them.
-pub(crate) fn free_subnet(in_use: &str) -> Option<Ipv4Addr> {
-    let [a, b] = NODE_NETS;
-    let taken = |third: u8| {
-        let prefix = format!("{a}.{b}.{third}.");
-        in_use.split_whitespace().any(|word| word.starts_with(&prefix))
-    };
-    (0..=u8::MAX)
-        .find(|third| !taken(*third))
-        .map(|third| Ipv4Addr::new(a, b, third, 0))
+/// The networks that a new cluster takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Networks {
+    /// The /24 of its nodes.
+    pub(crate) nodes: Ipv4Addr,
+    /// The /16 of its pods. It is the cluster's alone on this machine, so that the control plane, which runs outside the
+    /// nodes, reaches pods by plain routes.
+    pub(crate) pods: Ipv4Addr,
 }
 
-/// Asks the kernel which /24 is free.
+/// The first networks that overlap no address or route in use, given as `ip -4 -o addr` or `ip -4 route` print them.
+pub(crate) fn free_networks(in_use: &str) -> Option<Networks> {
+    let taken = |prefix: String| in_use.split_whitespace().any(|word| word.starts_with(&prefix));
+    let [a, b] = NODE_NETS;
+    let third = (0..=u8::MAX).find(|third| !taken(format!("{a}.{b}.{third}.")))?;
+    let second = pod_nets().find(|second| !taken(format!("10.{second}.")))?;
+    Some(Networks {
+        nodes: Ipv4Addr::new(a, b, third, 0),
+        pods: Ipv4Addr::new(10, second, 0, 0),
+    })
+}
+
+/// The second octets of the nets 10.x.0.0/16 of which a cluster takes one for its pods, the first choice first.
+fn pod_nets() -> impl Iterator<Item = u8> {
+    (244..=255).chain(200..=243)
+}
+
+/// Asks the kernel which networks are free. Those of `others` count as taken, also while these are stopped.
 ///
 /// # Errors
-/// When `ip` is missing, or every net is taken.
-pub(crate) fn choose_subnet() -> Result<Ipv4Addr> {
-    let mut in_use = String::new();
+/// When `ip` is missing, or every network is taken.
+pub(crate) fn choose(others: &[State]) -> Result<Networks> {
+    let mut in_use: String = others
+        .iter()
+        .map(|state| format!("{} {}\n", state.subnet, state.pod_network))
+        .collect();
     for arguments in [["-4", "-o", "addr"].as_slice(), &["-4", "route"]] {
         let output = Command::new("ip")
             .args(arguments)
@@ -78,8 +99,19 @@ pub(crate) fn choose_subnet() -> Result<Ipv4Addr> {
             .context("cannot run ip: install iproute2")?;
         in_use.push_str(&String::from_utf8_lossy(&output.stdout));
     }
-    free_subnet(&in_use)
-        .context("every net from 10.89.0.0/24 on is taken; remove a cluster with `coracle down`")
+    free_networks(&in_use).context(
+        "every network from 10.89.0.0/24 or from 10.244.0.0/16 on is taken; remove a cluster with `coracle down`",
+    )
+}
+
+/// The pods' network of a state file that names none.
+pub(crate) fn default_pod_network() -> Ipv4Addr {
+    Ipv4Addr::new(10, 244, 0, 0)
+}
+
+/// The pods' network as flags take it.
+pub(crate) fn pod_cidr(state: &State) -> String {
+    format!("{}/16", state.pod_network)
 }
 
 /// What makes the bridge.
@@ -89,6 +121,16 @@ pub(crate) fn make_bridge(name: &ClusterName, subnet: Ipv4Addr) -> String {
         "link add {bridge} type bridge\naddress add {}/24 dev {bridge}\nlink set {bridge} up\n",
         gateway(subnet)
     )
+}
+
+/// What takes away a veth pair that an earlier life of the node has left: the kernel does so itself, but not at once.
+pub(crate) fn disconnect_node(name: &ClusterName, index: usize) -> String {
+    format!("link delete {}\n", veth(name, index))
+}
+
+/// Whether the machine's end of a node's veth pair exists.
+pub(crate) fn is_connected(name: &ClusterName, index: usize) -> bool {
+    interface_exists(&veth(name, index))
 }
 
 /// What connects a node, whose first process is `pid`, to the bridge.
@@ -111,7 +153,11 @@ pub(crate) fn inside_node(address: Ipv4Addr) -> String {
 
 /// Whether the cluster's bridge exists.
 pub(crate) fn bridge_exists(name: &ClusterName) -> bool {
-    std::path::Path::new("/sys/class/net").join(bridge(name)).exists()
+    interface_exists(&bridge(name))
+}
+
+fn interface_exists(name: &str) -> bool {
+    std::path::Path::new("/sys/class/net").join(name).exists()
 }
 
 /// Runs a batch of `ip` commands; the first that fails ends it.
@@ -158,8 +204,13 @@ pub(crate) fn host_rules(state: &State) -> Vec<Vec<String>> {
         rule
     };
     vec![
+        // What goes to another node, or to its pods, stays on the bridge and keeps its sender.
         with_target(
-            rule("nat", "POSTROUTING", &["-s", &net, "!", "-d", &net]),
+            rule(
+                "nat",
+                "POSTROUTING",
+                &["-s", &net, "!", "-d", &net, "!", "-o", &bridge],
+            ),
             "MASQUERADE",
         ),
         with_target(rule("filter", "FORWARD", &["-i", &bridge]), "ACCEPT"),
@@ -224,12 +275,20 @@ mod tests {
     }
 
     #[test]
-    fn the_first_net_that_nobody_uses_is_taken() {
-        assert_eq!(free_subnet(""), Some(Ipv4Addr::new(10, 89, 0, 0)));
-        let in_use = "2: eth0 inet 10.89.0.1/24 brd 10.89.0.255\n10.89.1.0/24 dev x proto kernel";
-        assert_eq!(free_subnet(in_use), Some(Ipv4Addr::new(10, 89, 2, 0)));
-        let all: String = (0..=255).map(|third| format!("10.89.{third}.0/24 ")).collect();
-        assert_eq!(free_subnet(&all), None);
+    fn the_first_networks_that_nobody_uses_are_taken() {
+        let shown =
+            |in_use: &str| free_networks(in_use).map(|found| format!("{} {}", found.nodes, found.pods));
+        assert_eq!(shown("").unwrap(), "10.89.0.0 10.244.0.0");
+        let in_use = "2: eth0 inet 10.89.0.1/24 brd 10.89.0.255\n10.89.1.0/24 dev x proto kernel\n\
+                      10.244.1.0/24 via 10.89.0.10";
+        assert_eq!(shown(in_use).unwrap(), "10.89.2.0 10.245.0.0");
+        let all_nodes: String = (0..=255).map(|third| format!("10.89.{third}.0/24 ")).collect();
+        assert_eq!(shown(&all_nodes), None);
+        let pods = |range: std::ops::RangeInclusive<u8>| -> String {
+            range.map(|second| format!("10.{second}.0.0/16 ")).collect()
+        };
+        assert_eq!(shown(&pods(244..=255)).unwrap(), "10.89.0.0 10.200.0.0");
+        assert_eq!(shown(&pods(200..=255)), None);
     }
 
     #[test]

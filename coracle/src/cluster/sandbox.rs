@@ -6,6 +6,8 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -26,6 +28,10 @@ const START_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Where containerd's CNI library keeps what it has set up; it belongs to the node.
 const CNI_RESULTS: &str = "/var/lib/cni";
+
+/// Folders of the machine that each node has for itself, and where in the node's folder: what pods of one node put there by way
+/// of hostPath volumes is not on another node, and goes with the node.
+const SCRATCH: [(&str, &str); 2] = [("tmp", "/tmp"), ("var-tmp", "/var/tmp")];
 
 /// All that a node's first process has to know.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -181,8 +187,13 @@ fn set_up_mounts(folder: &Path) -> Result<()> {
     let results = folder.join("cni/results");
     fs::create_dir_all(&results)?;
     fs::create_dir_all(CNI_RESULTS)?;
-    mount(Some(&results), CNI_RESULTS, none, MsFlags::MS_BIND, none)
-        .with_context(|| format!("cannot mount {CNI_RESULTS}"))?;
+    bind(&results, CNI_RESULTS)?;
+    for (place, target) in SCRATCH {
+        let scratch = folder.join(place);
+        fs::create_dir_all(&scratch)?;
+        fs::set_permissions(&scratch, fs::Permissions::from_mode(0o1777))?;
+        bind(&scratch, target)?;
+    }
     for folder in [
         Specification::network_config(folder),
         Specification::agent_root(folder),
@@ -190,6 +201,12 @@ fn set_up_mounts(folder: &Path) -> Result<()> {
         fs::create_dir_all(folder)?;
     }
     Ok(())
+}
+
+fn bind(source: &Path, target: &str) -> Result<()> {
+    let none: Option<&str> = None;
+    mount(Some(source), target, none, MsFlags::MS_BIND, none)
+        .with_context(|| format!("cannot mount {target}"))
 }
 
 /// One part of a node that is started again whenever it ends.
@@ -257,11 +274,9 @@ fn keep_running(specification: &Specification, settings: &Path) -> Result<()> {
 }
 
 fn agent(specification: &Specification) -> Result<Command> {
-    let mut command = logged(
-        &std::env::current_exe()?.to_string_lossy(),
-        &specification.folder.join("node.log"),
-    )?;
-    command.args(&specification.agent);
+    // By its link: this program's own path may lie in a folder that looks different inside the node.
+    let mut command = logged("/proc/self/exe", &specification.folder.join("node.log"))?;
+    command.arg0(std::env::current_exe()?).args(&specification.agent);
     Ok(command)
 }
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -48,13 +49,13 @@ pub(crate) struct State {
     pub(crate) data_dir: PathBuf,
     /// The third octet's network: nodes and the control plane share `subnet`/24.
     pub(crate) subnet: Ipv4Addr,
+    /// The first address of the /16 that pods' addresses are taken from.
+    #[serde(default = "super::network::default_pod_network")]
+    pub(crate) pod_network: Ipv4Addr,
     /// The running control plane.
     pub(crate) server: Option<ProcessId>,
     /// The nodes, in the order of their addresses.
     pub(crate) nodes: Vec<Node>,
-    /// Whether `up` switched on the machine's IPv4 forwarding, so that `down` switches it off.
-    #[serde(default)]
-    pub(crate) forwarding_was_off: bool,
 }
 
 /// One node of a cluster.
@@ -170,6 +171,59 @@ pub(crate) fn all() -> Result<Vec<ClusterName>> {
         .collect();
     names.sort_by_key(ToString::to_string);
     Ok(names)
+}
+
+/// What all clusters of this user share, held against other commands until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    folder: PathBuf,
+    _lock: fs::File,
+}
+
+impl Shared {
+    /// Waits until no other command holds it. Commands hold it for as long as they choose or give back what is the machine's.
+    ///
+    /// # Errors
+    /// When the state folder cannot be made.
+    pub(crate) fn hold() -> Result<Self> {
+        let folder = clusters_dir();
+        let hold = || loop {
+            fs::create_dir_all(&folder)?;
+            let lock = fs::File::open(&folder)?;
+            lock.lock()?;
+            // Whoever had it before may have removed the folder, and another may have made it anew.
+            let same = |now: fs::Metadata| Ok::<_, io::Error>(now.ino() == lock.metadata()?.ino());
+            if fs::metadata(&folder).map_or(Ok(false), same)? {
+                return Ok::<_, io::Error>(lock);
+            }
+        };
+        let lock = hold().with_context(|| format!("cannot lock {}", folder.display()))?;
+        Ok(Self { folder, _lock: lock })
+    }
+
+    /// The states of all clusters but one. One that cannot be read is left out.
+    ///
+    /// # Errors
+    /// When the state folder cannot be read.
+    pub(crate) fn others(&self, than: &ClusterName) -> Result<Vec<State>> {
+        let others = all()?.into_iter().filter(|name| name != than);
+        Ok(others
+            .filter_map(|name| Paths::of(&name).read().ok().flatten())
+            .collect())
+    }
+
+    /// Exists while the machine's forwarding is on only because a cluster needs it. No cluster can have this name.
+    pub(crate) fn forwarding_was_off(&self) -> PathBuf {
+        self.folder.join(".forwarding-was-off")
+    }
+}
+
+/// The folder goes with the last cluster.
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // Fails where something is in it.
+        let _ = fs::remove_dir(&self.folder);
+    }
 }
 
 /// `/var/lib/coracle` for root, else below the XDG state directory.

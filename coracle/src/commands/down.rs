@@ -11,7 +11,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::context_name;
-use crate::cluster::state::{ClusterName, Paths, State, require_root};
+use crate::cluster::nodes::on_each;
+use crate::cluster::state::{ClusterName, Paths, Shared, State, require_root};
 use crate::cluster::{cgroups, kubeconfig, network};
 use crate::progress::Progress;
 
@@ -41,34 +42,33 @@ pub(crate) fn run(name: &ClusterName, keep_data: bool) -> Result<()> {
             state.server.map_or(Ok(()), |server| server.end(GRACE))
         })?;
     }
+    let shared = Shared::hold()?;
     progress.step("Network, rules and cgroups removed", || {
         remove_network(name, state.as_ref())?;
+        restore_forwarding(name, &shared)?;
         cgroups::remove(name)
     })?;
     progress.step("Files and kubeconfig context removed", || {
         kubeconfig::remove(&kubeconfig::default_path(), &context_name(name))?;
         remove_files(&paths, state.as_ref(), keep_data)
     })?;
+    drop(shared);
     progress.say(&format!("Cluster {name} is gone ({:.1} s).", progress.seconds()));
     Ok(())
 }
 
 /// Kills each node's first process; the kernel takes the rest of its namespaces.
 fn stop_nodes(state: &State) -> Result<()> {
-    state
-        .nodes
-        .iter()
-        .filter_map(|node| node.sandbox)
-        .try_for_each(|first| first.end(Duration::ZERO))
+    on_each(&state.nodes, |_, node| {
+        node.sandbox.map_or(Ok(()), |first| first.end(Duration::ZERO))
+    })
+    .map(drop)
 }
 
 fn remove_network(name: &ClusterName, state: Option<&State>) -> Result<()> {
     if let Some(state) = state {
         for rule in network::host_rules(state) {
             while network::iptables("-C", &rule)? && network::iptables("-D", &rule)? {}
-        }
-        if state.forwarding_was_off {
-            network::set_forwarding(false)?;
         }
     }
     if network::bridge_exists(name) {
@@ -77,16 +77,31 @@ fn remove_network(name: &ClusterName, state: Option<&State>) -> Result<()> {
     Ok(())
 }
 
+/// Forwarding is off again once the last cluster goes, if a cluster switched it on.
+fn restore_forwarding(name: &ClusterName, shared: &Shared) -> Result<()> {
+    let note = shared.forwarding_was_off();
+    let needed = shared
+        .others(name)?
+        .iter()
+        .any(|other| network::bridge_exists(&other.name));
+    if note.exists() && !needed {
+        network::set_forwarding(false)?;
+        fs::remove_file(&note).with_context(|| format!("cannot remove {}", note.display()))?;
+    }
+    Ok(())
+}
+
 fn remove_files(paths: &Paths, state: Option<&State>, keep_data: bool) -> Result<()> {
     remove_folder(&paths.root().join("nodes"))?;
     if keep_data {
         if let Some(state) = state {
-            let stopped = State {
+            let mut stopped = State {
                 server: None,
-                nodes: Vec::new(),
-                forwarding_was_off: false,
                 ..state.clone()
             };
+            for node in &mut stopped.nodes {
+                node.sandbox = None;
+            }
             paths.write(&stopped)?;
         }
         return Ok(());
@@ -94,10 +109,7 @@ fn remove_files(paths: &Paths, state: Option<&State>, keep_data: bool) -> Result
     if let Some(state) = state {
         remove_folder(&state.data_dir)?;
     }
-    remove_folder(paths.root())?;
-    // Shared by all clusters: goes with the last.
-    let _ = paths.root().parent().map(fs::remove_dir);
-    Ok(())
+    remove_folder(paths.root())
 }
 
 fn remove_folder(folder: &Path) -> Result<()> {

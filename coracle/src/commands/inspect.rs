@@ -8,8 +8,9 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
 use super::{existing, print};
-use crate::cluster::state::{ClusterName, Paths, State, all, require_root};
-use crate::cluster::{containerd, images};
+use crate::cluster::nodes::on_each;
+use crate::cluster::state::{ClusterName, Node, Paths, State, all, require_root};
+use crate::cluster::{containerd, images, network};
 use crate::progress::Progress;
 
 /// How a result is printed.
@@ -30,6 +31,10 @@ struct Status {
     running: bool,
     data_dir: PathBuf,
     kubeconfig: PathBuf,
+    /// The bridge between this machine and the nodes.
+    bridge: String,
+    /// The network of the cluster's pods.
+    pod_network: String,
     control_plane: Part,
     nodes: Vec<Part>,
 }
@@ -75,6 +80,8 @@ impl Status {
             running: control_plane.running && nodes.iter().all(|node| node.running),
             data_dir: state.data_dir.clone(),
             kubeconfig: state.data_dir.join(crate::parts::ADMIN_KUBECONFIG),
+            bridge: network::bridge(&state.name),
+            pod_network: network::pod_cidr(state),
             control_plane,
             nodes,
         }
@@ -193,25 +200,22 @@ pub(crate) fn load(name: &ClusterName, archives: &[PathBuf]) -> Result<()> {
     let (_, state) = existing(name)?;
     let progress = Progress::begin();
     for archive in archives {
-        for node in &state.nodes {
+        on_each(&state.nodes, |_, node| {
             progress.step(
                 &format!("{} loaded into {}", archive.display(), node.name),
-                || {
-                    let file =
-                        File::open(archive).with_context(|| format!("cannot read {}", archive.display()))?;
-                    let first = node.sandbox.filter(|first| first.is_alive());
-                    let first = first.with_context(|| {
-                        format!(
-                            "{} is stopped: start it with `coracle up --name {name}`",
-                            node.name
-                        )
-                    })?;
-                    images::load(&containerd::socket_from_outside(first.pid), file)
-                },
-            )?;
-        }
+                || load_into(name, node, archive),
+            )
+        })?;
     }
     Ok(())
+}
+
+fn load_into(cluster: &ClusterName, node: &Node, archive: &Path) -> Result<()> {
+    let file = File::open(archive).with_context(|| format!("cannot read {}", archive.display()))?;
+    let first = node.sandbox.filter(|first| first.is_alive());
+    let first =
+        first.with_context(|| format!("it is stopped: start it with `coracle up --name {cluster}`"))?;
+    images::load(&containerd::socket_from_outside(first.pid), file)
 }
 
 #[cfg(test)]

@@ -27,7 +27,15 @@ pub(crate) async fn run(flags: Node) -> Result<()> {
     ));
     if let Some(kubeconfig) = &flags.proxy_kubeconfig {
         let config = super::clients::proxy_config(&name, &flags.node_ip, &flags.cluster_cidr)?;
-        let (client, shutdown) = (client_from(kubeconfig).await?, shutdown.clone());
+        let client = client_from(kubeconfig).await?;
+        if flags.pod_routes {
+            let (client, name, shutdown) = (client.clone(), name.clone(), shutdown.clone());
+            tasks.spawn(async move {
+                coracle_node_agent::run_routes(client, Some(name), shutdown).await;
+                Ok(())
+            });
+        }
+        let shutdown = shutdown.clone();
         tasks.spawn(async move { Ok(coracle_proxy::run(client, config, shutdown).await?) });
     }
     if let Some(kubeconfig) = &flags.dns_kubeconfig {

@@ -46,6 +46,14 @@ pub(crate) async fn run(flags: Server) -> Result<()> {
     let scheduler = running.client(user("system:kube-scheduler", &[]));
     let token = shutdown.clone();
     tasks.spawn(async move { Ok(coracle_scheduler::run(scheduler, scheduler_config(), token).await?) });
+    if flags.pod_routes {
+        let client = running.client(user("system:kube-controller-manager", &[]));
+        let token = shutdown.clone();
+        tasks.spawn(async move {
+            coracle_node_agent::run_routes(client, None, token).await;
+            Ok(())
+        });
+    }
     let administrator = running.client(user("system:apiserver", &["system:masters"]));
     tasks.spawn(addons::keep(administrator, shutdown.clone()));
     let outcome = until_all_end(tasks, shutdown).await;
