@@ -94,6 +94,7 @@ fn answer(mut connection: TcpStream) -> std::io::Result<()> {
     let path = request.split(' ').nth(1).unwrap_or("/");
     let (status, body) = match path {
         "/" => ("200 OK", page()),
+        "/clientip" => ("200 OK", format!("{}\n", connection.peer_addr()?.ip())),
         "/healthz" => ("200 OK", "ok\n".to_owned()),
         _ => ("404 Not Found", "not found\n".to_owned()),
     };

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use crate::program::Program;
@@ -44,13 +45,19 @@ impl Cluster {
     /// # Errors
     /// When `coracle up` fails: with its own words.
     pub async fn up(&mut self) -> Result<()> {
+        self.up_with(&[]).await
+    }
+
+    /// As [`Cluster::up`], with more flags.
+    ///
+    /// # Errors
+    /// When `coracle up` fails: with its own words.
+    pub async fn up_with(&mut self, flags: &[&str]) -> Result<()> {
         // From here on something may be left to take away.
         self.up = true;
         let port = self.api_port.to_string();
-        self.coracle()
-            .text(&["up", "--name", &self.name, "--api-port", &port])
-            .await
-            .map(drop)
+        let up = ["up", "--name", &self.name, "--api-port", &port];
+        self.coracle().text(&[&up, flags].concat()).await.map(drop)
     }
 
     /// Takes it down.
@@ -118,10 +125,49 @@ impl Cluster {
     /// # Errors
     /// When the cluster does not run.
     pub async fn node_address(&self) -> Result<String> {
-        let status = self.status().await?;
-        let address = status["nodes"][0]["address"].as_str().map(str::to_owned);
-        address.with_context(|| format!("the status tells no node address: {status}"))
+        let first = self.nodes().await?.into_iter().next();
+        Ok(first.context("the cluster has a node")?.address)
     }
+
+    /// The nodes as `coracle status` tells them.
+    ///
+    /// # Errors
+    /// When the cluster does not run.
+    pub async fn nodes(&self) -> Result<Vec<RunningNode>> {
+        let status = self.status().await?;
+        let nodes = status["nodes"].as_array().context("a list of nodes")?.iter();
+        let node = |node: &Value| {
+            Some(RunningNode {
+                name: node["name"].as_str()?.to_owned(),
+                address: node["address"].as_str()?.to_owned(),
+                first_process: node["pid"].as_u64()?.try_into().ok()?,
+            })
+        };
+        let nodes: Option<Vec<_>> = nodes.map(node).collect();
+        nodes.with_context(|| format!("the status tells too little of its nodes: {status}"))
+    }
+
+    /// The tag in the names of the cluster's interfaces.
+    pub fn tag(&self) -> String {
+        tag(&self.name)
+    }
+}
+
+/// A node that runs.
+#[derive(Clone, Debug)]
+pub struct RunningNode {
+    /// Its name in the API.
+    pub name: String,
+    /// Its address on the cluster's bridge.
+    pub address: String,
+    /// The process with which it lives and dies.
+    pub first_process: u32,
+}
+
+/// The tag in the names of a cluster's interfaces, which are too short for its name: the head of a SHA-256.
+pub(crate) fn tag(cluster: &str) -> String {
+    let hash = Sha256::digest(cluster.as_bytes());
+    hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Drop for Cluster {

@@ -13,6 +13,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 pub mod cluster;
+pub mod image;
+pub mod leftovers;
 pub mod machine;
 pub mod page;
 pub mod program;

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use coracle_e2e::cluster::Cluster;
+use coracle_e2e::leftovers::nothing_is_left;
 use coracle_e2e::machine::{Belongings, Process, kill};
 use coracle_e2e::program::{Outcome, Program};
 use coracle_e2e::wait::{DEADLINE, await_condition};
@@ -464,26 +464,4 @@ fn identity(pod: &Value) -> PodIdentity {
         text(&pod["metadata"]["uid"]),
         restarts,
     )
-}
-
-/// The kernel takes some things away a moment after the processes that held them.
-async fn nothing_is_left(cluster: &Cluster, before: &Belongings) -> Result<()> {
-    let clean = async || {
-        let processes = Process::all()?;
-        let processes: Vec<_> = processes
-            .iter()
-            .filter(|process| process.belongs_to(cluster.name()))
-            .collect();
-        ensure!(processes.is_empty(), "processes: {processes:?}");
-        let left = Belongings::look().await?.beyond(before);
-        ensure!(left.is_empty(), "{left:#?}");
-        Ok(Some(()))
-    };
-    await_condition("the machine as it was", Duration::from_secs(20), clean).await?;
-    let kubeconfig = std::fs::read_to_string(cluster.kubeconfig()).unwrap_or_default();
-    ensure!(
-        !kubeconfig.contains(cluster.name()),
-        "the context is taken out of the kubeconfig: {kubeconfig}"
-    );
-    Ok(())
 }
