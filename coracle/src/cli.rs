@@ -203,6 +203,9 @@ pub(crate) struct ControllerFlags {
     /// Pod addresses, of which each node gets a part
     #[arg(long, default_value = "10.244.0.0/16")]
     pub(crate) cluster_cidr: String,
+    /// How long a node may stay silent before it counts as unreachable
+    #[arg(long, default_value = "50s", value_parser = duration)]
+    pub(crate) node_monitor_grace_period: Duration,
 }
 
 /// Flags of the controllers in a process of their own.

@@ -72,6 +72,7 @@ pub(crate) fn controllers_config(
             prefix,
             node_prefix: NODE_PREFIX,
         }),
+        node_grace_period: flags.node_monitor_grace_period,
         ..coracle_controllers::Config::default()
     })
 }
