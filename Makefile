@@ -62,9 +62,9 @@ e2e: build kubectl ## Tests with real containers and stock kubectl
 test: check unit e2e ## Everything that has to pass
 
 .PHONY: bench
-bench: build kubectl ## Measure, and write docs/figures.md
+bench: build kubectl ## Measure into docs/figures.md; WHAT=alone or WHAT=compare for one half, ARGS for coracle-bench
 	@tools/with-ccache cargo build --release --locked --package coracle-bench
-	@CORACLE=$(CORACLE) BENCH=$(CARGO_TARGET_DIR)/release/coracle-bench tools/bench
+	@CORACLE=$(CORACLE) BENCH=$(CARGO_TARGET_DIR)/release/coracle-bench tools/bench $(WHAT) $(ARGS)
 
 .PHONY: wire
 wire: build ## Replay recorded requests, and write the score into docs/figures.md

@@ -1,13 +1,13 @@
 //! Pods created through the API, each answered when it is durable.
 
-use crate::cluster::{self, NAMESPACE};
-use crate::control_plane::{ControlPlane, Program};
+use crate::cluster::{self, Call, NAMESPACE};
 use crate::process;
 use crate::report::Table;
+use crate::side::{ControlPlane, Program, Target};
 use crate::stats::{Spread, percentile_ms};
-use anyhow::{Context, bail};
-use http::{Method, StatusCode};
+use anyhow::{Context, ensure};
 use kube::Client;
+use serde_json::Value;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -63,23 +63,26 @@ struct Run {
 pub(crate) async fn run(args: &Args) -> anyhow::Result<Table> {
     match &args.kubeconfig {
         Some(path) => {
-            let client = cluster::client(Some(path)).await?;
-            let table = measure_all(args, &client, &args.pid).await;
-            cluster::clean_up(&client).await?;
+            let target = Target {
+                client: cluster::client(Some(path)).await?,
+                pids: args.pid.clone(),
+            };
+            let table = measure_all(args, &target).await;
+            cluster::clean_up(&target.client).await?;
             table
         }
         None => {
             let place = tempfile::tempdir_in(&args.program.dir).context("make a directory for the data")?;
             let control_plane = ControlPlane::start(&args.program, &place.path().join("data")).await?;
-            let table = measure_all(args, &control_plane.client, &[control_plane.pid()?]).await;
+            let table = measure_all(args, control_plane.target()).await;
             control_plane.stop().await?;
             table
         }
     }
 }
 
-async fn measure_all(args: &Args, client: &Client, pids: &[u32]) -> anyhow::Result<Table> {
-    cluster::prepare(client).await?;
+async fn measure_all(args: &Args, target: &Target) -> anyhow::Result<Table> {
+    cluster::make_namespace(&target.client, NAMESPACE).await?;
     let note = format!(
         "Pods that no scheduler takes, created as JSON over TLS, each answered after it is synced; the load is made on \
          the same machine; {} runs of {} s: median (least–most). CPU is the server's.",
@@ -90,7 +93,7 @@ async fn measure_all(args: &Args, client: &Client, pids: &[u32]) -> anyhow::Resu
     for &clients in &args.clients {
         let mut runs = Vec::new();
         for run in 0..args.runs {
-            runs.push(measure(args, client, pids, clients, run).await?);
+            runs.push(measure(args, target, clients, run).await?);
         }
         let spread = |value: fn(&Run) -> f64| Spread::of(runs.iter().map(value)).to_string();
         table.row([
@@ -98,7 +101,7 @@ async fn measure_all(args: &Args, client: &Client, pids: &[u32]) -> anyhow::Resu
             spread(|run| run.per_second),
             spread(|run| percentile_ms(&run.latencies, 0.5)),
             spread(|run| percentile_ms(&run.latencies, 0.99)),
-            if pids.is_empty() {
+            if target.pids.is_empty() {
                 "not counted".to_owned()
             } else {
                 spread(|run| run.cpu_ms)
@@ -108,20 +111,14 @@ async fn measure_all(args: &Args, client: &Client, pids: &[u32]) -> anyhow::Resu
     Ok(table)
 }
 
-async fn measure(
-    args: &Args,
-    client: &Client,
-    pids: &[u32],
-    clients: usize,
-    run: usize,
-) -> anyhow::Result<Run> {
-    let cpu_before = cpu_time(pids)?;
+async fn measure(args: &Args, target: &Target, clients: usize, run: usize) -> anyhow::Result<Run> {
+    let cpu_before = process::cpu_time_of(&target.pids)?;
     let started = Instant::now();
     let until = started + Duration::from_secs(args.seconds);
     let mut creators = JoinSet::new();
     for number in 0..clients {
         creators.spawn(create_until(
-            client.clone(),
+            target.client.clone(),
             format!("load-{clients}-{run}-{number}"),
             until,
         ));
@@ -131,7 +128,7 @@ async fn measure(
         latencies.extend(created.context("a client")??);
     }
     let per_second = latencies.len() as f64 / started.elapsed().as_secs_f64();
-    let cpu = cpu_time(pids)?.saturating_sub(cpu_before);
+    let cpu = process::cpu_time_of(&target.pids)?.saturating_sub(cpu_before);
     latencies.sort_unstable();
     Ok(Run {
         per_second,
@@ -140,28 +137,22 @@ async fn measure(
     })
 }
 
-fn cpu_time(pids: &[u32]) -> anyhow::Result<Duration> {
-    pids.iter().map(|pid| process::cpu_time(*pid)).sum()
-}
-
 /// Creates pods until it is time to stop; answers how long each took.
 async fn create_until(client: Client, name: String, until: Instant) -> anyhow::Result<Vec<Duration>> {
     let path = format!("/api/v1/namespaces/{NAMESPACE}/pods");
     let mut latencies = Vec::new();
     loop {
-        let body = cluster::unscheduled_pod(&format!("{name}-{}", latencies.len()))
-            .to_string()
-            .into_bytes();
+        let name = format!("{name}-{}", latencies.len());
+        let call = Call::post(&path, &cluster::unscheduled_pod(&name));
         let started = Instant::now();
         if started >= until && !latencies.is_empty() {
             return Ok(latencies);
         }
-        match cluster::send(&client, Method::POST, &path, body).await? {
-            (StatusCode::CREATED, _) => latencies.push(started.elapsed()),
-            (status, answer) => bail!(
-                "a create was answered {status}: {}",
-                String::from_utf8_lossy(&answer)
-            ),
-        }
+        let answer = call.succeed(&client).await?;
+        latencies.push(started.elapsed());
+        let pod: Value = serde_json::from_slice(&answer).context("read the answer")?;
+        let stored =
+            pod["metadata"]["name"] == name.as_str() && pod["metadata"]["resourceVersion"].is_string();
+        ensure!(stored, "a create of {name} was answered with {pod}");
     }
 }

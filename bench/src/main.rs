@@ -1,27 +1,32 @@
 //! Benchmarks of Coracle: what it costs, in seconds, bytes and CPU time.
 //!
-//! `coracle-bench figures` measures what `make bench` puts into `docs/figures.md`; the other commands measure one thing and print it. Those
-//! that talk to a cluster take any kubeconfig, so that the same load can be put on kube-apiserver with etcd.
+//! `coracle-bench figures` measures Coracle alone, `coracle-bench compare` side by side with kube-apiserver, etcd,
+//! kube-controller-manager and kube-scheduler; `make bench` puts what both print into `docs/figures.md`. The other commands measure
+//! one thing and print it. Those that talk to a cluster take any kubeconfig.
 //!
 //! | module | what it does |
 //! |---|---|
 //! | `store`, `server`, `creates`, `pod`, `memory` | one measurement each: its options, its run, its table |
-//! | `figures` | all of them, as one section of that page |
-//! | `control_plane` | a `coracle server` of our own, started and stopped |
+//! | `figures` | all of them |
+//! | `load` | the work that both sides are asked for, row by row, and the looking at the answers |
+//! | `side` | who is asked: a `coracle server` of our own, its peer, started and stopped |
+//! | `compare` | both sides in turn, pair by pair, and what that comes to |
 //! | `cluster` | requests to whatever a kubeconfig names |
 //! | `process`, `facts` | what the kernel says about processes and the machine |
 //! | `stats`, `report` | what many measurements come to, as Markdown (pure) |
 
 mod cluster;
-mod control_plane;
+mod compare;
 mod creates;
 mod facts;
 mod figures;
+mod load;
 mod memory;
 mod pod;
 mod process;
 mod report;
 mod server;
+mod side;
 mod stats;
 mod store;
 
@@ -46,10 +51,12 @@ enum Command {
     Creates(creates::Args),
     /// Time from `kubectl apply` until the pod is Running
     Pod(pod::Args),
-    /// Resident memory of all processes of some names
+    /// Resident memory of a cluster on this machine
     Memory(memory::Args),
-    /// Measure all of it, for docs/figures.md
+    /// Measure all of the above, for docs/figures.md
     Figures(figures::Args),
+    /// Measure side by side with kube-apiserver and etcd
+    Compare(compare::Args),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -67,6 +74,7 @@ fn main() -> anyhow::Result<()> {
             Command::Pod(args) => pod::run(&args).await?.to_string(),
             Command::Memory(args) => memory::run(&args)?.to_string(),
             Command::Figures(args) => figures::run(&args).await?,
+            Command::Compare(args) => compare::run(&args).await?,
         })
     })?;
     writeln!(std::io::stdout().lock(), "{text}").context("print the result")

@@ -1,12 +1,15 @@
 //! What the kernel says about a process.
 
 use anyhow::Context;
+use nix::time::{clock_getcpuclockid, clock_gettime};
+use nix::unistd::Pid;
+use std::collections::BTreeMap;
 use std::fs;
 use std::ops::AddAssign;
 use std::time::Duration;
 
-/// Clock ticks a second in `/proc`, on every architecture of Linux.
-const USER_HZ: f64 = 100.0;
+/// Written to `clear_refs`, this sets the peak of resident memory back to what is resident now (proc(5)).
+const RESET_PEAK: &str = "5";
 
 /// The memory of one or several processes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -32,55 +35,101 @@ pub(crate) fn memory(pid: u32) -> anyhow::Result<Memory> {
 }
 
 fn parse_memory(rollup: &str) -> Option<Memory> {
-    let mebibytes = |name: &str| {
-        let kibibytes = rollup
-            .lines()
-            .find_map(|line| line.strip_prefix(name))?
-            .trim()
-            .strip_suffix(" kB")?;
-        Some(kibibytes.parse::<f64>().ok()? / 1024.0)
-    };
+    let mebibytes = |name: &str| Some(kibibytes(rollup, name)? / 1024.0);
     Some(Memory {
         resident: mebibytes("Rss:")?,
         proportional: mebibytes("Pss:")?,
     })
 }
 
-/// The CPU time that a process has taken so far, in user and kernel.
+/// The CPU time that a process has taken so far, in user and kernel, in all threads that it has or had.
 pub(crate) fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
-    let path = format!("/proc/{pid}/stat");
+    let process = Pid::from_raw(i32::try_from(pid).context("a pid")?);
+    let clock =
+        clock_getcpuclockid(process).with_context(|| format!("find the CPU clock of process {pid}"))?;
+    let time = clock_gettime(clock).with_context(|| format!("read the CPU clock of process {pid}"))?;
+    Ok(Duration::from(time))
+}
+
+/// The CPU time of several processes together.
+pub(crate) fn cpu_time_of(pids: &[u32]) -> anyhow::Result<Duration> {
+    pids.iter().map(|pid| cpu_time(*pid)).sum()
+}
+
+/// The most memory that several processes have had resident since their peaks were reset, in MiB. The peaks need not have
+/// been at the same time, so it is the most that it can have been.
+pub(crate) fn peak_of(pids: &[u32]) -> anyhow::Result<f64> {
+    pids.iter().map(|pid| peak(*pid)).sum()
+}
+
+/// Begins to look for the peak of resident memory anew. Root's, or the owner's, to do.
+pub(crate) fn reset_peaks(pids: &[u32]) -> anyhow::Result<()> {
+    for pid in pids {
+        let path = format!("/proc/{pid}/clear_refs");
+        fs::write(&path, RESET_PEAK).with_context(|| format!("write {path}"))?;
+    }
+    Ok(())
+}
+
+fn peak(pid: u32) -> anyhow::Result<f64> {
+    let path = format!("/proc/{pid}/status");
     let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-    parse_cpu_time(&text).with_context(|| format!("{path} has no times"))
+    kibibytes(&text, "VmHWM:")
+        .map(|peak| peak / 1024.0)
+        .with_context(|| format!("{path} has no VmHWM"))
 }
 
-fn parse_cpu_time(stat: &str) -> Option<Duration> {
-    // The name in parentheses may hold anything; utime and stime are the 12th and 13th fields after it.
-    let (_, after_name) = stat.rsplit_once(')')?;
-    let mut fields = after_name.split_ascii_whitespace().skip(11);
-    let mut ticks = || fields.next()?.parse::<f64>().ok();
-    Some(Duration::from_secs_f64((ticks()? + ticks()?) / USER_HZ))
+fn kibibytes(text: &str, name: &str) -> Option<f64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim().strip_suffix(" kB")?.parse().ok()
 }
 
-/// The processes with one of these names, which the kernel cuts at 15 bytes.
-pub(crate) fn named(names: &[String]) -> anyhow::Result<Vec<u32>> {
-    let mut found = Vec::new();
+/// Some processes with all their descendants.
+pub(crate) fn families(roots: &[u32]) -> anyhow::Result<Vec<u32>> {
+    let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     for entry in fs::read_dir("/proc").context("list processes")? {
         let entry = entry.context("list processes")?;
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
         // A process may end while it is looked at.
-        let Ok(comm) = fs::read_to_string(entry.path().join("comm")) else {
-            continue;
-        };
-        if names
-            .iter()
-            .any(|name| name.chars().take(15).eq(comm.trim_end().chars()))
-        {
-            found.push(pid);
+        let stat = fs::read_to_string(entry.path().join("stat"));
+        if let Some(parent) = stat.ok().as_deref().and_then(parse_parent) {
+            children.entry(parent).or_default().push(pid);
         }
     }
+    let mut found = roots.to_vec();
+    let mut next = 0;
+    while let Some(pid) = found.get(next) {
+        found.extend(children.remove(pid).unwrap_or_default());
+        next += 1;
+    }
     Ok(found)
+}
+
+fn parse_parent(stat: &str) -> Option<u32> {
+    // The name in parentheses may hold anything; the parent is the second field after it.
+    let (_, after_name) = stat.rsplit_once(')')?;
+    after_name.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+/// What a process is: its program, and the subcommand where there is one.
+pub(crate) fn name(pid: u32) -> anyhow::Result<String> {
+    let path = format!("/proc/{pid}/cmdline");
+    let line = fs::read(&path).with_context(|| format!("read {path}"))?;
+    Ok(parse_name(&String::from_utf8_lossy(&line)))
+}
+
+fn parse_name(command_line: &str) -> String {
+    let mut words = command_line.split('\0');
+    let program = words.next().unwrap_or_default();
+    let program = program.rsplit('/').next().unwrap_or_default();
+    match words.next() {
+        Some(word) if !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase()) => {
+            format!("{program} {word}")
+        }
+        _ => program.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -102,20 +151,51 @@ mod tests {
     }
 
     #[test]
-    fn cpu_time_is_user_and_kernel() {
-        let stat = "42 (odd) name) S 1 42 42 0 -1 4194560 100 0 0 0 250 50 7 8 20 0";
-        assert_eq!(parse_cpu_time(stat), Some(Duration::from_secs(3)));
-        assert_eq!(parse_cpu_time("42 (cut"), None);
+    fn a_name_tells_the_subcommand() {
+        assert_eq!(
+            parse_name("/usr/bin/coracle\0node\0--kubeconfig\0/x"),
+            "coracle node"
+        );
+        assert_eq!(parse_name("containerd\0--config\0/x"), "containerd");
+        assert_eq!(parse_name(""), "");
     }
 
     #[test]
-    fn this_process_is_found_and_has_memory() {
+    fn the_parent_stands_after_a_name_of_any_form() {
+        assert_eq!(parse_parent("42 (odd) name) S 17 42 42 0"), Some(17));
+        assert_eq!(parse_parent("42 (cut"), None);
+    }
+
+    #[test]
+    fn a_child_belongs_to_the_family() {
+        let mut child = std::process::Command::new("cat")
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .expect("a child");
+        let family = families(&[std::process::id()]).expect("processes");
+        assert!(family.starts_with(&[std::process::id()]));
+        assert!(family.contains(&child.id()));
+        assert!(
+            !families(&[child.id()])
+                .expect("processes")
+                .contains(&std::process::id())
+        );
+        drop(child.stdin.take());
+        child.wait().expect("it ends");
+    }
+
+    #[test]
+    fn this_process_takes_time_and_memory() {
         let pid = std::process::id();
-        let comm = fs::read_to_string("/proc/self/comm")
-            .expect("a name")
-            .trim_end()
-            .to_owned();
-        assert!(named(&[comm]).expect("processes").contains(&pid));
+        let before = cpu_time(pid).expect("a clock");
+        let filled = vec![1_u8; 32 << 20];
+        assert!(filled.iter().all(|byte| *byte == 1));
+        assert!(cpu_time(pid).expect("a clock") > before);
+        let with = peak_of(&[pid]).expect("a peak");
+        assert!(with > 32.0);
+        drop(filled);
+        reset_peaks(&[pid]).expect("peaks can be reset");
+        assert!(peak_of(&[pid]).expect("a peak") < with);
         assert!(memory(pid).expect("memory").resident > 0.0);
     }
 }

@@ -33,7 +33,7 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "## {}\n", self.title)?;
+        writeln!(f, "### {}\n", self.title)?;
         if !self.note.is_empty() {
             writeln!(f, "{}\n", self.note)?;
         }
@@ -56,7 +56,7 @@ mod tests {
         table.row(["boat".to_owned(), "12".to_owned()]);
         assert_eq!(
             table.to_string(),
-            "## Sizes\n\nAs weighed.\n\n| what | kg |\n|---|---|\n| boat | 12 |\n"
+            "### Sizes\n\nAs weighed.\n\n| what | kg |\n|---|---|\n| boat | 12 |\n"
         );
     }
 }

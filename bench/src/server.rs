@@ -1,13 +1,12 @@
 //! How long `coracle server` takes to be ready, and what it takes when nothing happens.
 
-use crate::cluster::{self, NAMESPACE};
-use crate::control_plane::{ControlPlane, Program};
+use crate::cluster::{self, Call, NAMESPACE};
 use crate::process::{self, Memory};
 use crate::report::Table;
+use crate::side::{ControlPlane, Program};
 use crate::stats::Spread;
-use anyhow::{Context, bail};
+use anyhow::Context;
 use futures::{StreamExt, TryStreamExt, stream};
-use http::{Method, StatusCode};
 use kube::Client;
 use serde_json::json;
 use std::time::Duration;
@@ -111,7 +110,7 @@ async fn idle(control_plane: &ControlPlane, seconds: u64) -> anyhow::Result<Idle
 }
 
 async fn fill(client: &Client, objects: usize) -> anyhow::Result<()> {
-    cluster::prepare(client).await?;
+    cluster::make_namespace(client, NAMESPACE).await?;
     let path = format!("/api/v1/namespaces/{NAMESPACE}/configmaps");
     let creates = stream::iter((0..objects).map(|number| create(client, &path, number)));
     creates.buffer_unordered(32).try_collect().await
@@ -122,11 +121,6 @@ async fn create(client: &Client, path: &str, number: usize) -> anyhow::Result<()
     let object = json!({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"text": "x".repeat(1024)},
     });
-    match cluster::send(client, Method::POST, path, object.to_string().into_bytes()).await? {
-        (StatusCode::CREATED, _) => Ok(()),
-        (status, answer) => bail!(
-            "{name} was answered {status}: {}",
-            String::from_utf8_lossy(&answer)
-        ),
-    }
+    Call::post(path, &object).succeed(client).await?;
+    Ok(())
 }

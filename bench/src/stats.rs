@@ -16,11 +16,25 @@ impl Spread {
     pub(crate) fn of(measurements: impl IntoIterator<Item = f64>) -> Spread {
         let mut sorted: Vec<f64> = measurements.into_iter().collect();
         sorted.sort_by(f64::total_cmp);
-        let at = |share: f64| sorted[rank(sorted.len(), share)];
+        let (lower, upper) = (sorted[(sorted.len() - 1) / 2], sorted[sorted.len() / 2]);
         Spread {
-            least: at(0.0),
-            median: at(0.5),
-            most: at(1.0),
+            least: sorted[0],
+            median: f64::midpoint(lower, upper),
+            most: sorted[sorted.len() - 1],
+        }
+    }
+
+    /// The middle alone, with as many digits as say something.
+    pub(crate) fn median(&self) -> String {
+        format!("{:.*}", self.digits(), self.median)
+    }
+
+    fn digits(&self) -> usize {
+        match self.median {
+            m if m >= 100.0 => 0,
+            m if m >= 10.0 => 1,
+            m if m >= 1.0 => 2,
+            _ => 3,
         }
     }
 }
@@ -28,12 +42,7 @@ impl Spread {
 /// `median (least–most)`, with as many digits as say something.
 impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = match self.median {
-            m if m >= 100.0 => 0,
-            m if m >= 10.0 => 1,
-            m if m >= 1.0 => 2,
-            _ => 3,
-        };
+        let digits = self.digits();
         write!(
             f,
             "{:.digits$} ({:.digits$}–{:.digits$})",
@@ -47,9 +56,10 @@ pub(crate) fn percentile_ms(sorted: &[Duration], share: f64) -> f64 {
     sorted[rank(sorted.len(), share)].as_secs_f64() * 1e3
 }
 
+/// The nearest rank: the first measurement that at least this share of all do not exceed.
 fn rank(length: usize, share: f64) -> usize {
     assert!(length > 0, "something was measured");
-    ((length - 1) as f64 * share).round() as usize
+    ((length as f64 * share).ceil() as usize).clamp(1, length) - 1
 }
 
 #[cfg(test)]
@@ -68,6 +78,8 @@ mod tests {
             }
         );
         assert_eq!(spread.to_string(), "2.00 (0.50–10.00)");
+        assert_eq!(spread.median(), "2.00");
+        assert_eq!(Spread::of([4.0, 1.0]).median(), "2.50");
         assert_eq!(Spread::of([1234.5]).to_string(), "1234 (1234–1234)");
         assert_eq!(Spread::of([0.1234]).to_string(), "0.123 (0.123–0.123)");
     }
@@ -75,8 +87,9 @@ mod tests {
     #[test]
     fn percentiles_are_measurements() {
         let sorted: Vec<Duration> = (1..=100).map(Duration::from_millis).collect();
-        for (share, expected) in [(0.0, 1.0), (0.5, 51.0), (0.99, 99.0), (1.0, 100.0)] {
+        for (share, expected) in [(0.0, 1.0), (0.5, 50.0), (0.99, 99.0), (1.0, 100.0)] {
             assert_eq!(percentile_ms(&sorted, share), expected, "{share}");
         }
+        assert_eq!(percentile_ms(&sorted[..1], 0.99), 1.0);
     }
 }

@@ -1,23 +1,16 @@
 //! A `coracle server` of our own.
 
-use crate::cluster;
+use super::credentials::{ADMINISTRATOR, LOAD_USER};
+use super::{CLUSTER_CIDR, Credentials, NODE_GRACE_PERIOD, POLL, START_LIMIT, Target, free_port, terminate};
+use crate::cluster::{self, Call};
 use anyhow::{Context, bail};
-use http::{Method, StatusCode};
+use http::StatusCode;
 use kube::Client;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use std::fs::File;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
-
-/// How often readiness is asked for: the error of a measured start.
-const POLL: Duration = Duration::from_millis(2);
-
-const START_LIMIT: Duration = Duration::from_secs(60);
-const STOP_LIMIT: Duration = Duration::from_secs(30);
 
 /// Which program is measured, and where its data goes.
 #[derive(clap::Args, Clone)]
@@ -44,9 +37,11 @@ impl Program {
 /// A control plane that runs until it is stopped or dropped.
 pub(crate) struct ControlPlane {
     child: Child,
+    /// As the administrator.
     pub(crate) client: Client,
     /// From exec until `/readyz` answered 200.
     pub(crate) start: Duration,
+    target: Target,
 }
 
 impl ControlPlane {
@@ -54,7 +49,9 @@ impl ControlPlane {
     pub(crate) async fn start(program: &Program, data: &Path) -> anyhow::Result<ControlPlane> {
         let path = program.path()?;
         let log = data.with_extension("log");
+        let credentials = Credentials::in_folder(&data.with_extension("credentials"))?;
         let output = File::create(&log).context("make a file for the server's output")?;
+        let port = free_port()?;
         let mut command = Command::new(&path);
         command
             .args([
@@ -62,29 +59,39 @@ impl ControlPlane {
                 "--bind-address",
                 "127.0.0.1",
                 "--secure-port",
-                &free_port()?.to_string(),
+                &port.to_string(),
             ])
+            .args(["--cluster-cidr", CLUSTER_CIDR])
+            .args(["--node-monitor-grace-period", NODE_GRACE_PERIOD])
+            .arg("--token-auth-file")
+            .arg(credentials.token_file())
             .arg("--data-dir")
             .arg(data)
             .stdout(output.try_clone().context("share the output file")?)
             .stderr(output)
             .kill_on_drop(true);
-        // What an earlier run has left here names an earlier port.
-        let kubeconfig = data.join("admin.conf");
-        if kubeconfig.exists() {
-            std::fs::remove_file(&kubeconfig).context("remove the old kubeconfig")?;
-        }
+        let ca_file = data.join("pki/ca.crt");
+        let url = format!("https://127.0.0.1:{port}");
+        let kubeconfig = credentials.kubeconfig(ADMINISTRATOR, &url, &ca_file)?;
         let started = Instant::now();
         let mut child = command
             .spawn()
             .with_context(|| format!("start {}", path.display()))?;
         let ready = timeout(START_LIMIT, ready(&mut child, &kubeconfig)).await;
-        let client = ready.context("the server is not ready after a minute").flatten();
+        let start = started.elapsed();
+        let client = ready.context("the server does not become ready").flatten();
         let client = client.with_context(|| format!("see {}", log.display()))?;
+        cluster::bind_administrator(&client, LOAD_USER).await?;
+        let load = credentials.kubeconfig(LOAD_USER, &url, &ca_file)?;
+        let target = Target {
+            client: cluster::client(Some(&load)).await?,
+            pids: vec![child.id().context("the server has ended")?],
+        };
         Ok(ControlPlane {
             child,
             client,
-            start: started.elapsed(),
+            start,
+            target,
         })
     }
 
@@ -92,18 +99,14 @@ impl ControlPlane {
         self.child.id().context("the server has ended")
     }
 
+    /// For loads.
+    pub(crate) fn target(&self) -> &Target {
+        &self.target
+    }
+
     /// Stops it as an init system would.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
-        let pid = i32::try_from(self.pid()?).context("a pid")?;
-        kill(Pid::from_raw(pid), Signal::SIGTERM).context("ask the server to stop")?;
-        let status = timeout(STOP_LIMIT, self.child.wait())
-            .await
-            .context("the server does not stop")?;
-        let status = status.context("wait for the server")?;
-        if !status.success() {
-            bail!("the server stopped with {status}");
-        }
-        Ok(())
+        terminate("the server", &mut self.child).await
     }
 }
 
@@ -114,20 +117,15 @@ async fn ready(child: &mut Child, kubeconfig: &Path) -> anyhow::Result<Client> {
         if let Some(status) = child.try_wait().context("look after the server")? {
             bail!("the server ended with {status}");
         }
-        if client.is_none() && kubeconfig.exists() {
-            // It may not be written to its end yet.
+        if client.is_none() {
+            // Fails until the server has made its certificates.
             client = cluster::client(Some(kubeconfig)).await.ok();
         }
         if let Some(client) = &client
-            && let Ok((StatusCode::OK, _)) = cluster::send(client, Method::GET, "/readyz", Vec::new()).await
+            && let Ok((StatusCode::OK, _)) = Call::get("/readyz").send(client).await
         {
             return Ok(client.clone());
         }
         sleep(POLL).await;
     }
-}
-
-fn free_port() -> anyhow::Result<u16> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).context("find a free port")?;
-    Ok(listener.local_addr().context("find a free port")?.port())
 }

@@ -1,0 +1,153 @@
+//! Side by side: the same work for Coracle and for its peer, in turn, pair by pair. Each pair begins with both sides anew.
+
+mod table;
+
+use crate::facts;
+use crate::load::{self, Group, Named, Sample, Scale};
+use crate::side::{ControlPlane, Peer, PeerPrograms, Program, Target};
+use anyhow::Context;
+use clap::ValueEnum;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use table::Pairs;
+
+/// What was measured against what.
+const NOTE: &str = "\
+`coracle server` against etcd 3.6.8, kube-apiserver, kube-controller-manager and kube-scheduler 1.36.3, each side started anew
+for every pair and alone on the machine with the load generator. Both sync every write before they answer it, serve TLS,
+authenticate a static token and ask Node and RBAC. Where the two could differ to the peer's harm, it is given the better of it:
+no client-side rate limits, no TLS between kube-apiserver and etcd, and none of the admission plugins that Coracle does not have.
+Bodies are JSON unless it says otherwise; connections are HTTP/1.1.
+";
+
+#[derive(clap::Args, Clone)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    program: Program,
+    #[command(flatten)]
+    peer: PeerPrograms,
+    /// Measure this cluster alone, whose administrator the kubeconfig is
+    #[arg(long, conflicts_with = "peer")]
+    kubeconfig: Option<PathBuf>,
+    /// The processes of that cluster whose CPU time and memory count
+    #[arg(long, value_delimiter = ',')]
+    pid: Vec<u32>,
+    /// How often both sides are measured
+    #[arg(long, default_value_t = 5)]
+    pairs: usize,
+    /// What is measured; all of it by default
+    #[arg(long, value_delimiter = ',')]
+    groups: Vec<Group>,
+    #[command(flatten)]
+    scale: Scale,
+}
+
+impl Args {
+    fn groups(&self) -> Vec<Group> {
+        if self.groups.is_empty() {
+            Group::value_variants().to_vec()
+        } else {
+            self.groups.clone()
+        }
+    }
+}
+
+pub(crate) async fn run(args: &Args) -> anyhow::Result<String> {
+    if let Some(kubeconfig) = &args.kubeconfig {
+        let target = Target {
+            client: crate::cluster::client(Some(kubeconfig)).await?,
+            pids: args.pid.clone(),
+        };
+        let samples = measure(&target, args).await?;
+        return Ok(table::alone(&samples).to_string());
+    }
+    let mut pairs = Pairs::default();
+    for number in 0..args.pairs {
+        // Who begins may find the machine warmer or colder.
+        let order = if number % 2 == 0 {
+            [true, false]
+        } else {
+            [false, true]
+        };
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for is_ours in order {
+            let samples = if is_ours { &mut ours } else { &mut theirs };
+            *samples = one_side(args, is_ours).await?;
+        }
+        pairs.add(ours, theirs)?;
+        say(&format!("pair {} of {} is done", number + 1, args.pairs));
+    }
+    let tables = pairs.tables(args.pairs).map(|table| table.to_string());
+    let machine = facts::describe(&args.program.dir)?;
+    Ok(format!(
+        "## Side by side\n\n{NOTE}\n{machine}\n{}",
+        tables.join("\n")
+    ))
+}
+
+/// Everything that is measured of one side, which is started anew for it and stopped afterwards.
+async fn one_side(args: &Args, ours: bool) -> anyhow::Result<Vec<Named>> {
+    let place = tempfile::tempdir_in(&args.program.dir).context("make a directory for the data")?;
+    if ours {
+        let control_plane = ControlPlane::start(&args.program, &place.path().join("data")).await?;
+        let boot = boot(control_plane.start, control_plane.target())?;
+        let samples = with_boot(control_plane.target(), args, boot)
+            .await
+            .context("Coracle")?;
+        control_plane.stop().await?;
+        return Ok(samples);
+    }
+    let programs = args.peer.peer.as_deref().unwrap_or(Path::new("."));
+    let peer = Peer::start(programs, place.path()).await?;
+    let boot = boot(peer.start, peer.target())?;
+    let measured = with_boot(peer.target(), args, boot).await;
+    if measured.is_err() {
+        say(&format!(
+            "what the peer has written is in {}",
+            place.keep().display()
+        ));
+    }
+    let samples = measured.context("the peer")?;
+    peer.stop().await?;
+    Ok(samples)
+}
+
+/// What starting took. CPU and memory are those of all parts once the controllers work.
+fn boot(start: Duration, target: &Target) -> anyhow::Result<Sample> {
+    Ok(Sample {
+        cpu: crate::process::cpu_time_of(&target.pids)?,
+        took: start,
+        latencies: vec![start],
+        peak: crate::process::peak_of(&target.pids)?,
+    })
+}
+
+async fn with_boot(target: &Target, args: &Args, boot: Sample) -> anyhow::Result<Vec<Named>> {
+    let mut samples = Vec::new();
+    if args.groups().contains(&Group::Boot) {
+        samples.push(("boot, until ready".to_owned(), boot));
+    }
+    samples.extend(measure(target, args).await?);
+    Ok(samples)
+}
+
+async fn measure(target: &Target, args: &Args) -> anyhow::Result<Vec<Named>> {
+    let mut samples = Vec::new();
+    for group in args.groups() {
+        let measured = load::run(group, target, args.scale).await;
+        let measured = measured.with_context(|| format!("{group:?}"))?;
+        for (name, sample) in &measured {
+            say(&table::line(name, sample));
+        }
+        samples.extend(measured);
+    }
+    Ok(samples)
+}
+
+/// Tells whoever waits; what is the result goes elsewhere.
+fn say(text: &str) {
+    // Nobody may be reading.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
