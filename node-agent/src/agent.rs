@@ -17,7 +17,7 @@ use crate::events::{self, Recorder};
 use crate::logs;
 use crate::node::{self, Registrar};
 use crate::plan::NodeView;
-use crate::pod::{self, Context, Directory, Slots};
+use crate::pod::{self, Allocations, Context, Directory, Slots};
 use crate::server::{self, ServerError};
 use crate::spec::dns::{self, Resolver};
 
@@ -74,6 +74,7 @@ pub async fn run(client: kube::Client, config: Config, shutdown: CancellationTok
         },
         resolver: resolver(&config).await,
         slots: Slots::default(),
+        allocations: Allocations::default(),
         client,
         recorder,
         machine,

@@ -107,19 +107,21 @@ impl Cgroups {
         }
     }
 
-    /// Makes a pod's cgroup and sets its limits. A machine without a controller goes without its limits.
+    /// Makes a pod's cgroup and sets its limits; one that is refused does not keep others from being set. A machine without
+    /// a controller goes without its limits.
     pub(crate) fn apply(&self, path: &str, limits: &PodLimits) -> io::Result<()> {
         for root in self.roots() {
             self.make(&root, path)?;
         }
+        let mut outcome = Ok(());
         for setting in settings(limits, self.version) {
             let root = self.mount.join(setting.controller);
             let file = join(&root, path).join(setting.file);
             if file.exists() {
-                fs::write(file, setting.value)?;
+                outcome = outcome.and(fs::write(file, setting.value));
             }
         }
-        Ok(())
+        outcome
     }
 
     /// Removes a pod's cgroup with what is left below; missing is fine.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_cri::v1::LinuxContainerResources;
-use k8s_openapi::api::core::v1::{Container, PodSpec};
+use k8s_openapi::api::core::v1::{Container, PodSpec, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 const MIN_SHARES: i64 = 2;
@@ -12,7 +12,10 @@ const SHARES_PER_CPU: i64 = 1024;
 const QUOTA_PERIOD_MICROS: i64 = 100_000;
 const MIN_QUOTA_MICROS: i64 = 1000;
 
-type Amounts = BTreeMap<String, Quantity>;
+/// The resources that decide about quality of service.
+const COMPUTE: [&str; 2] = ["cpu", "memory"];
+
+type Quantities = BTreeMap<String, Quantity>;
 
 /// `status.qosClass`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +51,7 @@ pub(crate) fn units(quantity: &Quantity) -> i64 {
         .map_or(0, |q| q.value())
 }
 
-fn amount<'a>(amounts: Option<&'a Amounts>, name: &str) -> Option<&'a Quantity> {
+fn amount<'a>(amounts: Option<&'a Quantities>, name: &str) -> Option<&'a Quantity> {
     amounts?.get(name).filter(|q| milli(q) != 0)
 }
 
@@ -64,26 +67,39 @@ pub(crate) fn limit<'a>(container: &'a Container, name: &str) -> Option<&'a Quan
 }
 
 /// The pod's class: Guaranteed if every container's cpu and memory limits equal its requests, BestEffort if nobody
-/// asks for anything, else Burstable.
+/// asks for anything, else Burstable. Resources of the pod itself (KEP-2837) decide alone.
 pub(crate) fn qos_class(spec: &PodSpec) -> QosClass {
-    let containers: Vec<&Container> = spec
+    let own = spec
+        .resources
+        .iter()
+        .filter(|r| r.requests.is_some() || r.limits.is_some());
+    let own: Vec<_> = own.map(Some).collect();
+    if !own.is_empty() {
+        return class_of(&own);
+    }
+    let containers = spec
         .containers
         .iter()
-        .chain(spec.init_containers.iter().flatten())
-        .collect();
-    let asks = |c: &&Container| ["cpu", "memory"].iter().any(|r| request(c, r).is_some());
-    if !containers.iter().any(asks) {
-        return QosClass::BestEffort;
-    }
-    let guaranteed = |c: &&Container| {
-        ["cpu", "memory"]
-            .iter()
-            .all(|r| match (request(c, r), limit(c, r)) {
-                (Some(request), Some(limit)) => milli(request) == milli(limit),
-                _ => false,
-            })
+        .chain(spec.init_containers.iter().flatten());
+    class_of(&containers.map(|c| c.resources.as_ref()).collect::<Vec<_>>())
+}
+
+fn class_of(all: &[Option<&ResourceRequirements>]) -> QosClass {
+    let limit = |r: &ResourceRequirements, name: &str| amount(r.limits.as_ref(), name).map(milli);
+    let request = |r: &ResourceRequirements, name: &str| {
+        amount(r.requests.as_ref(), name)
+            .map(milli)
+            .or_else(|| limit(r, name))
     };
-    if containers.iter().all(guaranteed) {
+    let asks = |r: &ResourceRequirements| COMPUTE.iter().any(|name| request(r, name).is_some());
+    let guaranteed = |r: &ResourceRequirements| {
+        COMPUTE
+            .iter()
+            .all(|name| limit(r, name).is_some_and(|limit| request(r, name) == Some(limit)))
+    };
+    if !all.iter().flatten().any(|r| asks(r)) {
+        QosClass::BestEffort
+    } else if all.iter().all(|r| r.is_some_and(guaranteed)) {
         QosClass::Guaranteed
     } else {
         QosClass::Burstable
@@ -147,6 +163,67 @@ pub(crate) fn container_limits(
     }
 }
 
+/// What a pod asks for in all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Amounts {
+    pub(crate) milli_cpu: i64,
+    /// Bytes.
+    pub(crate) memory: i64,
+}
+
+/// The sum of a pod's requests, counted as the scheduler counts them.
+pub(crate) fn pod_requests(spec: &PodSpec) -> Amounts {
+    let total = |name: &str, amount: fn(&Quantity) -> i64| {
+        let own = spec.resources.as_ref();
+        let own = own
+            .and_then(|r| self::amount(r.requests.as_ref(), name).or(self::amount(r.limits.as_ref(), name)));
+        let asked = own.map_or_else(|| sum(spec, |c| request(c, name).map_or(0, amount)), amount);
+        asked + overhead(spec, name).map_or(0, amount)
+    };
+    Amounts {
+        milli_cpu: total("cpu", milli),
+        memory: total("memory", units),
+    }
+}
+
+/// What the pod's runtime needs beside its containers (`spec.overhead`).
+fn overhead<'a>(spec: &'a PodSpec, name: &str) -> Option<&'a Quantity> {
+    amount(spec.overhead.as_ref(), name)
+}
+
+/// The limit of the whole pod: its own (KEP-2837), or the sum of its containers' where each of them has one.
+fn pod_limit(spec: &PodSpec, name: &str, amount: fn(&Quantity) -> i64) -> Option<i64> {
+    let own = spec.resources.as_ref();
+    let own = own
+        .and_then(|r| self::amount(r.limits.as_ref(), name))
+        .map(amount);
+    let mut containers = spec
+        .containers
+        .iter()
+        .chain(spec.init_containers.iter().flatten());
+    let summed = || {
+        let all = containers.all(|c| limit(c, name).is_some());
+        all.then(|| sum(spec, |c| limit(c, name).map_or(0, amount)))
+    };
+    let limit = own.or_else(summed)?;
+    Some(limit + overhead(spec, name).map_or(0, amount))
+}
+
+/// A sum over containers, init containers counted as upstream counts them: each against the sum of the others, sidecars on top.
+fn sum(spec: &PodSpec, value: impl Fn(&Container) -> i64) -> i64 {
+    let mut sidecars = 0;
+    let mut init_peak = 0;
+    for init in spec.init_containers.iter().flatten() {
+        if init.restart_policy.as_deref() == Some("Always") {
+            sidecars += value(init);
+            init_peak = init_peak.max(sidecars);
+        } else {
+            init_peak = init_peak.max(sidecars + value(init));
+        }
+    }
+    init_peak.max(sidecars + spec.containers.iter().map(value).sum::<i64>())
+}
+
 /// Limits of a whole pod's cgroup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PodLimits {
@@ -157,34 +234,12 @@ pub(crate) struct PodLimits {
     pub(crate) memory: Option<i64>,
 }
 
-/// The pod's own cgroup bounds the sum of its containers, init containers counted as upstream counts them: each
-/// against the sum of the others, sidecars on top.
+/// The pod's own cgroup bounds the sum of its containers.
 pub(crate) fn pod_limits(spec: &PodSpec) -> PodLimits {
-    let sum = |value: &dyn Fn(&Container) -> i64| {
-        let mut sidecars = 0;
-        let mut init_peak = 0;
-        for init in spec.init_containers.iter().flatten() {
-            if init.restart_policy.as_deref() == Some("Always") {
-                sidecars += value(init);
-                init_peak = init_peak.max(sidecars);
-            } else {
-                init_peak = init_peak.max(sidecars + value(init));
-            }
-        }
-        init_peak.max(sidecars + spec.containers.iter().map(value).sum::<i64>())
-    };
-    let all = |name: &str| {
-        spec.containers
-            .iter()
-            .chain(spec.init_containers.iter().flatten())
-            .all(|c| limit(c, name).is_some())
-    };
     PodLimits {
-        cpu_shares: cpu_shares(sum(&|c| request(c, "cpu").map_or(0, milli))),
-        cpu_quota: all("cpu")
-            .then(|| cpu_quota(sum(&|c| limit(c, "cpu").map_or(0, milli))))
-            .flatten(),
-        memory: all("memory").then(|| sum(&|c| limit(c, "memory").map_or(0, units))),
+        cpu_shares: cpu_shares(pod_requests(spec).milli_cpu),
+        cpu_quota: pod_limit(spec, "cpu", milli).and_then(cpu_quota),
+        memory: pod_limit(spec, "memory", units),
     }
 }
 
@@ -200,9 +255,8 @@ pub(crate) fn memory_volume_bytes(spec: &PodSpec, size_limit: Option<&Quantity>,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use k8s_openapi::api::core::v1::ResourceRequirements;
 
-    fn amounts(pairs: &[(&str, &str)]) -> Option<Amounts> {
+    fn amounts(pairs: &[(&str, &str)]) -> Option<Quantities> {
         Some(
             pairs
                 .iter()
@@ -306,6 +360,24 @@ mod tests {
                 memory: None
             }
         );
+    }
+
+    #[test]
+    fn the_pods_own_resources_decide_and_overhead_comes_on_top() {
+        let some = [("cpu", "100m"), ("memory", "10Mi")];
+        let mut spec = pod(vec![container(&[], &some), container(&[], &[])]);
+        spec.overhead = amounts(&[("cpu", "50m"), ("memory", "1Mi")]);
+        assert_eq!(pod_requests(&spec).milli_cpu, 150);
+        assert_eq!(pod_limits(&spec).memory, None, "not every container is bounded");
+        spec.resources = container(
+            &[("cpu", "1"), ("memory", "1Gi")],
+            &[("cpu", "1"), ("memory", "1Gi")],
+        )
+        .resources;
+        assert_eq!(qos_class(&spec), QosClass::Guaranteed);
+        assert_eq!(pod_requests(&spec).milli_cpu, 1050);
+        assert_eq!(pod_limits(&spec).memory, Some((1 << 30) + (1 << 20)));
+        assert_eq!(pod_limits(&spec).cpu_quota, Some((105_000, 100_000)));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What the runtime holds for a pod, in terms that the plan reasons about. Pure data, filled in by `cri`.
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ResourceRequirements;
 
 /// Labels by which runtime objects are found again, the same as upstream's so that `crictl` understands them.
 pub(crate) mod label {
@@ -10,6 +11,8 @@ pub(crate) mod label {
     pub(crate) const CONTAINER_NAME: &str = "io.kubernetes.container.name";
     /// Annotation: what the container was made from, to see a changed image.
     pub(crate) const CONTAINER_IMAGE: &str = "coracle.dev/container-image";
+    /// Annotation: the resources that the container was made with, as JSON, to see a resize.
+    pub(crate) const CONTAINER_RESOURCES: &str = "coracle.dev/container-resources";
     /// Annotation: where the container writes its last words.
     pub(crate) const TERMINATION_PATH: &str = "io.kubernetes.container.terminationMessagePath";
     /// Annotation: `File` or `FallbackToLogsOnError`.
@@ -49,7 +52,7 @@ pub(crate) enum ContainerPhase {
 }
 
 /// A container, running or dead.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Container {
     pub(crate) id: String,
     pub(crate) sandbox_id: String,
@@ -69,6 +72,8 @@ pub(crate) struct Container {
     pub(crate) image_id: String,
     /// Image name that the pod's spec gave.
     pub(crate) spec_image: String,
+    /// The resources that the runtime was last told, where that is known.
+    pub(crate) resources: Option<ResourceRequirements>,
 }
 
 impl Container {
@@ -80,6 +85,28 @@ impl Container {
         matches!(self.phase, ContainerPhase::Exited | ContainerPhase::Unknown)
     }
 
+    /// A running container without anything special.
+    #[cfg(test)]
+    pub(crate) fn for_test(name: &str) -> Self {
+        Self {
+            id: format!("{name}-0"),
+            sandbox_id: String::new(),
+            name: name.to_owned(),
+            attempt: 0,
+            phase: ContainerPhase::Running,
+            created_at: Timestamp::UNIX_EPOCH,
+            started_at: Some(Timestamp::UNIX_EPOCH),
+            finished_at: None,
+            exit_code: 0,
+            reason: String::new(),
+            message: String::new(),
+            image: String::new(),
+            image_id: String::new(),
+            spec_image: String::new(),
+            resources: None,
+        }
+    }
+
     /// Whether it ended and said that all was well.
     pub(crate) fn succeeded(&self) -> bool {
         self.phase == ContainerPhase::Exited && self.exit_code == 0
@@ -87,7 +114,7 @@ impl Container {
 }
 
 /// All that the runtime holds for one pod, newest first.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Default)]
 pub(crate) struct PodRuntime {
     pub(crate) sandboxes: Vec<Sandbox>,
     pub(crate) containers: Vec<Container>,

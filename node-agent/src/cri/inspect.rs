@@ -226,6 +226,7 @@ fn container_from(status: cri::ContainerStatus, sandbox_id: &str) -> Container {
         image: status.image.map(|i| i.image).unwrap_or_default(),
         image_id: status.image_ref,
         spec_image: annotation(label::CONTAINER_IMAGE),
+        resources: serde_json::from_str(&annotation(label::CONTAINER_RESOURCES)).ok(),
         id: status.id,
     }
 }

@@ -5,6 +5,7 @@
 
 mod images;
 mod inspect;
+mod resize;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;

@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition, PodSpec, PodStat
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::PodView;
+use super::resize;
 use super::restart::{self, Role};
 
 /// The conditions that the node alone writes.
@@ -14,6 +15,9 @@ pub(crate) const OWNED: [&str; 4] = [
     "Ready",
     "ContainersReady",
 ];
+
+/// Conditions that the node alone writes and that are there only while they hold.
+pub(crate) const TRANSIENT: [&str; 2] = ["PodResizePending", "PodResizeInProgress"];
 
 struct Finding {
     kind: &'static str,
@@ -61,15 +65,29 @@ pub(super) fn conditions(
     let generation = view.pod.metadata.generation;
     let mut conditions: Vec<PodCondition> = findings
         .into_iter()
+        .chain(resizing(view))
         .map(|f| condition(f, view.previous, generation, view.now))
         .collect();
     let foreign = view.pod.status.iter().flat_map(|s| s.conditions.iter().flatten());
-    conditions.extend(foreign.filter(|c| !OWNED.contains(&c.type_.as_str())).cloned());
+    let ours = |c: &PodCondition| OWNED.iter().chain(&TRANSIENT).any(|kind| *kind == c.type_);
+    conditions.extend(foreign.filter(|c| !ours(c)).cloned());
     if !conditions.iter().any(|c| c.type_ == "PodScheduled") {
         let scheduled = Finding::ok("PodScheduled");
         conditions.push(condition(scheduled, view.previous, generation, view.now));
     }
     conditions
+}
+
+/// How a resize stands (KEP-1287).
+fn resizing(view: &PodView<'_>) -> impl Iterator<Item = Finding> {
+    let [pending, in_progress] = TRANSIENT;
+    let pending = view.pending.map(|why| Finding {
+        reason: Some(why.reason),
+        message: Some(why.message.clone()),
+        ..Finding::ok(pending)
+    });
+    let in_progress = resize::is_in_progress(view).then(|| Finding::ok(in_progress));
+    pending.into_iter().chain(in_progress)
 }
 
 fn condition(f: Finding, previous: &PodStatus, generation: Option<i64>, now: Timestamp) -> PodCondition {

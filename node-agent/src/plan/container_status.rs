@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::resize;
 use super::restart::{self, Role};
 use super::{HeldBack, PodView, Subject, start};
 use crate::probe::{Kind, Verdict};
@@ -107,7 +108,7 @@ fn from_record(view: &PodView<'_>, container: &Container, record: &runtime::Cont
         image_id: record.image_id.clone(),
         restart_count: i32::try_from(record.attempt).unwrap_or(i32::MAX),
         state: Some(state),
-        resources: container.resources.clone(),
+        resources: resize::actual(container, record),
         volume_mounts: volume_mounts(container),
         allocated_resources: container.resources.as_ref().and_then(|r| r.requests.clone()),
         ..ContainerStatus::default()

@@ -8,6 +8,7 @@ mod conditions;
 mod container_status;
 mod garbage;
 mod phase;
+mod resize;
 mod restart;
 mod start;
 mod status;
@@ -21,7 +22,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus};
 
 pub(crate) use backoff::Backoff;
-pub(crate) use conditions::OWNED as OWNED_CONDITIONS;
+pub(crate) use conditions::{OWNED as OWNED_CONDITIONS, TRANSIENT as TRANSIENT_CONDITIONS};
+pub(crate) use resize::{Allocation, Pending, asked, is_asked, refusal, remembered, with_allocation};
 pub(crate) use restart::{Role, find_container};
 pub(crate) use stop::Ending;
 
@@ -69,6 +71,8 @@ pub(crate) struct PodView<'a> {
     pub(crate) backoff: &'a Backoff,
     pub(crate) failures: &'a StartFailures,
     pub(crate) node: &'a NodeView,
+    /// Why a resize that the API asks for is not granted; `pod` has the resources that are.
+    pub(crate) pending: Option<&'a Pending>,
     /// The API no longer has the pod.
     pub(crate) removed: bool,
     pub(crate) now: Timestamp,
@@ -96,6 +100,8 @@ pub(crate) enum KillReason {
     NotStarted,
     /// The image in the pod's spec changed.
     SpecChanged,
+    /// Its resources changed in a way that wants a restart.
+    Resized,
     /// All containers that the sidecar served are done.
     NotNeeded,
 }
@@ -116,6 +122,10 @@ pub(crate) enum Action {
         name: String,
         grace_seconds: i64,
         reason: KillReason,
+    },
+    /// Gives running containers, all at once, the resources that the pod's spec says.
+    Resize {
+        containers: Vec<String>,
     },
     StopSandbox {
         id: String,

@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::core::v1::{Container, Probe};
 
+use super::resize::{self, Way};
 use super::restart::{self, Role};
 use super::{Action, HeldBack, KillReason, PodView, Steps, Subject};
 use crate::plan::stop;
@@ -25,7 +26,22 @@ pub(super) fn steps(view: &PodView<'_>) -> Steps {
     for container in &view.spec().containers {
         container_steps(view, container, Role::App, &mut steps);
     }
+    resize_steps(view, &mut steps);
     steps
+}
+
+/// Containers whose resources change while they run, each named by its id.
+fn resize_steps(view: &PodView<'_>, steps: &mut Steps) {
+    let all = view.init_containers().iter().chain(&view.spec().containers);
+    let containers: Vec<String> = all
+        .filter_map(|c| {
+            let running = view.runtime.latest(&c.name).filter(|r| r.is_running())?;
+            (resize::way(c, running) == Some(Way::Update)).then(|| running.id.clone())
+        })
+        .collect();
+    if !containers.is_empty() {
+        steps.actions.push(Action::Resize { containers });
+    }
 }
 
 fn wake_at_deadline(view: &PodView<'_>, steps: &mut Steps) {
@@ -141,6 +157,9 @@ fn kill_reason(
         .is_some_and(|image| image != running.spec_image)
     {
         return Some((KillReason::SpecChanged, grace));
+    }
+    if resize::way(container, running) == Some(Way::Restart) {
+        return Some((KillReason::Resized, grace));
     }
     if view.probes.get(&running.id, Kind::Startup) == Some(Verdict::Failure) {
         return Some((

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use k8s_openapi::api::core::v1::{Pod, PodStatus, ResourceRequirements};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -22,6 +22,7 @@ struct World {
     probes: ProbeResults,
     backoff: Backoff,
     failures: StartFailures,
+    pending: Option<Pending>,
     removed: bool,
     now: i64,
 }
@@ -36,6 +37,7 @@ impl World {
             probes: ProbeResults::default(),
             backoff: Backoff::default(),
             failures: BTreeMap::new(),
+            pending: None,
             removed: false,
             now: 100,
         }
@@ -86,6 +88,7 @@ impl World {
             image: "docker.io/library/i:latest".into(),
             image_id: "sha256:1".into(),
             spec_image: "i".into(),
+            resources: None,
         });
         self.runtime.sort();
         self
@@ -120,6 +123,7 @@ impl World {
             backoff: &self.backoff,
             failures: &self.failures,
             node: &node,
+            pending: self.pending.as_ref(),
             removed: self.removed,
             now: at(self.now),
         })
@@ -137,6 +141,7 @@ fn actions(plan: &PodPlan) -> String {
             reason,
             ..
         } => format!("kill {id} {grace_seconds} {reason:?}"),
+        Action::Resize { containers } => format!("resize {}", containers.join(" ")),
         Action::StopSandbox { id } => format!("stop {id}"),
         Action::RemoveContainer { id, .. } => format!("remove {id}"),
         Action::RemoveSandbox { id } => format!("remove {id}"),
@@ -526,6 +531,82 @@ fn only_the_newest_dead_container_stays() {
     assert_eq!(actions(&world.plan()), "remove c-0");
 }
 
+/// What the pod's spec says that a container is to have.
+fn granted(pod: &Pod, name: &str) -> Option<ResourceRequirements> {
+    let (container, _) = find_container(pod.spec.as_ref()?, name)?;
+    Some(container.resources.unwrap_or_default())
+}
+
+/// Two containers that run with one cpu each, where `a` is to have two.
+fn resized(policy: Value) -> World {
+    let mut world = World::new(json!({"containers": [
+        {"name": "a", "image": "i", "resources": {"limits": {"cpu": "2"}}, "resizePolicy": policy},
+        {"name": "b", "image": "i", "resources": {"limits": {"cpu": "1"}}},
+    ]}))
+    .sandbox(true)
+    .running("a")
+    .running("b");
+    for record in &mut world.runtime.containers {
+        record.resources = serde_json::from_value(json!({"limits": {"cpu": "1"}})).unwrap();
+    }
+    world
+}
+
+#[test]
+fn a_resize_reaches_running_containers_and_the_status_tells_what_they_have() {
+    let mut world = resized(json!(null));
+    let plan = world.plan();
+    assert_eq!(actions(&plan), "resize a-0");
+    let shown = |plan: &PodPlan| {
+        let a = &plan.status.container_statuses.as_ref().unwrap()[0];
+        serde_json::to_value(a.resources.as_ref().unwrap()).unwrap()
+    };
+    assert_eq!(shown(&plan), json!({"limits": {"cpu": "1"}}));
+    assert_eq!(standing(&plan, "PodResizeInProgress"), Some("True"));
+    carry_out(&mut world, &plan.actions[0], 0);
+    let plan = world.plan();
+    assert_eq!(actions(&plan), "");
+    assert_eq!(shown(&plan), json!({"limits": {"cpu": "2"}}));
+    assert_eq!(standing(&plan, "PodResizeInProgress"), None);
+}
+
+#[test]
+fn a_resize_restarts_where_its_policy_says_so() {
+    let world = resized(json!([{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]));
+    assert_eq!(actions(&world.plan()), "kill a-0 30 Resized");
+    let world = resized(json!([{"resourceName": "memory", "restartPolicy": "RestartContainer"}]));
+    assert_eq!(actions(&world.plan()), "resize a-0");
+}
+
+#[test]
+fn a_resize_that_is_not_granted_is_told() {
+    let mut world = World::one(json!({})).sandbox(true).running("c");
+    world.pending = Some(Pending {
+        reason: "Deferred",
+        message: "later".into(),
+    });
+    let plan = world.plan();
+    assert_eq!(actions(&plan), "");
+    assert_eq!(standing(&plan, "PodResizePending"), Some("True"));
+    world.pending = None;
+    world.previous = plan.status.clone();
+    world.pod.status = Some(plan.status);
+    assert_eq!(
+        standing(&world.plan(), "PodResizePending"),
+        None,
+        "it is not taken for another's"
+    );
+}
+
+/// The status of one of the pod's conditions.
+fn standing<'p>(plan: &'p PodPlan, kind: &str) -> Option<&'p str> {
+    let conditions = plan.status.conditions.as_ref()?.iter();
+    conditions
+        .into_iter()
+        .find(|c| c.type_ == kind)
+        .map(|c| c.status.as_str())
+}
+
 /// Carries out an action as a runtime would.
 fn carry_out(world: &mut World, action: &Action, code: i32) {
     match action {
@@ -554,8 +635,16 @@ fn carry_out(world: &mut World, action: &Action, code: i32) {
                 image: "i".into(),
                 image_id: String::new(),
                 spec_image: "i".into(),
+                resources: granted(&world.pod, name),
             };
             world.runtime.containers.push(fresh);
+        }
+        Action::Resize { containers } => {
+            for record in &mut world.runtime.containers {
+                if containers.contains(&record.id) {
+                    record.resources = granted(&world.pod, &record.name);
+                }
+            }
         }
         Action::KillContainer { id, .. } => end(world, id, code),
         Action::StopSandbox { id } => {

@@ -6,6 +6,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::Allocations;
 use crate::api_cache::ApiCache;
 use crate::cgroup::Cgroups;
 use crate::config::Config;
@@ -56,6 +57,7 @@ pub(crate) struct Context {
     pub(crate) cgroups: Cgroups,
     pub(crate) node: NodeView,
     pub(crate) machine: Machine,
+    pub(crate) allocations: Allocations,
     pub(crate) resolver: Resolver,
     pub(crate) slots: Slots,
     pub(crate) tasks: TaskTracker,

@@ -1,11 +1,13 @@
 //! The pods of this node: one worker each, fed by a watch of the API and by what the runtime is seen to hold.
 
+mod allocation;
 mod context;
 mod directory;
 mod hooks;
 mod image;
 mod operation;
 mod relist;
+mod resize;
 mod source;
 mod start;
 mod stop;
@@ -13,6 +15,7 @@ mod token;
 mod worker;
 mod write;
 
+pub(crate) use allocation::Allocations;
 pub(crate) use context::{Context, Machine, Slots};
 pub(crate) use directory::{Directory, Known};
 pub(crate) use relist::RuntimeWatch;

@@ -1,5 +1,7 @@
 //! What a worker has in flight, and how it ended.
 
+use k8s_openapi::api::core::v1::ResourceRequirements;
+
 use super::token::Tokens;
 use crate::plan::Subject;
 use crate::volume::MountedVolumes;
@@ -9,6 +11,8 @@ use crate::volume::MountedVolumes;
 pub(super) enum Key {
     Sandbox,
     Start(String),
+    /// Of running containers, all of a pod at once.
+    Resize,
     /// By container id.
     Kill(String),
     /// By sandbox id.
@@ -41,6 +45,8 @@ pub(super) enum Outcome {
     /// Try again later: told why, in one sentence, already logged.
     Again,
     FailedStart(FailedStart),
+    /// Running containers, by id, have these resources now.
+    Resized(Vec<(String, ResourceRequirements)>),
     /// Volumes are there and current.
     Volumes {
         volumes: MountedVolumes,

@@ -164,6 +164,7 @@ fn kill_message(kill: &Kill) -> String {
         KillReason::PodEnds | KillReason::NotNeeded => format!("Stopping container {name}"),
         KillReason::Unhealthy => format!("Container {name} failed liveness probe, will be restarted"),
         KillReason::NotStarted => format!("Container {name} failed startup probe, will be restarted"),
+        KillReason::Resized => format!("Container {name} resize requires restart"),
         KillReason::SpecChanged => format!("Container {name} definition changed, will be restarted"),
     }
 }

@@ -4,13 +4,14 @@
 //! it and report back; the plan is made anew each time and what is already in flight is not begun twice.
 
 mod act;
+mod resize;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use k8s_openapi::api::core::v1::{Pod, PodStatus, ResourceRequirements};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -21,7 +22,10 @@ use super::token::Tokens;
 use crate::api_cache;
 use crate::clock;
 use crate::events::Severity;
-use crate::plan::{self, Backoff, NodeView, PodPlan, PodView, Stage, StartFailure, StartFailures, Subject};
+use crate::plan::{
+    self, Allocation, Backoff, NodeView, Pending, PodPlan, PodView, Stage, StartFailure, StartFailures,
+    Subject,
+};
 use crate::probe::{Outcome as ProbeOutcome, ProbeReport, ProbeResults, ProbeTarget, Probes, Verdict};
 use crate::runtime::{ContainerPhase, PodIdentity, PodRuntime};
 use crate::volume::MountedVolumes;
@@ -73,7 +77,16 @@ pub(super) struct Worker {
     known: watch::Sender<Known>,
     node: NodeView,
 
+    /// The pod as the API has it.
+    asked: Arc<Pod>,
+    /// The same with the resources that were granted.
     pod: Arc<Pod>,
+    allocation: Allocation,
+    /// Why what is asked is not granted.
+    pending: Option<Pending>,
+    /// What running containers were given since they were made, by container id.
+    resized: HashMap<String, ResourceRequirements>,
+    resizing: bool,
     removed: bool,
     runtime: PodRuntime,
     /// The runtime was not asked since something happened.
@@ -125,7 +138,8 @@ impl Worker {
             runtime: Arc::default(),
         });
         let receiver = known.subscribe();
-        let worker = Self {
+        let allocation = plan::remembered(&pod);
+        let mut worker = Self {
             node: context.node.clone(),
             context,
             identity: Arc::new(identity),
@@ -133,7 +147,12 @@ impl Worker {
             look,
             references_changed: Arc::new(Notify::new()),
             known,
-            pod,
+            asked: pod.clone(),
+            pod: pod.clone(),
+            allocation,
+            pending: None,
+            resized: HashMap::new(),
+            resizing: false,
             removed,
             runtime: PodRuntime::default(),
             stale: true,
@@ -159,6 +178,7 @@ impl Worker {
             told_held_back: BTreeMap::new(),
             wake_at: None,
         };
+        worker.take_pod(pod);
         (worker, receiver)
     }
 
@@ -171,6 +191,7 @@ impl Worker {
                 break;
             }
         }
+        self.context.allocations.remove(&self.identity.uid);
         self.context.cache.unsubscribe(&self.identity.uid);
     }
 
@@ -217,7 +238,7 @@ impl Worker {
             // The downward API shows them.
             self.volumes_current = false;
         }
-        self.pod = pod;
+        self.take_pod(pod);
         self.removed |= removed;
         self.subscribe();
     }
@@ -260,6 +281,10 @@ impl Worker {
             Outcome::Volumes { volumes, tokens } => {
                 self.volumes = Some(Arc::new(volumes));
                 self.tokens = tokens;
+                self.succeeded(key);
+            }
+            Outcome::Resized(resized) => {
+                self.note_resized(resized);
                 self.succeeded(key);
             }
             Outcome::FailedStart(failed) => {
@@ -350,12 +375,15 @@ impl Worker {
                 }
             }
         }
+        self.consider_resize();
         let plan = self.plan(now);
+        self.settle_resize(&plan);
         self.status = plan.status.clone();
         self.publish();
         self.keep_probes(&plan);
         self.tell_held_back(&plan);
         self.wake_at = plan.wake_at;
+        self.wake_no_later_than(self.resize_again_at(now));
         self.act(&plan, now);
         if plan.stage == Stage::Ended && self.removed {
             return self.finish(now);
@@ -374,6 +402,7 @@ impl Worker {
             backoff: &self.backoff,
             failures: &self.failures,
             node: &self.node,
+            pending: self.pending.as_ref(),
             removed: self.removed,
             now,
         })
@@ -382,6 +411,7 @@ impl Worker {
     /// A container counts as running only when its postStart hook is through.
     fn seen_runtime(&self) -> PodRuntime {
         let mut runtime = self.runtime.clone();
+        self.show_resized(&mut runtime);
         let hooked = |name: &str| {
             let containers = self
                 .pod

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::operation::Outcome;
 use super::start::Job;
-use crate::plan::OWNED_CONDITIONS;
+use crate::plan::{OWNED_CONDITIONS, TRANSIENT_CONDITIONS};
 
 /// Fields that must be told to be gone when they are.
 const CLEARED: [&str; 7] = [
@@ -49,9 +49,16 @@ fn status_patch(uid: &str, status: &PodStatus, stands: &PodStatus) -> Value {
         if let Some(Value::Array(conditions)) = fields.get_mut("conditions") {
             conditions.retain(|c| {
                 let kind = c["type"].as_str().unwrap_or_default();
-                OWNED_CONDITIONS.contains(&kind) || (kind == "PodScheduled" && !scheduled_known)
+                let ours = OWNED_CONDITIONS.contains(&kind) || TRANSIENT_CONDITIONS.contains(&kind);
+                ours || (kind == "PodScheduled" && !scheduled_known)
             });
             conditions.iter_mut().for_each(|c| clear_cause(c, &before));
+            for kind in TRANSIENT_CONDITIONS {
+                let has = |list: &[Value]| list.iter().any(|c| c["type"] == kind);
+                if !has(conditions) && before["conditions"].as_array().is_some_and(|list| has(list)) {
+                    conditions.push(json!({"type": kind, "$patch": "delete"}));
+                }
+            }
         }
     }
     json!({"metadata": {"uid": uid}, "status": body})
@@ -144,6 +151,27 @@ mod tests {
         insta::assert_json_snapshot!(status_patch("u1", &status, &stands));
         let unscheduled = status_patch("u1", &status, &PodStatus::default());
         assert_eq!(unscheduled["status"]["conditions"][1]["type"], "PodScheduled");
+    }
+
+    #[test]
+    fn a_condition_that_only_comes_and_goes_is_taken_back() {
+        let conditions =
+            |list: Value| -> PodStatus { serde_json::from_value(json!({"conditions": list})).unwrap() };
+        let stands = conditions(
+            json!([{"type": "PodResizePending", "status": "True"}, {"type": "Ready", "status": "True"}]),
+        );
+        let patch = status_patch(
+            "u1",
+            &conditions(json!([{"type": "Ready", "status": "True"}])),
+            &stands,
+        );
+        let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"uid": "u1"}, "status": stands});
+        let ty = coracle_api::table::by_gvk("", "v1", "Pod").unwrap();
+        coracle_api::patch::strategic::apply(&mut pod, &patch, ty).unwrap();
+        assert_eq!(
+            pod["status"]["conditions"],
+            json!([{"type": "Ready", "status": "True"}])
+        );
     }
 
     proptest::proptest! {

@@ -115,6 +115,9 @@ fn annotations(input: &ContainerInput<'_>) -> HashMap<String, String> {
         ),
         (label::TERMINATION_POLICY.to_owned(), policy.to_owned()),
     ]);
+    if let Ok(resources) = serde_json::to_string(&container.resources.clone().unwrap_or_default()) {
+        annotations.insert(label::CONTAINER_RESOURCES.into(), resources);
+    }
     if let Some(grace) = input.spec.termination_grace_period_seconds {
         annotations.insert(label::GRACE_PERIOD.into(), grace.to_string());
     }

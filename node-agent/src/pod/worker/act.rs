@@ -47,6 +47,7 @@ impl Worker {
                         now,
                     );
                 }
+                Action::Resize { containers } => self.resize(containers, now),
                 Action::StopSandbox { id } => {
                     let (job, target) = (self.job(), id.clone());
                     self.begin(Key::StopSandbox(id.clone()), now, move || {
@@ -66,7 +67,7 @@ impl Worker {
     }
 
     /// Spawns unless the same is in flight or has to wait.
-    fn begin<F, Fut>(&mut self, key: Key, now: Timestamp, operation: F)
+    pub(super) fn begin<F, Fut>(&mut self, key: Key, now: Timestamp, operation: F)
     where
         F: FnOnce() -> Fut,
         Fut: Future<Output = Outcome> + Send + 'static,
