@@ -36,6 +36,28 @@ pub(crate) struct Setting {
     pub(crate) value: String,
 }
 
+/// What a cgroup uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Usage {
+    pub(crate) cpu_nanoseconds: u64,
+    /// Memory that the kernel could not get back at once.
+    pub(crate) working_set_bytes: u64,
+}
+
+fn number(text: &str) -> Option<u64> {
+    text.trim().parse().ok()
+}
+
+/// A line `NAME VALUE` of a statistics file.
+fn field(text: &str, name: &str) -> Option<u64> {
+    let value = |line: &str| line.strip_prefix(name)?.strip_prefix(' ').and_then(number);
+    text.lines().find_map(value)
+}
+
+fn working_set(usage: &str, statistics: &str, inactive: &str) -> Option<u64> {
+    Some(number(usage)?.saturating_sub(field(statistics, inactive)?))
+}
+
 /// Which version the machine has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Version {
@@ -122,6 +144,32 @@ impl Cgroups {
             }
         }
         outcome
+    }
+
+    /// What a cgroup with all below it uses; nothing where this machine does not measure it.
+    pub(crate) fn usage(&self, path: &str) -> Option<Usage> {
+        let read = |controller: &str, file: &str| {
+            let file = join(&self.mount.join(controller), path).join(file);
+            fs::read_to_string(file).ok()
+        };
+        match self.version {
+            Version::V1 => Some(Usage {
+                cpu_nanoseconds: number(&read("cpuacct", "cpuacct.usage")?)?,
+                working_set_bytes: working_set(
+                    &read("memory", "memory.usage_in_bytes")?,
+                    &read("memory", "memory.stat")?,
+                    "total_inactive_file",
+                )?,
+            }),
+            Version::V2 => Some(Usage {
+                cpu_nanoseconds: field(&read("", "cpu.stat")?, "usage_usec")?.saturating_mul(1000),
+                working_set_bytes: working_set(
+                    &read("", "memory.current")?,
+                    &read("", "memory.stat")?,
+                    "inactive_file",
+                )?,
+            }),
+        }
     }
 
     /// Removes a pod's cgroup with what is left below; missing is fine.
@@ -247,6 +295,33 @@ mod tests {
             show(Version::V2),
             ["/cpu.weight=39", "/cpu.max=50000 100000", "/memory.max=1048576"]
         );
+    }
+
+    #[test]
+    fn usage_is_read_by_version() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let file = dir.path().join(path);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, text).unwrap();
+        };
+        let expected = Usage {
+            cpu_nanoseconds: 5_000,
+            working_set_bytes: 70,
+        };
+        write("cpuacct/n1/cpuacct.usage", "5000\n");
+        write("memory/n1/memory.usage_in_bytes", "100\n");
+        write(
+            "memory/n1/memory.stat",
+            "inactive_file 1\ntotal_inactive_file 30\n",
+        );
+        assert_eq!(Cgroups::at(dir.path()).usage("/n1"), Some(expected));
+        write("cgroup.controllers", "cpu memory");
+        write("n1/cpu.stat", "usage_usec 5\nuser_usec 1\n");
+        write("n1/memory.current", "100\n");
+        write("n1/memory.stat", "anon 1\ninactive_file 30\n");
+        assert_eq!(Cgroups::at(dir.path()).usage("/n1"), Some(expected));
+        assert_eq!(Cgroups::at(dir.path()).usage("/n2"), None);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio_stream::StreamExt;
 
 use super::route::{LogQuery, Route, Streams};
-use super::{Body, stats, text, upgrade, with_type};
+use super::{Body, resource_metrics, stats, text, upgrade, with_type};
 use crate::clock;
 use crate::cri::CriError;
 use crate::logs::{self, LogOptions};
@@ -71,6 +71,9 @@ pub(super) async fn handle(
         Route::Health => Ok(text(StatusCode::OK, "ok")),
         Route::Pods => Ok(pods(&directory)),
         Route::Metrics => stats::metrics(&context, &directory).await.map_err(Refusal::from),
+        Route::ResourceMetrics => resource_metrics::answer(&context, &directory)
+            .await
+            .map_err(Refusal::from),
         Route::Summary => stats::summary(&context).await.map_err(Refusal::from),
         Route::Logs {
             namespace,

@@ -5,6 +5,7 @@
 
 mod auth;
 mod handlers;
+mod resource_metrics;
 mod route;
 mod stats;
 mod upgrade;

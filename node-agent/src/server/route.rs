@@ -9,6 +9,7 @@ pub(super) enum Route {
     Health,
     Pods,
     Metrics,
+    ResourceMetrics,
     Summary,
     Logs {
         namespace: String,
@@ -97,6 +98,7 @@ pub(super) fn parse(method: &Method, path: &str, query: &str) -> Result<Route, R
         ["healthz"] => Ok(Route::Health),
         ["pods"] => Ok(Route::Pods),
         ["metrics"] => Ok(Route::Metrics),
+        ["metrics", "resource"] => Ok(Route::ResourceMetrics),
         ["stats", "summary"] => Ok(Route::Summary),
         ["containerLogs", namespace, pod, container] => Ok(Route::Logs {
             namespace: own(namespace),
