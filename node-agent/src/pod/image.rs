@@ -15,12 +15,29 @@ pub(super) struct ImageFault {
     pub(super) message: String,
 }
 
-/// `imagePullPolicy`, by default `Always` for `:latest` or no tag, else `IfNotPresent`. Pure.
-fn policy(container: &Container) -> &str {
-    if let Some(policy) = container.image_pull_policy.as_deref() {
+/// An image that a container or a volume asks for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted<'a> {
+    pub(super) image: &'a str,
+    /// The pull policy, where one is given.
+    pub(super) policy: Option<&'a str>,
+}
+
+impl<'a> Wanted<'a> {
+    pub(super) fn of(container: &'a Container) -> Self {
+        Self {
+            image: container.image.as_deref().unwrap_or_default(),
+            policy: container.image_pull_policy.as_deref(),
+        }
+    }
+}
+
+/// The pull policy, by default `Always` for `:latest` or no tag, else `IfNotPresent`. Pure.
+fn policy<'a>(wanted: &Wanted<'a>) -> &'a str {
+    if let Some(policy) = wanted.policy {
         return policy;
     }
-    let image = container.image.as_deref().unwrap_or_default();
+    let image = wanted.image;
     let name = image.rsplit('/').next().unwrap_or(image);
     let latest = !name.contains('@') && name.split_once(':').is_none_or(|(_, tag)| tag == "latest");
     if latest { "Always" } else { "IfNotPresent" }
@@ -47,11 +64,11 @@ pub(super) fn normalized(image: &str) -> String {
 /// Finds or fetches the image and tells events of it.
 pub(super) async fn ensure(
     context: &Context,
-    container: &Container,
+    wanted: &Wanted<'_>,
     object: &ObjectReference,
     pull_secrets: &[Secret],
 ) -> Result<ImageInfo, ImageFault> {
-    let image = container.image.as_deref().unwrap_or_default();
+    let image = wanted.image;
     let name = normalized(image);
     let inspect = |e: crate::cri::CriError| ImageFault {
         reason: "ImageInspectError",
@@ -61,7 +78,7 @@ pub(super) async fn ensure(
     let event = |severity, reason, message: String| {
         context.recorder.record(object.clone(), severity, reason, message)
     };
-    match (policy(container), present) {
+    match (policy(wanted), present) {
         ("IfNotPresent" | "Never", Some(info)) => {
             event(
                 Severity::Normal,
@@ -217,11 +234,7 @@ mod tests {
             ("h:5000/a", "Always"),
             ("a@sha256:0", "IfNotPresent"),
         ] {
-            let container = Container {
-                image: Some(image.into()),
-                ..Container::default()
-            };
-            assert_eq!(policy(&container), want, "{image}");
+            assert_eq!(policy(&Wanted { image, policy: None }), want, "{image}");
         }
     }
 

@@ -1,9 +1,10 @@
 //! Carrying out starts: volumes, sandboxes, containers.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_cri::v1::PodSandboxConfig;
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Secret};
 
 use super::context::Context;
 use super::operation::{FailedStart, Outcome};
@@ -92,6 +93,10 @@ impl Job {
         if let Err(error) = tokens.refresh(&self.context.client, &self.pod).await {
             return self.no_volumes(&error.to_string());
         }
+        let images = match self.volume_images(&references).await {
+            Ok(images) => images,
+            Err(message) => return self.no_volumes(&message),
+        };
         let job = self.clone();
         let texts = tokens.texts();
         let set_up = tokio::task::spawn_blocking(move || {
@@ -103,11 +108,13 @@ impl Job {
                 spec: &spec,
                 pod_dir: &pod_dir,
                 node_memory: job.context.machine.memory_bytes,
+                runtime_socket: &config.runtime_socket(),
             };
             let sources = Sources {
                 references: &references,
                 around: &around,
                 tokens: &texts,
+                images: &images,
             };
             volume::set_up(&job.pod, &facts, &sources)
         });
@@ -116,6 +123,41 @@ impl Job {
             Ok(Err(error)) => self.no_volumes(&error.to_string()),
             Err(panicked) => self.no_volumes(&panicked.to_string()),
         }
+    }
+
+    /// Has the images of volumes that are not there yet, by volume, as the runtime calls them.
+    async fn volume_images(&self, references: &env::References) -> Result<BTreeMap<String, String>, String> {
+        let job = self.clone();
+        let missing = tokio::task::spawn_blocking(move || {
+            let pod_dir = job.context.config.pod_dir(&job.identity.uid);
+            volume::missing_images(&job.spec(), &pod_dir)
+        });
+        let missing = missing
+            .await
+            .map_err(|e| e.to_string())?
+            .map_err(|e| e.to_string())?;
+        let secrets = self.pull_secrets(references);
+        let reference = pod_reference(&self.pod, None);
+        let mut images = BTreeMap::new();
+        for volume in missing {
+            let Some(source) = &volume.image else { continue };
+            let wanted = image::Wanted {
+                image: source.reference.as_deref().unwrap_or_default(),
+                policy: source.pull_policy.as_deref(),
+            };
+            let ensured = image::ensure(&self.context, &wanted, &reference, &secrets).await;
+            ensured.map_err(|fault| format!("{}: {}", fault.reason, fault.message))?;
+            images.insert(volume.name, image::normalized(wanted.image));
+        }
+        Ok(images)
+    }
+
+    fn pull_secrets(&self, references: &env::References) -> Vec<Secret> {
+        let spec = self.spec();
+        let named = spec.image_pull_secrets.iter().flatten();
+        named
+            .filter_map(|s| references.secrets.get(&s.name).cloned())
+            .collect()
     }
 
     fn no_volumes(&self, message: &str) -> Outcome {
@@ -232,15 +274,10 @@ impl Job {
             .references(&self.identity.namespace, &names)
             .await;
         let container = &start.container;
-        let secrets: Vec<_> = self
-            .spec()
-            .image_pull_secrets
-            .iter()
-            .flatten()
-            .filter_map(|s| references.secrets.get(&s.name).cloned())
-            .collect();
+        let secrets = self.pull_secrets(&references);
+        let wanted = image::Wanted::of(container);
         let reference = pod_reference(&self.pod, Some(container_path(&self.pod, &container.name)));
-        let image = image::ensure(&self.context, container, &reference, &secrets)
+        let image = image::ensure(&self.context, &wanted, &reference, &secrets)
             .await
             .map_err(|f| StartFault {
                 reason: f.reason,

@@ -105,6 +105,7 @@ impl Job {
             let pod_dir = job.context.config.pod_dir(&job.identity.uid);
             volume::tear_down(&pod_dir.join("volume-subpaths"))?;
             volume::tear_down(&pod_dir.join("volumes"))?;
+            volume::remove_image_views(&job.spec(), &pod_dir, &job.context.config.runtime_socket());
             job.context.cgroups.remove(&path)
         });
         self.settled("volumes and cgroup not removed", done).await

@@ -36,6 +36,8 @@ pub(crate) struct Sources<'a> {
     pub(crate) around: &'a Surroundings,
     /// Tokens that were asked for, by (volume, path).
     pub(crate) tokens: &'a BTreeMap<(String, String), String>,
+    /// What the runtime calls the images of volumes, by volume.
+    pub(crate) images: &'a BTreeMap<String, String>,
 }
 
 /// Why a volume's content cannot be told.
@@ -352,6 +354,7 @@ mod tests {
             references: &references,
             around: &Surroundings::default(),
             tokens: &tokens,
+            images: &BTreeMap::new(),
         };
         match payload(&pod(), &volume, &sources) {
             Err(error) => error.to_string(),

@@ -2,6 +2,7 @@
 
 pub(crate) mod content;
 mod host_path;
+mod image;
 mod mounts;
 mod subpath;
 mod tmpfs;
@@ -16,6 +17,9 @@ pub(crate) use content::{ContentError, Payload, Sources};
 pub(crate) use mounts::container_mounts;
 
 use crate::resources;
+
+/// How the folder of volumes from images is named.
+const IMAGE_PLUGIN: &str = "image";
 
 /// Where a volume lies on the node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +58,8 @@ pub(crate) struct PodFacts<'a> {
     pub(crate) spec: &'a PodSpec,
     pub(crate) pod_dir: &'a Path,
     pub(crate) node_memory: i64,
+    /// Where the container runtime listens.
+    pub(crate) runtime_socket: &'a Path,
 }
 
 impl PodFacts<'_> {
@@ -117,6 +123,19 @@ fn set_up_one(
             read_only: false,
         });
     }
+    if volume.image.is_some() {
+        let path = image_dir(facts.pod_dir, &volume.name);
+        let image = sources
+            .images
+            .get(&volume.name)
+            .map(String::as_str)
+            .unwrap_or_default();
+        image::mount(facts.runtime_socket, image, &path).map_err(io)?;
+        return Ok(Mounted {
+            path,
+            read_only: true,
+        });
+    }
     let plugin = match volume {
         Volume {
             config_map: Some(_), ..
@@ -171,6 +190,29 @@ fn write_files(
         tmpfs::mount(path, 0)?;
     }
     writer::write(path, payload, fs_group)
+}
+
+fn image_dir(pod_dir: &Path, volume: &str) -> PathBuf {
+    let plugin = format!("kubernetes.io~{IMAGE_PLUGIN}");
+    pod_dir.join("volumes").join(plugin).join(volume)
+}
+
+/// The pod's volumes from images that are not there yet. Blocking.
+pub(crate) fn missing_images(spec: &PodSpec, pod_dir: &Path) -> std::io::Result<Vec<Volume>> {
+    let mut missing = Vec::new();
+    for volume in spec.volumes.iter().flatten().filter(|v| v.image.is_some()) {
+        if !tmpfs::is_mounted(&image_dir(pod_dir, &volume.name))? {
+            missing.push(volume.clone());
+        }
+    }
+    Ok(missing)
+}
+
+/// Takes away what the runtime keeps for a pod's volumes from images, once they are unmounted. Blocking.
+pub(crate) fn remove_image_views(spec: &PodSpec, pod_dir: &Path, runtime_socket: &Path) {
+    for volume in spec.volumes.iter().flatten().filter(|v| v.image.is_some()) {
+        image::remove_view(runtime_socket, &image_dir(pod_dir, &volume.name));
+    }
 }
 
 /// Takes away everything below the pod's directory: mounts first, then files. Blocking; doing it again is harmless.

@@ -7,7 +7,7 @@ use nix::mount::{MntFlags, MsFlags, mount as sys_mount, umount2};
 
 /// Mounts a tmpfs unless something is mounted there already; 0 bytes leaves the size to the kernel.
 pub(super) fn mount(path: &Path, bytes: i64) -> io::Result<()> {
-    if mount_points()?.iter().any(|p| p == path) {
+    if is_mounted(path)? {
         return Ok(());
     }
     let options = if bytes > 0 {
@@ -21,7 +21,7 @@ pub(super) fn mount(path: &Path, bytes: i64) -> io::Result<()> {
 
 /// Shows `from` (a file or a directory) at `to`, unless something is mounted there already.
 pub(super) fn bind(from: &Path, to: &Path) -> io::Result<()> {
-    if mount_points()?.iter().any(|p| p == to) {
+    if is_mounted(to)? {
         return Ok(());
     }
     sys_mount(
@@ -32,6 +32,11 @@ pub(super) fn bind(from: &Path, to: &Path) -> io::Result<()> {
         None::<&str>,
     )
     .map_err(io::Error::from)
+}
+
+/// Whether something is mounted just there.
+pub(super) fn is_mounted(path: &Path) -> io::Result<bool> {
+    Ok(mount_points()?.iter().any(|p| p == path))
 }
 
 /// Unmounts everything below `dir`, deepest first.
