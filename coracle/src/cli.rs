@@ -177,6 +177,9 @@ pub(crate) struct Apiserver {
     /// Its key, in PEM
     #[arg(long, requires = "tls_cert_file")]
     pub(crate) tls_private_key_file: Option<PathBuf>,
+    /// How much history the store keeps for watches that were interrupted, such as 5m; 0s keeps all
+    #[arg(long, default_value = "5m", value_parser = duration)]
+    pub(crate) etcd_compaction_interval: Duration,
     /// Leave the terminal's session
     #[arg(long, hide = true)]
     pub(crate) detached: bool,

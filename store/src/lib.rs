@@ -13,6 +13,7 @@
 //! Values are opaque bytes: the store never looks into them and knows nothing of Kubernetes' types.
 
 mod error;
+mod failpoint;
 pub mod model;
 mod request;
 pub mod retention;

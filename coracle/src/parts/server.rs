@@ -98,11 +98,17 @@ async fn start(flags: &Apiserver, tasks: &mut JoinSet<Result<()>>) -> Result<Con
         tokio::task::spawn_blocking(move || RocksStore::open(&folder, RocksOptions::default())).await?;
     let store: Arc<dyn Store> = Arc::new(open.context("cannot open the store")?);
     let running = ApiServer::start(config(flags)?, store.clone()).await?;
-    let token = shutdown.clone();
-    tasks.spawn(async move {
-        retention::run(store, RetentionPolicy::default(), token).await;
-        Ok(())
-    });
+    let (token, window) = (shutdown.clone(), flags.etcd_compaction_interval);
+    if !window.is_zero() {
+        tasks.spawn(async move {
+            let policy = RetentionPolicy {
+                window,
+                ..RetentionPolicy::default()
+            };
+            retention::run(store, policy, token).await;
+            Ok(())
+        });
+    }
     for address in running.addresses() {
         tracing::info!("serving on https://{address}");
     }

@@ -6,6 +6,7 @@
 
 use super::engine::Engine;
 use super::stage::Stage;
+use crate::failpoint::failpoint;
 use crate::{Batch, Fault, Revision, Txn, TxnError, TxnOutcome};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -91,11 +92,14 @@ impl Committer {
             .into_iter()
             .map(|request| (request.answer, request.txn))
             .unzip();
+        failpoint!("commit/begun");
         let outcomes = self.outcomes(txns);
         for (answer, outcome) in answers.into_iter().zip(outcomes) {
             // A writer that no longer waits is not told.
             let _ = answer.send(outcome);
+            failpoint!("commit/answered-one");
         }
+        failpoint!("commit/answered");
     }
 
     fn outcomes(&mut self, txns: Vec<Txn>) -> Vec<Answer> {
@@ -126,13 +130,16 @@ impl Committer {
             return Ok(());
         };
         self.engine.check_space().map_err(TxnError::Refused)?;
+        failpoint!("commit/staged");
         if let Err(fault) = self.engine.with(|database| database.commit(&batches)).flatten() {
             tracing::error!(error = %fault, "a write to the store failed");
             self.in_doubt = true;
             return Err(TxnError::Indeterminate(fault));
         }
+        failpoint!("commit/written");
         self.revision = revision;
         self.engine.hub.publish(batches);
+        failpoint!("commit/published");
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use super::encoding::{self, FORMAT, Malformed};
 use super::tuning::{self, RocksOptions};
 use super::view::View;
 use super::wal;
+use crate::failpoint::failpoint;
 use crate::{Batch, Event, Fault, KeyRange, KeyValue, Revision};
 use bytes::Bytes;
 use rocksdb::checkpoint::Checkpoint;
@@ -161,7 +162,9 @@ impl Database {
 
     /// Copies the database to a directory that does not exist.
     pub(super) fn checkpoint(&self, dir: &Path) -> Result<(), Fault> {
+        failpoint!("checkpoint/begun");
         let copied = Checkpoint::new(&self.db).and_then(|checkpoint| checkpoint.create_checkpoint(dir));
+        failpoint!("checkpoint/copied");
         copied.map_err(|error| Fault::from_rocksdb(dir, &error))
     }
 

@@ -4,6 +4,7 @@ use super::database::{Database, OpenError};
 use super::hub::Hub;
 use super::tuning::RocksOptions;
 use super::view::View;
+use crate::failpoint::failpoint;
 use crate::{Batch, CompactError, Fault, ReadError, Revision, WatchError};
 use nix::sys::statvfs::statvfs;
 use std::fs::{self, File, TryLockError};
@@ -38,7 +39,9 @@ enum State {
 impl Engine {
     pub(super) fn open(dir: &Path, options: RocksOptions) -> Result<Engine, OpenError> {
         let lock = lock(dir)?;
+        failpoint!("open/begun");
         let database = Database::open(dir, &options)?;
+        failpoint!("open/done");
         let view = database.view();
         let (revision, compacted) = (view.revision()?, view.compacted()?);
         drop(view);
@@ -130,11 +133,14 @@ impl Engine {
         if requested <= self.compacted() {
             return Ok(());
         }
+        failpoint!("compact/begun");
         self.with(|database| {
             database.set_compacted(requested)?;
+            failpoint!("compact/marked");
             self.compacted.store(requested.0, Ordering::SeqCst);
             database.drop_log_files(requested)
         })??;
+        failpoint!("compact/dropped");
         Ok(())
     }
 

@@ -5,7 +5,7 @@
 
 use crate::backend::open;
 use crate::history::{self, Replay};
-use coracle_store::{KeyRange, Revision, Store, Txn, TxnOutcome};
+use coracle_store::{KeyRange, Revision, Store, Txn, TxnOutcome, WatchError};
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{BufRead, BufReader, Write};
@@ -19,6 +19,9 @@ const DIR_VARIABLE: &str = "CORACLE_STORE_CRASH_DIR";
 
 /// Replays a run, given the seed that it printed.
 const SEED_VARIABLE: &str = "CORACLE_STORE_CRASH_SEED";
+
+/// Has the child forget what is older than so many revisions, and make checkpoints.
+pub(crate) const LAG_VARIABLE: &str = "CORACLE_STORE_CRASH_LAG";
 
 const WRITERS: usize = 8;
 const KILLS: usize = 12;
@@ -48,8 +51,10 @@ async fn killed_in_the_middle_of_writes_nothing_acknowledged_is_lost() {
     let mut acknowledged = Acknowledged::default();
     let mut replay = Replay::new(Revision::FIRST, Vec::new());
     for _ in 0..KILLS {
-        let mut child = start_child(dir.path());
-        acknowledged.listen(&mut child, 1 + random.below(400));
+        let mut child = start_child(dir.path(), &[]);
+        let kill_after = 1 + random.below(400);
+        let heard = acknowledged.listen(&mut child, kill_after);
+        assert!(heard >= kill_after, "the child told {heard} of {kill_after}");
         check(dir.path(), &acknowledged, &mut replay, random.below(2) == 0).await;
     }
     assert!(
@@ -58,7 +63,8 @@ async fn killed_in_the_middle_of_writes_nothing_acknowledged_is_lost() {
     );
 }
 
-fn start_child(dir: &Path) -> Child {
+/// Starts a process that writes to a directory, with some variables besides.
+pub(crate) fn start_child(dir: &Path, variables: &[(&str, &str)]) -> Child {
     Command::new(std::env::current_exe().expect("this program has a path"))
         .args([
             "--exact",
@@ -68,6 +74,7 @@ fn start_child(dir: &Path) -> Child {
             "--test-threads=1",
         ])
         .env(DIR_VARIABLE, dir)
+        .envs(variables.iter().copied())
         .stdout(Stdio::piped())
         .spawn()
         .expect("the test program starts again")
@@ -75,15 +82,16 @@ fn start_child(dir: &Path) -> Child {
 
 /// What the children were told to be durable.
 #[derive(Default)]
-struct Acknowledged {
-    revision: Revision,
+pub(crate) struct Acknowledged {
+    pub(crate) revision: Revision,
     /// The last number of each writer.
     numbers: BTreeMap<usize, u64>,
 }
 
 impl Acknowledged {
-    /// Kills the child once it has had so many acknowledgements, and takes in those that it had told of by then.
-    fn listen(&mut self, child: &mut Child, kill_after: u64) {
+    /// Kills the child once it has had so many acknowledgements, if it has not died before, and takes in those that it had
+    /// told of by then. Answers how many.
+    pub(crate) fn listen(&mut self, child: &mut Child, kill_after: u64) -> u64 {
         let output = BufReader::new(child.stdout.take().expect("it is piped"));
         let mut heard = 0;
         for line in output.lines() {
@@ -100,7 +108,7 @@ impl Acknowledged {
         }
         let status = child.wait().expect("the child has ended");
         assert_eq!(status.code(), None, "the child ran until it was killed");
-        assert!(heard >= kill_after, "the child told {heard} of {kill_after}");
+        heard
     }
 }
 
@@ -110,7 +118,7 @@ fn parse(line: &str) -> Option<(Revision, usize, u64)> {
     Some((Revision(next()?), usize::try_from(next()?).ok()?, next()?))
 }
 
-async fn check(dir: &Path, acknowledged: &Acknowledged, replay: &mut Replay, compact: bool) {
+pub(crate) async fn check(dir: &Path, acknowledged: &Acknowledged, replay: &mut Replay, compact: bool) {
     let store = open(dir);
     let revision = store.revision().await.expect("a revision");
     assert!(
@@ -119,8 +127,7 @@ async fn check(dir: &Path, acknowledged: &Acknowledged, replay: &mut Replay, com
         acknowledged.revision
     );
     for (writer, acknowledged) in &acknowledged.numbers {
-        let [left, right] = pair(&store, *writer).await;
-        assert_eq!(left, right, "both halves of a transaction of writer {writer}");
+        let left = whole(&store, *writer).await;
         let found = left.expect("it was acknowledged");
         assert!(
             found >= *acknowledged,
@@ -128,9 +135,15 @@ async fn check(dir: &Path, acknowledged: &Acknowledged, replay: &mut Replay, com
         );
     }
     // The watch goes on exactly where the last one, before the crash, ended.
-    let batches = history::changes(&store, KeyRange::all(), replay.revision)
-        .await
-        .expect("a watch");
+    let batches = match history::changes(&store, KeyRange::all(), replay.revision).await {
+        Ok(batches) => batches,
+        Err(WatchError::Compacted { oldest, .. }) => {
+            *replay = Replay::new(oldest, history::contents(&store, Some(oldest)).await);
+            let rest = history::changes(&store, KeyRange::all(), oldest).await;
+            rest.expect("the oldest that is kept")
+        }
+        Err(other) => panic!("{other}"),
+    };
     let revisions: Vec<u64> = batches.iter().map(|batch| batch.revision.0).collect();
     assert_eq!(
         revisions,
@@ -141,6 +154,13 @@ async fn check(dir: &Path, acknowledged: &Acknowledged, replay: &mut Replay, com
     if compact {
         store.compact(revision).await.expect("compaction");
     }
+}
+
+/// The number that both halves of a writer's last transaction have.
+pub(crate) async fn whole(store: &dyn Store, writer: usize) -> Option<u64> {
+    let [left, right] = pair(store, writer).await;
+    assert_eq!(left, right, "both halves of a transaction of writer {writer}");
+    left
 }
 
 async fn pair(store: &dyn Store, writer: usize) -> [Option<u64>; 2] {
@@ -183,6 +203,10 @@ async fn writes_until_killed() {
 
 async fn write(store: Arc<dyn Store>, writer: usize) {
     let mut number = pair(store.as_ref(), writer).await[0].unwrap_or(0);
+    let lag: Option<u64> = std::env::var(LAG_VARIABLE)
+        .ok()
+        .map(|lag| lag.parse().expect("a number"));
+    let checkpoints = lag.is_some() && writer == 0;
     loop {
         number += 1;
         // Some fill a write buffer soon, so that files are written and merged when the kill comes.
@@ -205,9 +229,15 @@ async fn write(store: Arc<dyn Store>, writer: usize) {
             .lock()
             .write_all(line.as_bytes())
             .expect("the parent listens");
-        if number % 64 == 0 {
-            let old = Revision(revision.0.saturating_sub(1_000_000).max(1));
+        let (lag, often) = lag.map_or((1_000_000, 64), |lag| (lag, 8));
+        if number % often == 0 {
+            let old = Revision(revision.0.saturating_sub(lag).max(1));
             store.compact(old).await.expect("compaction");
+        }
+        if number % often == 0 && checkpoints {
+            let dir = std::env::var_os(DIR_VARIABLE).expect("the parent says where to write");
+            let dir = Path::new(&dir).join(format!("../checkpoint-{revision}"));
+            store.checkpoint(&dir).await.expect("a checkpoint");
         }
     }
 }
