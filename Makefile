@@ -61,6 +61,16 @@ e2e: build kubectl ## Tests with real containers and stock kubectl
 .PHONY: test
 test: check unit e2e ## Everything that has to pass
 
+# How often `make crash` kills, and how often it takes the power.
+KILLS ?= 300
+POWER_LOSSES ?= 100
+
+.PHONY: crash
+crash: prepare ## Kill the apiserver hundreds of times, take its power, and check what its clients were told
+	tools/with-ccache cargo test --locked --package coracle-store --features failpoints --test contract -- failpoints
+	tools/with-ccache cargo build --locked --package coracle --features failpoints
+	@CORACLE=$(CARGO_TARGET_DIR)/debug/coracle tools/crash $(KILLS) $(POWER_LOSSES)
+
 .PHONY: bench
 bench: build kubectl ## Measure into docs/figures.md; WHAT=alone or WHAT=compare for one half, ARGS for coracle-bench
 	@tools/with-ccache cargo build --release --locked --package coracle-bench
