@@ -47,6 +47,8 @@ pub struct Config {
     pub extend_token_expiration: bool,
     /// The authority that vouches for node agents, as a PEM file. As upstream, they are taken at their word without it.
     pub kubelet_certificate_authority: Option<PathBuf>,
+    /// How often it is looked whether a certificate is due. Certificates are due months before they end.
+    pub look_at_certificates: Duration,
     /// How much is done at once.
     pub limits: FrontLimits,
     /// How patient the server is with connections.
@@ -85,6 +87,7 @@ impl Config {
             service_account_max_expiration: None,
             extend_token_expiration: true,
             kubelet_certificate_authority: None,
+            look_at_certificates: Duration::from_secs(60 * 60),
             limits: FrontLimits::default(),
             listener_limits: ListenerLimits::default(),
             shutdown_grace: Duration::from_secs(10),

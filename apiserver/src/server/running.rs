@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::Mutex;
@@ -19,9 +18,6 @@ use crate::health::Started;
 use crate::http::{Front, InProcessService};
 use crate::pki::Pki;
 use crate::request::UserInfo;
-
-/// How often it is looked whether a certificate is due. They are due months before they end.
-const LOOK_AT_CERTIFICATES: Duration = Duration::from_secs(60 * 60);
 
 /// Handle of a running apiserver. Dropping it asks the server to stop and does not wait.
 pub struct Running {
@@ -104,11 +100,11 @@ impl Running {
             tls: Arc::new(tls),
         };
         keeper.clone().look(Timestamp::now()).await?;
-        let shutdown = self.shutdown.clone();
+        let (shutdown, pause) = (self.shutdown.clone(), self.config.look_at_certificates);
         self.tasks.spawn(async move {
-            while timeout(LOOK_AT_CERTIFICATES, shutdown.cancelled()).await.is_err() {
+            while timeout(pause, shutdown.cancelled()).await.is_err() {
                 if let Err(error) = keeper.clone().look(Timestamp::now()).await {
-                    error!(%error, "certificates could not be renewed; trying again in an hour");
+                    error!(%error, "certificates could not be renewed; trying again in {pause:?}");
                 }
             }
         });

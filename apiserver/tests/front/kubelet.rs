@@ -1,4 +1,4 @@
-//! A node agent that says what it was asked, and echoes what is streamed to it.
+//! A node agent that says what it was asked and under which certificate, and echoes what is streamed to it.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,8 +16,10 @@ use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::stand_in::Server;
 
@@ -36,8 +38,12 @@ pub(crate) async fn serve(listener: TcpListener, server: &Server) {
             let acceptor = acceptor.clone();
             tokio::spawn(async move {
                 if let Ok(stream) = acceptor.accept(stream).await {
+                    let caller = caller(&stream);
                     let connection = hyper::server::conn::http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service_fn(answer))
+                        .serve_connection(
+                            TokioIo::new(stream),
+                            service_fn(|request| answer(request, &caller)),
+                        )
                         .with_upgrades();
                     let _ = connection.await;
                 }
@@ -71,7 +77,14 @@ async fn acceptor(server: &Server) -> TlsAcceptor {
     TlsAcceptor::from(Arc::new(config))
 }
 
-async fn answer(mut request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+/// The serial number of the certificate that a caller has shown.
+fn caller(stream: &TlsStream<TcpStream>) -> String {
+    let shown = stream.get_ref().1.peer_certificates().unwrap();
+    let (_, certificate) = X509Certificate::from_der(&shown[0]).unwrap();
+    certificate.raw_serial_as_string()
+}
+
+async fn answer(mut request: Request<Incoming>, caller: &str) -> Result<Response<Full<Bytes>>, Infallible> {
     let asked = request.uri().to_string();
     let text = |code: u16, text: String| {
         Response::builder()
@@ -87,6 +100,7 @@ async fn answer(mut request: Request<Incoming>) -> Result<Response<Full<Bytes>>,
     }
     let wanted = request.headers().get(header::UPGRADE).cloned();
     match wanted.as_ref().and_then(|wanted| wanted.to_str().ok()) {
+        None if asked.contains("/whoami/") => Ok(text(200, caller.to_owned())),
         None => Ok(text(200, asked)),
         Some("websocket") => Ok(text(
             403,
