@@ -7,7 +7,9 @@
 )]
 
 mod access;
+mod bad_input;
 mod bounds;
+mod certificates;
 mod in_process;
 mod kubelet;
 mod nodes;

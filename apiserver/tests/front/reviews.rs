@@ -1,19 +1,8 @@
 //! Reviews and tokens, asked over the wire.
 
-use http::Request;
-use kube::client::Body;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::stand_in::{Answer, Server, get, policy, send};
-
-async fn post(client: &kube::Client, path: &str, object: &Value) -> Answer {
-    let request = Request::post(path).header("content-type", "application/json");
-    send(
-        client,
-        request.body(Body::from(object.to_string().into_bytes())).unwrap(),
-    )
-    .await
-}
+use crate::stand_in::{Server, get, policy, post};
 
 async fn with_account() -> Server {
     let account = json!({"metadata": {"name": "bot", "namespace": "a", "uid": "uid-bot"}});

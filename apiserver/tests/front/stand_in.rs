@@ -1,4 +1,4 @@
-//! A server whose resources are a stand-in, and clients for it.
+//! A server whose resources are a stand-in, or a whole one on a store in memory, and clients for both.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,6 +8,7 @@ use coracle_api::status::ApiError;
 use coracle_apiserver::reader::{GroupResource, ObjectReader};
 use coracle_apiserver::request::{RequestBody, RequestContext, ResourceHandler, ResponseBody, full_body};
 use coracle_apiserver::{ApiServer, Config, Resources, Running};
+use coracle_store::Store;
 use coracle_store::model::ModelStore;
 use futures::StreamExt;
 use http::{Request, Response};
@@ -129,7 +130,11 @@ impl Server {
 
     /// Starts among objects that stand already.
     pub(crate) async fn start_among(objects: Objects, change: impl FnOnce(&mut Config)) -> Self {
-        let home = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), objects, change).await
+    }
+
+    /// Starts in a directory that may hold keys and certificates already.
+    pub(crate) async fn start_in(home: TempDir, objects: Objects, change: impl FnOnce(&mut Config)) -> Self {
         let tokens = home.path().join("tokens.csv");
         std::fs::write(&tokens, "root-token,root,1,system:masters\njane-token,jane,2\n").unwrap();
         let mut config = Config::new(home.path());
@@ -177,6 +182,14 @@ async fn client(kubeconfig: Kubeconfig) -> kube::Client {
     kube::Client::try_from(config).unwrap()
 }
 
+/// An apiserver with everything behind it, on a store of its own.
+pub(crate) async fn start_whole(store: Arc<dyn Store>) -> (Running, TempDir) {
+    let home = tempfile::tempdir().unwrap();
+    let mut config = Config::new(home.path());
+    config.listen = vec!["127.0.0.1:0".parse().unwrap()];
+    (ApiServer::start(config, store).await.unwrap(), home)
+}
+
 pub(crate) struct Answer {
     pub(crate) code: u16,
     pub(crate) headers: http::HeaderMap,
@@ -191,6 +204,13 @@ impl Answer {
 
 pub(crate) async fn get(client: &kube::Client, path: &str) -> Answer {
     send(client, Request::get(path).body(Body::empty()).unwrap()).await
+}
+
+/// Sends an object as JSON.
+pub(crate) async fn post(client: &kube::Client, path: &str, object: &Value) -> Answer {
+    let request = Request::post(path).header("content-type", "application/json");
+    let body = Body::from(object.to_string().into_bytes());
+    send(client, request.body(body).unwrap()).await
 }
 
 pub(crate) async fn send(client: &kube::Client, request: Request<Body>) -> Answer {

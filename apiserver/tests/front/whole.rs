@@ -3,22 +3,14 @@
 use std::sync::Arc;
 
 use coracle_apiserver::request::UserInfo;
-use coracle_apiserver::{ApiServer, Config};
 use coracle_store::model::ModelStore;
-use http::Request;
-use kube::client::Body;
 use serde_json::{Value, json};
 
-use crate::stand_in::{get, send};
+use crate::stand_in::{get, post, start_whole};
 
 #[tokio::test]
 async fn a_new_cluster_is_ready_and_has_what_every_cluster_has() {
-    let home = tempfile::tempdir().unwrap();
-    let mut config = Config::new(home.path());
-    config.listen = vec!["127.0.0.1:0".parse().unwrap()];
-    let running = ApiServer::start(config, Arc::new(ModelStore::new()))
-        .await
-        .unwrap();
+    let (running, _home) = start_whole(Arc::new(ModelStore::new())).await;
     let admin = crate::stand_in::client_of(&running).await;
     assert_eq!(get(&admin, "/readyz").await.text, "ok");
     assert_eq!(get(&admin, "/api/v1/namespaces/kube-system").await.code, 200);
@@ -31,7 +23,7 @@ async fn a_new_cluster_is_ready_and_has_what_every_cluster_has() {
 
     let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "bot"}});
     let made = post(&admin, "/api/v1/namespaces/default/serviceaccounts", &account).await;
-    assert_eq!(made.0, 201, "{}", made.1);
+    assert_eq!(made.code, 201, "{}", made.text);
     let asked = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}});
     let token = post(
         &admin,
@@ -39,11 +31,11 @@ async fn a_new_cluster_is_ready_and_has_what_every_cluster_has() {
         &asked,
     )
     .await;
-    assert_eq!(token.0, 201, "{}", token.1);
+    assert_eq!(token.code, 201, "{}", token.text);
     let may = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": {
         "user": "system:kube-scheduler", "resourceAttributes": {"verb": "list", "resource": "pods"}}});
     let may = post(&admin, "/apis/authorization.k8s.io/v1/subjectaccessreviews", &may).await;
-    assert_eq!(may.1["status"]["allowed"], true, "{}", may.1);
+    assert_eq!(may.json()["status"]["allowed"], true, "{}", may.text);
     let none = get(&admin, "/apis/none.example.com/v1/things").await;
     assert_eq!((none.code, none.text.as_str()), (404, "404 page not found\n"));
     assert_eq!(
@@ -55,45 +47,33 @@ async fn a_new_cluster_is_ready_and_has_what_every_cluster_has() {
 
 #[tokio::test]
 async fn nobody_grants_what_they_do_not_hold() {
-    let home = tempfile::tempdir().unwrap();
-    let mut config = Config::new(home.path());
-    config.listen = vec!["127.0.0.1:0".parse().unwrap()];
-    let running = ApiServer::start(config, Arc::new(ModelStore::new()))
-        .await
-        .unwrap();
+    let (running, _home) = start_whole(Arc::new(ModelStore::new())).await;
     let admin = crate::stand_in::client_of(&running).await;
     let group = "rbac.authorization.k8s.io";
     let path = format!("/apis/{group}/v1/clusterroles");
     let role = |name: &str, rules: Value| json!({"apiVersion": format!("{group}/v1"), "kind": "ClusterRole", "metadata": {"name": name}, "rules": rules});
     let writes = json!([{"verbs": ["create"], "apiGroups": [group], "resources": ["clusterroles"]}]);
-    assert_eq!(post(&admin, &path, &role("writer", writes.clone())).await.0, 201);
+    assert_eq!(
+        post(&admin, &path, &role("writer", writes.clone())).await.code,
+        201
+    );
     let binding = json!({"apiVersion": format!("{group}/v1"), "kind": "ClusterRoleBinding", "metadata": {"name": "writer"},
         "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "writer"},
         "subjects": [{"apiGroup": group, "kind": "User", "name": "jane"}]});
     let bound = post(&admin, &format!("/apis/{group}/v1/clusterrolebindings"), &binding).await;
-    assert_eq!(bound.0, 201, "{}", bound.1);
+    assert_eq!(bound.code, 201, "{}", bound.text);
     let jane = running.client(UserInfo {
         name: "jane".to_owned(),
         ..UserInfo::default()
     });
     let secrets = json!([{"verbs": ["get"], "apiGroups": [""], "resources": ["secrets"]}]);
     let refused = post(&jane, &path, &role("more", secrets)).await;
-    assert_eq!(refused.0, 403, "{}", refused.1);
+    assert_eq!(refused.code, 403, "{}", refused.text);
     assert!(
-        refused.1["message"]
+        refused.json()["message"]
             .as_str()
             .unwrap()
             .contains("attempting to grant RBAC permissions not currently held")
     );
-    assert_eq!(post(&jane, &path, &role("same", writes)).await.0, 201);
-}
-
-async fn post(client: &kube::Client, path: &str, object: &Value) -> (u16, Value) {
-    let request = Request::post(path).header("content-type", "application/json");
-    let answer = send(
-        client,
-        request.body(Body::from(object.to_string().into_bytes())).unwrap(),
-    )
-    .await;
-    (answer.code, answer.json())
+    assert_eq!(post(&jane, &path, &role("same", writes)).await.code, 201);
 }
