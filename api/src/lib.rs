@@ -14,4 +14,5 @@ pub mod selector;
 pub mod status;
 pub mod strategy;
 pub mod table;
+pub mod taints;
 pub mod validation;

@@ -65,19 +65,17 @@ fn deadline(pod: &Pod, taint: &Taint, since: Timestamp) -> Option<Timestamp> {
 }
 
 fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
-    let any_or =
-        |own: &Option<String>, other: &str| own.as_deref().is_none_or(|own| own.is_empty() || own == other);
-    let value = toleration.value.as_deref().unwrap_or_default();
-    let tainted = taint.value.as_deref().unwrap_or_default();
-    let numbers = || value.parse::<i64>().ok().zip(tainted.parse::<i64>().ok());
-    let agrees = match toleration.operator.as_deref().unwrap_or("Equal") {
-        "" | "Equal" => value == tainted,
-        "Exists" => true,
-        "Lt" => numbers().is_some_and(|(value, tainted)| tainted < value),
-        "Gt" => numbers().is_some_and(|(value, tainted)| tainted > value),
-        _ => false,
+    let rule = coracle_api::taints::Toleration {
+        key: toleration.key.as_deref().unwrap_or_default(),
+        operator: toleration.operator.as_deref().unwrap_or_default(),
+        value: toleration.value.as_deref().unwrap_or_default(),
+        effect: toleration.effect.as_deref().unwrap_or_default(),
     };
-    any_or(&toleration.effect, &taint.effect) && any_or(&toleration.key, &taint.key) && agrees
+    rule.covers(&coracle_api::taints::Taint {
+        key: &taint.key,
+        value: taint.value.as_deref().unwrap_or_default(),
+        effect: &taint.effect,
+    })
 }
 
 #[cfg(test)]
