@@ -2,7 +2,7 @@
 
 mod plan;
 
-use super::enqueue_for_pod;
+use super::selects_pods;
 use crate::run::{Context, Informers};
 use crate::runtime::{Cache, ObjectKey, Queue, Reconcile, ReconcileError, write};
 use crate::target::Target;
@@ -20,15 +20,7 @@ pub(crate) struct Endpoints {
 
 /// Builds the controller and its queue, fed by the informers.
 pub(crate) fn start(context: &Context, informers: &Informers) -> (Arc<Endpoints>, Arc<Queue<ObjectKey>>) {
-    let queue = Arc::new(Queue::new());
-    let own = queue.clone();
-    informers
-        .services
-        .subscribe(move |change| own.add(ObjectKey::of(&change.object().metadata)));
-    let (own, services) = (queue.clone(), informers.services.cache().clone());
-    informers
-        .pods
-        .subscribe(move |change| enqueue_for_pod(&own, &services, change));
+    let queue = super::queue(informers);
     let own = queue.clone();
     informers
         .endpoints
@@ -55,9 +47,7 @@ impl Reconcile for Endpoints {
                 None => Ok(None),
             };
         };
-        let spec = service.spec.as_ref();
-        let external = spec.is_some_and(|spec| spec.type_.as_deref() == Some("ExternalName"));
-        if external || spec.is_none_or(|spec| spec.selector.is_none()) {
+        if !selects_pods(&service) {
             return Ok(None);
         }
         let pods = self.pods.in_namespace(&key.namespace);

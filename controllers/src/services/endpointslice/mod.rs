@@ -2,7 +2,7 @@
 
 pub(crate) mod plan;
 
-use super::enqueue_for_pod;
+use super::{enqueue_for_pod, selects_pods};
 use crate::run::{Context, Informers};
 use crate::runtime::write;
 use crate::runtime::{Cache, Change, ObjectKey, Queue, Reconcile, ReconcileError};
@@ -48,15 +48,7 @@ pub(crate) fn start(
     context: &Context,
     informers: &Informers,
 ) -> (Arc<EndpointSlices>, Arc<Queue<ObjectKey>>) {
-    let queue = Arc::new(Queue::new());
-    let own = queue.clone();
-    informers
-        .services
-        .subscribe(move |change| own.add(ObjectKey::of(&change.object().metadata)));
-    let (own, services) = (queue.clone(), informers.services.cache().clone());
-    informers
-        .pods
-        .subscribe(move |change| enqueue_for_pod(&own, &services, change));
+    let queue = super::queue(informers);
     let own = queue.clone();
     informers.endpoint_slices.subscribe(move |change| {
         if let Some(service) = service_of(&change.object().metadata) {
@@ -92,10 +84,7 @@ impl Reconcile for EndpointSlices {
         let Some(service) = self.services.get(key) else {
             return Ok(None);
         };
-        let spec = service.spec.as_ref();
-        let external = spec.is_some_and(|spec| spec.type_.as_deref() == Some("ExternalName"));
-        let selects = spec.is_some_and(|spec| spec.selector.is_some());
-        if external || !selects || service.metadata.deletion_timestamp.is_some() {
+        if !selects_pods(&service) || service.metadata.deletion_timestamp.is_some() {
             return Ok(None);
         }
         let pods = self.pods.in_namespace(&key.namespace);
