@@ -98,6 +98,15 @@ fn scope_fits(scope: &str, resource: &str) -> bool {
     }
 }
 
+/// Complains once for each limited resource that a scope makes no sense for.
+fn scope_fits_all(scope: &str, spec: &Value, shown: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    for (name, _) in spec.entries("hard") {
+        if is_quota_resource(name) && !scope_fits(scope, name) {
+            errors.invalid(at, shown, "unsupported scope applied to resource");
+        }
+    }
+}
+
 fn is_scope(scope: &str) -> bool {
     SCOPES.contains(&scope) || scope == VOLUME_SCOPE
 }
@@ -109,12 +118,7 @@ fn scopes(spec: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
         if !is_scope(scope) {
             errors.invalid(at, shown, "unsupported scope");
         }
-        for _ in spec
-            .entries("hard")
-            .filter(|(name, _)| is_quota_resource(name) && !scope_fits(scope, name))
-        {
-            errors.invalid(at, shown, "unsupported scope applied to resource");
-        }
+        scope_fits_all(scope, spec, shown, at, errors);
     }
     conflicting(&scopes, shown, at, errors);
 }
@@ -138,12 +142,7 @@ fn scope_selector(spec: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
         if !is_scope(scope) {
             errors.invalid(&at.child("scopeName"), scope, "unsupported scope");
         }
-        for _ in spec
-            .entries("hard")
-            .filter(|(name, _)| is_quota_resource(name) && !scope_fits(scope, name))
-        {
-            errors.invalid(&at, selector, "unsupported scope applied to resource");
-        }
+        scope_fits_all(scope, spec, selector, &at, errors);
         if SCOPES.contains(&scope) && scope != "PriorityClass" && operator != "Exists" {
             let rule = "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity";
             errors.invalid(&at.child("operator"), operator, rule);
