@@ -52,7 +52,12 @@ fn status_patch(uid: &str, status: &PodStatus, stands: &PodStatus) -> Value {
                 let ours = OWNED_CONDITIONS.contains(&kind) || TRANSIENT_CONDITIONS.contains(&kind);
                 ours || (kind == "PodScheduled" && !scheduled_known)
             });
-            conditions.iter_mut().for_each(|c| clear_cause(c, &before));
+            // A condition merges with the one that stands, whose reason and message must not stay.
+            for condition in conditions.iter_mut().filter_map(Value::as_object_mut) {
+                for field in ["reason", "message"] {
+                    condition.entry(field).or_insert(Value::Null);
+                }
+            }
             for kind in TRANSIENT_CONDITIONS {
                 let has = |list: &[Value]| list.iter().any(|c| c["type"] == kind);
                 if !has(conditions) && before["conditions"].as_array().is_some_and(|list| has(list)) {
@@ -62,24 +67,6 @@ fn status_patch(uid: &str, status: &PodStatus, stands: &PodStatus) -> Value {
         }
     }
     json!({"metadata": {"uid": uid}, "status": body})
-}
-
-/// A condition merges with the one that stands, whose reason and message have to be taken back where there is none now.
-fn clear_cause(condition: &mut Value, before: &Value) {
-    let stands = before["conditions"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .find(|c| c["type"] == condition["type"]);
-    for field in ["reason", "message"] {
-        if condition[field].is_null() && stands.is_some_and(|c| !c[field].is_null()) {
-            condition[field] = Value::Null;
-        } else if condition[field].is_null()
-            && let Some(fields) = condition.as_object_mut()
-        {
-            fields.remove(field);
-        }
-    }
 }
 
 impl Job {

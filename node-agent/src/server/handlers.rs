@@ -231,23 +231,15 @@ async fn exec(
     streams: Streams,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Refusal> {
-    let Streams {
-        stdin,
-        stdout,
-        stderr,
-        tty,
-    } = streams;
-    let url = context
-        .cri
-        .exec_url(cri::ExecRequest {
-            container_id,
-            cmd,
-            tty,
-            stdin,
-            stdout,
-            stderr,
-        })
-        .await?;
+    let asked = cri::ExecRequest {
+        container_id,
+        cmd,
+        tty: streams.tty,
+        stdin: streams.stdin,
+        stdout: streams.stdout,
+        stderr: streams.stderr,
+    };
+    let url = context.cri.exec_url(asked).await?;
     Ok(upgrade::pass_through(request, &url, &context.tasks, &context.shutdown).await)
 }
 
@@ -257,22 +249,14 @@ async fn attach(
     streams: Streams,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Refusal> {
-    let Streams {
-        stdin,
-        stdout,
-        stderr,
-        tty,
-    } = streams;
-    let url = context
-        .cri
-        .attach_url(cri::AttachRequest {
-            container_id,
-            stdin,
-            tty,
-            stdout,
-            stderr,
-        })
-        .await?;
+    let asked = cri::AttachRequest {
+        container_id,
+        tty: streams.tty,
+        stdin: streams.stdin,
+        stdout: streams.stdout,
+        stderr: streams.stderr,
+    };
+    let url = context.cri.attach_url(asked).await?;
     Ok(upgrade::pass_through(request, &url, &context.tasks, &context.shutdown).await)
 }
 

@@ -1,7 +1,10 @@
 //! What is asked for: paths and parameters, as upstream's kubelet takes them. Pure.
 
+use std::borrow::Cow;
+
 use http::{Method, StatusCode};
 use jiff::Timestamp;
+use percent_encoding::percent_decode_str;
 
 /// A request that is understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,8 +89,9 @@ impl RouteError {
 
 /// Understands a request, or says what is wrong with it.
 pub(super) fn parse(method: &Method, path: &str, query: &str) -> Result<Route, RouteError> {
-    let parts: Vec<String> = path.trim_matches('/').split('/').map(decode).collect();
-    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    let decode = |part| percent_decode_str(part).decode_utf8_lossy();
+    let parts: Vec<Cow<'_, str>> = path.trim_matches('/').split('/').map(decode).collect();
+    let parts: Vec<&str> = parts.iter().map(AsRef::as_ref).collect();
     let query = Query::parse(query);
     let own = |s: &str| s.to_owned();
     let streaming = matches!(parts.first(), Some(&("exec" | "attach" | "portForward")));
@@ -187,12 +191,8 @@ struct Query {
 
 impl Query {
     fn parse(text: &str) -> Self {
-        let pair = |p: &str| {
-            let (name, value) = p.split_once('=').unwrap_or((p, ""));
-            (decode(&name.replace('+', " ")), decode(&value.replace('+', " ")))
-        };
         Self {
-            pairs: text.split('&').filter(|p| !p.is_empty()).map(pair).collect(),
+            pairs: form_urlencoded::parse(text.as_bytes()).into_owned().collect(),
         }
     }
 
@@ -226,30 +226,6 @@ impl Query {
             .map(Some)
             .map_err(|_| RouteError::Parameter { name, value })
     }
-}
-
-/// Percent-decoding; what is not decodable stays as it is.
-fn decode(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut i = 0;
-    while i < bytes.len() {
-        let hex = bytes.get(i + 1..i + 3).filter(|_| bytes[i] == b'%');
-        match hex
-            .and_then(|h| std::str::from_utf8(h).ok())
-            .and_then(|h| u8::from_str_radix(h, 16).ok())
-        {
-            Some(byte) => {
-                out.push(byte);
-                i += 3;
-            }
-            None => {
-                out.push(bytes[i]);
-                i += 1;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 #[cfg(test)]
