@@ -47,6 +47,7 @@ fn main() {
                 let _ = stream.write_all(format!("HTTP/1.1 {code}\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok").as_bytes());
             }
         }
+        "exists" => std::process::exit(i32::from(!std::path::Path::new(&arg(1)).exists())),
         "touch" => { let _ = std::fs::create_dir_all("/tmp"); std::fs::write(arg(1), "").unwrap(); }
         other => { eprintln!("unknown work {other}"); std::process::exit(64); }
     }
