@@ -216,6 +216,7 @@ fn load_into(cluster: &ClusterName, node: &Node, archive: &Path) -> Result<()> {
     let first =
         first.with_context(|| format!("it is stopped: start it with `coracle up --name {cluster}`"))?;
     images::load(&containerd::socket_from_outside(first.pid), file)
+        .with_context(|| format!("cannot load {}", archive.display()))
 }
 
 #[cfg(test)]
