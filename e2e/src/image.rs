@@ -1,63 +1,125 @@
-//! Images made on the spot, as archives for `coracle load`.
+//! Image archives as other tools write them, made on the spot around one static program: nothing is pulled.
 
-use std::io;
-use std::path::Path;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-/// Writes an OCI archive of an image with this name, whose one layer holds one small file.
+use crate::program::Program;
+
+/// The form of an archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// What `docker save` wrote before it knew OCI: a `manifest.json`, a configuration, a layer as plain tar.
+    Docker,
+    /// What `podman save --format oci-archive` writes: an OCI layout, named by the standard annotation, a gzipped layer.
+    Oci,
+}
+
+/// Compiles the program of the example image as that image's own build does, into a folder.
 ///
 /// # Errors
-/// When the file cannot be written.
-pub fn write_archive(file: &Path, name: &str) -> Result<()> {
+/// When `rustc` is missing or refuses.
+pub async fn compile_hello(folder: &Path) -> Result<PathBuf> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../images/hello.rs");
+    let program = folder.join("hello");
+    let (source, out) = (text(&source)?, text(&program)?);
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let flags = [
+        "--edition",
+        "2024",
+        "-C",
+        "target-feature=+crt-static",
+        "-C",
+        "strip=symbols",
+    ];
+    Program::new(rustc)
+        .text(&[flags.as_slice(), &["-o", &out, &source]].concat())
+        .await?;
+    Ok(program)
+}
+
+/// Writes an archive of one image, whose one layer is the program as `/hello`.
+///
+/// # Errors
+/// When the program cannot be read or the archive not be written.
+pub fn write(archive: &Path, form: Form, name: &str, program: &Path) -> Result<()> {
     let mut layer = tar::Builder::new(Vec::new());
-    append(&mut layer, "name", name.as_bytes())?;
+    let program = std::fs::read(program).context("the program")?;
+    layer.append_data(&mut header(program.len(), 0o755), "hello", program.as_slice())?;
     let layer = layer.into_inner()?;
-    let mut layout = tar::Builder::new(
-        std::fs::File::create(file).with_context(|| format!("cannot write {}", file.display()))?,
-    );
     let config = json!({
-        "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
-        "os": "linux",
-        "config": {},
-        "rootfs": { "type": "layers", "diff_ids": [digest(&layer)] },
+        "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }, "os": "linux",
+        "config": {"Env": ["PATH=/", format!("HELLO_VERSION={name}")], "Entrypoint": ["/hello"], "Cmd": ["serve"]},
+        "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", hex_digest(&layer))]},
     });
-    let layer = blob(&mut layout, &layer, "application/vnd.oci.image.layer.v1.tar")?;
-    let config = blob(
-        &mut layout,
-        config.to_string().as_bytes(),
-        "application/vnd.oci.image.config.v1+json",
-    )?;
-    let media_type = "application/vnd.oci.image.manifest.v1+json";
-    let manifest =
-        json!({ "schemaVersion": 2, "mediaType": media_type, "config": config, "layers": [layer] });
-    let mut manifest = blob(&mut layout, manifest.to_string().as_bytes(), media_type)?;
-    manifest["annotations"] = json!({ "io.containerd.image.name": name });
-    let index = json!({ "schemaVersion": 2, "manifests": [manifest] });
-    append(&mut layout, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
-    append(&mut layout, "index.json", index.to_string().as_bytes())?;
-    layout.finish()?;
+    let mut tar = tar::Builder::new(File::create(archive)?);
+    match form {
+        Form::Docker => docker(&mut tar, name, &layer, &config)?,
+        Form::Oci => oci(&mut tar, name, &layer, &config)?,
+    }
+    tar.into_inner()?.sync_all().context("the archive")
+}
+
+fn docker(tar: &mut tar::Builder<File>, name: &str, layer: &[u8], config: &Value) -> io::Result<()> {
+    let config = config.to_string();
+    let config_path = format!("{}.json", hex_digest(config.as_bytes()));
+    let layer_path = format!("{}/layer.tar", hex_digest(layer));
+    let manifest = json!([{"Config": config_path, "RepoTags": [name], "Layers": [layer_path]}]);
+    for (path, bytes) in [
+        (layer_path.as_str(), layer),
+        (config_path.as_str(), config.as_bytes()),
+        ("manifest.json", manifest.to_string().as_bytes()),
+    ] {
+        tar.append_data(&mut header(bytes.len(), 0o644), path, bytes)?;
+    }
     Ok(())
 }
 
-/// Adds a blob to a layout, and gives its descriptor.
-fn blob(layout: &mut tar::Builder<std::fs::File>, bytes: &[u8], media_type: &str) -> Result<Value> {
-    let digest = digest(bytes);
-    append(layout, &format!("blobs/{}", digest.replace(':', "/")), bytes)?;
-    Ok(json!({ "mediaType": media_type, "digest": digest, "size": bytes.len() }))
+fn oci(tar: &mut tar::Builder<File>, name: &str, layer: &[u8], config: &Value) -> io::Result<()> {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+    gzip.write_all(layer)?;
+    let mut blob = |bytes: &[u8], kind: &str| {
+        let digest = hex_digest(bytes);
+        let path = format!("blobs/sha256/{digest}");
+        tar.append_data(&mut header(bytes.len(), 0o644), path, bytes)?;
+        let media_type = format!("application/vnd.oci.image.{kind}");
+        io::Result::Ok(
+            json!({"mediaType": media_type, "digest": format!("sha256:{digest}"), "size": bytes.len()}),
+        )
+    };
+    let layer = blob(&gzip.finish()?, "layer.v1.tar+gzip")?;
+    let config = blob(config.to_string().as_bytes(), "config.v1+json")?;
+    let manifest = json!({"schemaVersion": 2, "config": config, "layers": [layer]});
+    let mut manifest = blob(manifest.to_string().as_bytes(), "manifest.v1+json")?;
+    manifest["annotations"] = json!({"org.opencontainers.image.ref.name": name});
+    let index = json!({"schemaVersion": 2, "manifests": [manifest]}).to_string();
+    for (path, bytes) in [
+        ("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#.as_slice()),
+        ("index.json", index.as_bytes()),
+    ] {
+        tar.append_data(&mut header(bytes.len(), 0o644), path, bytes)?;
+    }
+    Ok(())
 }
 
-fn append<W: io::Write>(archive: &mut tar::Builder<W>, path: &str, bytes: &[u8]) -> Result<()> {
+fn header(size: usize, mode: u32) -> tar::Header {
     let mut header = tar::Header::new_gnu();
-    header.set_size(bytes.len() as u64);
-    header.set_mode(0o644);
-    Ok(archive.append_data(&mut header, path, bytes)?)
+    header.set_size(size as u64);
+    header.set_mode(mode);
+    header
 }
 
-fn digest(bytes: &[u8]) -> String {
-    let hash = Sha256::digest(bytes);
-    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hex}")
+fn hex_digest(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn text(path: &Path) -> Result<String> {
+    path.to_str().map(str::to_owned).context("the path is text")
 }

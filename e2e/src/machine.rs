@@ -1,10 +1,13 @@
 //! What a machine has: to be compared before and after.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
 
 use crate::program::Program;
 
@@ -155,4 +158,67 @@ pub async fn kill(pid: u32) -> Result<()> {
         .text(&["-KILL", &pid.to_string()])
         .await
         .map(drop)
+}
+
+/// A file system of a few mebibytes in memory, gone when dropped. Making one takes root.
+#[derive(Debug)]
+pub struct SmallDisk {
+    folder: TempDir,
+}
+
+impl SmallDisk {
+    /// A new one.
+    ///
+    /// # Errors
+    /// When this user may not mount.
+    pub async fn new(mebibytes: usize) -> Result<Self> {
+        let folder = tempfile::tempdir().context("a folder to mount on")?;
+        let point = folder.path().to_str().context("the folder's path is text")?;
+        let options = format!("size={mebibytes}m");
+        Program::new("mount")
+            .text(&["-t", "tmpfs", "-o", &options, "tmpfs", point])
+            .await?;
+        Ok(Self { folder })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Fills it to the last byte. Removing the file that is returned gives the space back.
+    ///
+    /// # Errors
+    /// When something else than space is missing.
+    pub fn fill(&self) -> Result<PathBuf> {
+        let path = self.path().join("ballast");
+        let mut file = File::create(&path)?;
+        for size in [1 << 20, 1 << 12, 1] {
+            let piece = vec![1; size];
+            loop {
+                match file.write_all(&piece) {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == io::ErrorKind::StorageFull => break,
+                    Err(error) => return Err(error).context("the ballast"),
+                }
+            }
+        }
+        Ok(path)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Also where a failed test has left something open in it.
+        let done = Command::new("umount")
+            .arg("--lazy")
+            .arg(self.folder.path())
+            .status();
+        if !done.as_ref().is_ok_and(std::process::ExitStatus::success) {
+            eprintln!(
+                "{} could not be unmounted: {done:?}",
+                self.folder.path().display()
+            );
+        }
+    }
 }

@@ -1,7 +1,8 @@
 //! Programs run as a user would run them, with an end to every wait.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -84,9 +85,7 @@ impl Program {
     pub async fn run_with_input(&self, arguments: &[&str], input: &str) -> Result<Outcome> {
         let mut command = self.command(arguments);
         command.stdin(Stdio::piped());
-        let mut child = command
-            .spawn()
-            .with_context(|| format!("{} cannot be started", self.path.display()))?;
+        let mut child = self.spawn(command)?;
         let mut stdin = child.stdin.take().context("the input is a pipe")?;
         let feed = async move {
             // A program may end without reading all of its input.
@@ -135,7 +134,23 @@ impl Program {
     /// # Errors
     /// When it cannot be started.
     pub fn start(&self, arguments: &[&str]) -> Result<Child> {
-        self.command(arguments)
+        self.spawn(self.command(arguments))
+    }
+
+    /// Starts it beside the test with all that it says at the end of a file, however much that is. It is killed when
+    /// dropped.
+    ///
+    /// # Errors
+    /// When it cannot be started, or the file not be written.
+    pub fn start_logged(&self, arguments: &[&str], log: &Path) -> Result<Child> {
+        let open = || File::options().create(true).append(true).open(log);
+        let mut command = self.command(arguments);
+        command.stdout(open()?).stderr(open()?);
+        self.spawn(command)
+    }
+
+    fn spawn(&self, mut command: Command) -> Result<Child> {
+        command
             .spawn()
             .with_context(|| format!("{} cannot be started", self.path.display()))
     }

@@ -1,7 +1,7 @@
 //! First light: a Deployment behind a Service on real containers, under stock kubectl, from `coracle up` to `coracle down`.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use coracle_e2e::cluster::Cluster;
@@ -25,15 +25,36 @@ const IMAGE: &str = "coracle.dev/hello";
 #[tokio::test]
 async fn a_deployment_behind_a_service_under_stock_kubectl() -> Result<()> {
     let before = Belongings::look().await?;
+    let kubectls = kubectls_by_version().await?;
     let mut cluster = Cluster::new()?;
     cluster.up().await?;
-    for binary in kubectl_binaries() {
-        walk(&mut cluster, &binary)
+    for (version, binary) in &kubectls {
+        walk(&mut cluster, binary)
             .await
-            .with_context(|| format!("with {}", binary.display()))?;
+            .with_context(|| format!("with kubectl {version}"))?;
+        eprintln!("walked with kubectl {version}");
     }
     cluster.down().await?;
     nothing_is_left(&cluster, &before).await
+}
+
+/// Every kubectl that is to be walked with, by the version that it says it has: no two may be of one minor version.
+async fn kubectls_by_version() -> Result<BTreeMap<String, PathBuf>> {
+    let (mut found, binaries) = (BTreeMap::new(), kubectl_binaries());
+    for binary in &binaries {
+        let version = Program::new(binary)
+            .json(&["version", "--client", "--output", "json"])
+            .await?;
+        let version = &version["clientVersion"];
+        let of = |name: &str| version[name].as_str().context("kubectl tells its version");
+        found.insert(format!("{}.{}", of("major")?, of("minor")?), binary.clone());
+    }
+    ensure!(
+        found.len() == binaries.len(),
+        "{binaries:?} are but {} minor versions",
+        found.len()
+    );
+    Ok(found)
 }
 
 /// The whole walk with one kubectl, in a namespace of its own.

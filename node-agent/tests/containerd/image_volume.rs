@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::support::cluster::{is_ready, pod_with};
-use crate::WORK_IMAGE;
+use crate::support::images::WORK_IMAGE;
 use crate::support::runtime::available;
 use crate::{NS, node, support};
 
