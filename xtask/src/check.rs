@@ -18,9 +18,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("coracle-node-agent", &["coracle-api"]),
     ("coracle-proxy", &["coracle-api"]),
     ("coracle-dns", &["coracle-api"]),
+    ("coracle-images", &[]),
     ("coracle", PARTS),
     ("coracle-e2e", PARTS),
     ("coracle-bench", PARTS),
+    ("xtask", &["coracle-images"]),
 ];
 
 /// All that the binary is put together from.
@@ -33,6 +35,7 @@ const PARTS: &[&str] = &[
     "coracle-node-agent",
     "coracle-proxy",
     "coracle-dns",
+    "coracle-images",
 ];
 
 /// What pure code must not name, and why.

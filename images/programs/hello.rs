@@ -1,7 +1,7 @@
 //! The program of the example image: a small web server, and the few commands that one wants at hand in a container
 //! without a shell.
 //!
-//! Standard library only: `coracle/build.rs` compiles this file with plain `rustc` into a static program.
+//! Standard library only: `images/build.rs` compiles this file with plain `rustc` into a static program.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream, ToSocketAddrs};

@@ -1,4 +1,4 @@
-//! Compiles the static programs of the pause and example images, so that the binary can carry them and a cluster needs no
+//! Compiles the static programs of the pause and example images, so that a binary can carry them and a cluster needs no
 //! registry. They use the standard library only; a C library to link statically comes with every C toolchain.
 
 use std::path::{Path, PathBuf};
@@ -8,10 +8,10 @@ const PROGRAMS: [&str; 2] = ["pause", "hello"];
 
 fn main() {
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    let images = Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"))
-        .join("../images");
+    let sources = Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"))
+        .join("programs");
     for program in PROGRAMS {
-        let source = images.join(program).with_extension("rs");
+        let source = sources.join(program).with_extension("rs");
         println!("cargo::rerun-if-changed={}", source.display());
         let status = Command::new(std::env::var_os("RUSTC").expect("cargo sets RUSTC"))
             .args([

@@ -1,7 +1,7 @@
 //! The program of the pause image: it holds a pod's namespaces open and, where the pod shares its process namespace,
 //! leaves no dead children behind.
 //!
-//! Standard library only: `coracle/build.rs` compiles this file with plain `rustc` into a static program.
+//! Standard library only: `images/build.rs` compiles this file with plain `rustc` into a static program.
 
 unsafe extern "C" {
     fn signal(number: i32, handler: usize) -> usize;
