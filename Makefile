@@ -58,8 +58,16 @@ unit: prepare ## Tests that need no cluster
 e2e: build kubectl ## Tests with real containers and stock kubectl
 	CORACLE_BIN=$(CORACLE) KUBECTLS=$$(tools/kubectl $(CACHE)/bin --all) tools/with-ccache cargo test --locked --package coracle-e2e
 
+.PHONY: conformance
+conformance: build kubectl ## The conformance suite against two nodes, into docs/conformance.md; FOCUS=REGEX runs a part
+	@CORACLE=$(CORACLE) FOCUS='$(value FOCUS)' tools/conformance
+
+.PHONY: quick-conformance
+quick-conformance: build kubectl ## The part of it that takes a few minutes
+	@CORACLE=$(CORACLE) tools/conformance --quick
+
 .PHONY: test
-test: check unit e2e ## Everything that has to pass
+test: check unit e2e quick-conformance ## Everything that has to pass
 
 # How often `make crash` kills, and how often it takes the power.
 KILLS ?= 300

@@ -1,11 +1,13 @@
 //! The project's own tools: `cargo xtask generate` writes the type table, `cargo xtask check` guards the directions that
-//! dependencies may take, `cargo xtask section` keeps one measurement's part of a page.
+//! dependencies may take, `cargo xtask section` keeps one measurement's part of a page, `cargo xtask conformance` looks after
+//! the conformance suite.
 
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
 mod check;
+mod conformance;
 mod generate;
 mod page;
 
@@ -33,6 +35,9 @@ enum Command {
         /// The section's name, as it stands in its markers.
         name: String,
     },
+    /// Look after the conformance suite's images and the page that tells what came of it.
+    #[command(subcommand)]
+    Conformance(conformance::Task),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -40,6 +45,7 @@ fn main() -> anyhow::Result<()> {
         Command::Generate { facts } => generate::write(&facts.unwrap_or_else(default_facts), &root()),
         Command::Check => check::run(&root()),
         Command::Section { page, name } => page::write_section(&page, &name, &page::standard_input()?),
+        Command::Conformance(task) => conformance::run(&task),
     }
 }
 
