@@ -122,11 +122,13 @@ pub(crate) fn resource_field(
         ("memory", None) if kind == "limits" => i128::from(around.allocatable_memory) * 1000,
         _ => 0,
     };
+    // Defaulting writes a divisor of zero, which stands for one.
     let divisor = selector
         .divisor
         .as_ref()
-        .map_or(1000, |d: &Quantity| i128::from(resources::milli(d)))
-        .max(1);
+        .map(|divisor: &Quantity| i128::from(resources::milli(divisor)))
+        .filter(|divisor| *divisor > 0)
+        .unwrap_or(1000);
     Ok(((milli + divisor - 1) / divisor).to_string())
 }
 
@@ -191,6 +193,7 @@ mod tests {
             ("c", "limits.cpu", None, "2"),
             ("c", "limits.cpu", Some("1m"), "1500"),
             ("c", "limits.memory", None, "67108864"),
+            ("c", "limits.memory", Some("0"), "67108864"),
             ("c", "limits.memory", Some("1Mi"), "64"),
             ("c", "requests.cpu", None, "1"),
             ("c", "requests.memory", None, "0"),
