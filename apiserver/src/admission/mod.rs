@@ -5,6 +5,7 @@
 
 mod namespace_lifecycle;
 mod priority;
+mod runtime_class;
 mod service_account;
 mod storage_protection;
 mod tolerations;
@@ -71,12 +72,14 @@ const MUTATING: &[(&str, Mutate)] = &[
     ("Priority", priority::admit),
     ("DefaultTolerationSeconds", tolerations::default_seconds),
     ("StorageObjectInUseProtection", storage_protection::admit),
+    ("RuntimeClass", runtime_class::admit),
 ];
 
 const VALIDATING: &[(&str, Validate)] = &[
     ("NamespaceLifecycle", namespace_lifecycle::validate),
     ("ServiceAccount", service_account::validate),
     ("Priority", priority::validate),
+    ("RuntimeClass", runtime_class::validate),
 ];
 
 /// Runs the mutating plugins. `old` is the object as it was, on update.

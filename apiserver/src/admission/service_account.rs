@@ -30,7 +30,10 @@ pub(super) fn admit(
         "" => "default".to_owned(),
         name => name.to_owned(),
     };
-    spec.insert("serviceAccountName".to_owned(), Value::from(name.as_str()));
+    // The old name of the field always says the same as the new one.
+    for field in ["serviceAccountName", "serviceAccount"] {
+        spec.insert(field.to_owned(), Value::from(name.as_str()));
+    }
     let account = account(attributes, &name, reader)?;
     if wants_token(spec, &account) {
         mount_token(spec, attributes.chance);

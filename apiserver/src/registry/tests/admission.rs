@@ -45,6 +45,74 @@ async fn a_pod_gets_an_account_a_token_tolerations_and_a_priority() {
 }
 
 #[tokio::test]
+async fn a_typed_client_may_write_a_pod_back_as_it_reads_it() {
+    let fixture = Fixture::new().await;
+    let mut pod = fixture.create(PODS, pod("a")).await.json();
+    // Typed clients know both names of the field and send both, whatever they were told.
+    for field in ["serviceAccount", "serviceAccountName"] {
+        pod["spec"][field] = json!("default");
+    }
+    pod["metadata"]["labels"] = json!({"time": "2"});
+    let answer = fixture
+        .ask(Method::PUT, "/api/v1/namespaces/default/pods/a", Some(pod))
+        .await;
+    assert_eq!(answer.code, 200, "{}", answer.message());
+}
+
+#[tokio::test]
+async fn a_pod_takes_over_what_its_runtime_class_says() {
+    let fixture = Fixture::new().await;
+    let class = json!({
+        "metadata": {"name": "slow"}, "handler": "slow", "overhead": {"podFixed": {"cpu": "10m"}},
+        "scheduling": {"nodeSelector": {"kind": "slow"}, "tolerations": [{"key": "slow", "operator": "Exists"}]},
+    });
+    fixture.create("/apis/node.k8s.io/v1/runtimeclasses", class).await;
+    let with = |name: &str, fields: Value| {
+        let mut pod = pod(name);
+        let spec = pod["spec"].as_object_mut().unwrap();
+        spec.extend(fields.as_object().unwrap().clone());
+        pod
+    };
+    let asking = with(
+        "a",
+        json!({"runtimeClassName": "slow", "nodeSelector": {"disk": "fast"}}),
+    );
+    let made = fixture.create(PODS, asking).await.json();
+    assert_eq!(made["spec"]["overhead"], json!({"cpu": "10m"}));
+    assert_eq!(
+        made["spec"]["nodeSelector"],
+        json!({"disk": "fast", "kind": "slow"})
+    );
+    let tolerations = made["spec"]["tolerations"].as_array().unwrap();
+    assert!(tolerations.iter().any(|toleration| toleration["key"] == "slow"));
+    let refusals = [
+        (
+            json!({"runtimeClassName": "none"}),
+            "pod rejected: RuntimeClass \"none\" not found",
+        ),
+        (
+            json!({"runtimeClassName": "slow", "nodeSelector": {"kind": "fast"}}),
+            "conflict: runtimeClass.scheduling.nodeSelector[kind] = slow; pod.spec.nodeSelector[kind] = fast",
+        ),
+        (
+            json!({"runtimeClassName": "slow", "overhead": {"cpu": "20m"}}),
+            "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead",
+        ),
+        (
+            json!({"overhead": {"cpu": "20m"}}),
+            "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead",
+        ),
+    ];
+    for (fields, why) in refusals {
+        let answer = fixture.ask(Method::POST, PODS, Some(with("b", fields))).await;
+        assert_eq!(
+            (answer.code, answer.message()),
+            (403, format!("pods \"b\" is forbidden: {why}"))
+        );
+    }
+}
+
+#[tokio::test]
 async fn refusals_of_admission() {
     let fixture = Fixture::new().await;
     let with = |field: &str, value: Value| {
