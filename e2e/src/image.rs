@@ -2,15 +2,13 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-
-use crate::program::Program;
 
 /// The form of an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,37 +19,13 @@ pub enum Form {
     Oci,
 }
 
-/// Compiles the program of the example image as that image's own build does, into a folder.
-///
-/// # Errors
-/// When `rustc` is missing or refuses.
-pub async fn compile_hello(folder: &Path) -> Result<PathBuf> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../images/hello.rs");
-    let program = folder.join("hello");
-    let (source, out) = (text(&source)?, text(&program)?);
-    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let flags = [
-        "--edition",
-        "2024",
-        "-C",
-        "target-feature=+crt-static",
-        "-C",
-        "strip=symbols",
-    ];
-    Program::new(rustc)
-        .text(&[flags.as_slice(), &["-o", &out, &source]].concat())
-        .await?;
-    Ok(program)
-}
-
 /// Writes an archive of one image, whose one layer is the program as `/hello`.
 ///
 /// # Errors
-/// When the program cannot be read or the archive not be written.
-pub fn write(archive: &Path, form: Form, name: &str, program: &Path) -> Result<()> {
+/// When the archive cannot be written.
+pub fn write(archive: &Path, form: Form, name: &str, program: &[u8]) -> Result<()> {
     let mut layer = tar::Builder::new(Vec::new());
-    let program = std::fs::read(program).context("the program")?;
-    layer.append_data(&mut header(program.len(), 0o755), "hello", program.as_slice())?;
+    layer.append_data(&mut header(program.len(), 0o755), "hello", program)?;
     let layer = layer.into_inner()?;
     let config = json!({
         "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }, "os": "linux",
@@ -118,8 +92,4 @@ fn header(size: usize, mode: u32) -> tar::Header {
 fn hex_digest(bytes: &[u8]) -> String {
     let digest = Sha256::digest(bytes);
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn text(path: &Path) -> Result<String> {
-    path.to_str().map(str::to_owned).context("the path is text")
 }

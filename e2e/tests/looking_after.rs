@@ -8,6 +8,7 @@ use coracle_e2e::image::{self, Form};
 use coracle_e2e::kubectl_binaries;
 use coracle_e2e::program::Program;
 use coracle_e2e::wait::{DEADLINE, await_condition};
+use coracle_images::programs::HELLO;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 #[tokio::test]
@@ -139,13 +140,12 @@ async fn images_are_loaded(cluster: &Cluster) -> Result<()> {
     let binary = kubectl_binaries().into_iter().next().context("a kubectl")?;
     let kubectl = cluster.kubectl(&binary, "default");
     let folder = tempfile::tempdir()?;
-    let program = image::compile_hello(folder.path()).await?;
     for (form, pod, name) in [
         (Form::Docker, "from-docker", "example.test/from-docker:1"),
         (Form::Oci, "from-oci", "example.test/from-oci:1"),
     ] {
         let archive = folder.path().join(format!("{pod}.tar"));
-        image::write(&archive, form, name, &program)?;
+        image::write(&archive, form, name, HELLO)?;
         let archive = archive.to_str().context("the path is text")?;
         let loaded = cluster
             .coracle()

@@ -10,7 +10,8 @@ use coracle_e2e::leftovers::nothing_is_left;
 use coracle_e2e::machine::{Belongings, kill};
 use coracle_e2e::program::Program;
 use coracle_e2e::wait::{DEADLINE, await_condition};
-use coracle_e2e::{kubectl_binaries, manifests, page};
+use coracle_e2e::{kubectl_binaries, page};
+use coracle_images::programs::HELLO;
 use serde_json::{Value, json};
 
 /// Where the pod on the node's own network listens.
@@ -241,9 +242,7 @@ impl Walk {
     async fn images_are_loaded_into_every_node(&self, cluster: &Cluster) -> Result<()> {
         const NAME: &str = "coracle.test/loaded:1";
         let archive = tempfile::NamedTempFile::new().context("an archive")?;
-        // Nobody runs it, so any file will do as its program.
-        let program = manifests().join("examples/hello.yaml");
-        image::write(archive.path(), Form::Oci, NAME, &program)?;
+        image::write(archive.path(), Form::Oci, NAME, HELLO)?;
         let path = archive.path().to_str().context("its path is text")?;
         cluster
             .coracle()
