@@ -1,28 +1,32 @@
 //! The OpenAPI documents: `/openapi/v2` in JSON and in gnostic's protobuf, `/openapi/v3` with a document per group version.
 //!
-//! Pure but for a cache: each document is made from the type table when it is first asked for and kept as bytes. Nothing
-//! is made at start.
+//! Pure but for a cache: each document is made from the type table and the descriptions when it is first asked for and
+//! kept as the gzipped bytes that nearly every client asks for. Nothing is made at start.
 
+mod descriptions;
 mod gnostic;
 mod operations;
 mod schemas;
 mod v2;
 mod v3;
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use coracle_api::codec::json;
 use coracle_api::status::ApiError;
 use flate2::Compression;
+use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, LOCATION, VARY};
 use sha2::{Digest, Sha512};
 
 use crate::discovery::{Answer, accepted};
+use descriptions::Descriptions;
 
 /// The media type of `/openapi/v2` as protobuf, in the form that MIME allows.
 const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
@@ -59,7 +63,6 @@ enum Document {
 
 #[derive(Clone, Debug)]
 struct Made {
-    body: Bytes,
     zipped: Bytes,
     etag: String,
 }
@@ -99,7 +102,7 @@ impl OpenApi {
         let Some(asked) = asked else {
             return self.json(document, wanted);
         };
-        let hash = self.made(&document).etag;
+        let hash = self.made(&document, &OnceCell::new()).etag;
         let mut answer = self.json(document, wanted);
         if asked.eq_ignore_ascii_case(&hash) {
             // The hash names the content, so that it may be kept for ever.
@@ -126,11 +129,11 @@ impl OpenApi {
     }
 
     fn answer(&self, document: Document, content_type: &str, wanted: Wanted<'_>) -> Answer {
-        let made = self.made(&document);
+        let made = self.made(&document, &OnceCell::new());
         let zip = accepted(wanted.accept_encoding)
             .iter()
             .any(|element| element.media_type == "gzip");
-        let body = if zip { made.zipped } else { made.body };
+        let body = if zip { made.zipped } else { unzipped(&made.zipped) };
         let mut answer = Answer::found(body, content_type);
         if zip {
             answer.set(CONTENT_ENCODING, "gzip");
@@ -139,18 +142,20 @@ impl OpenApi {
         answer.with_etag(&made.etag, wanted.if_none_match)
     }
 
-    fn made(&self, document: &Document) -> Made {
+    /// The document, made if need be; `descriptions` are opened at the first that is.
+    fn made(&self, document: &Document, descriptions: &OnceCell<Descriptions>) -> Made {
         if let Some(made) = self.lock().get(document) {
             return made.clone();
         }
         // Made without the lock: the index asks for the documents it lists.
+        let described = || descriptions.get_or_init(Descriptions::open);
         let body = match document {
-            Document::V2Json => json::encode(&v2::document()),
-            Document::V2Protobuf => gnostic::encode(&v2::document()),
+            Document::V2Json => json::encode(&v2::document(described())),
+            Document::V2Protobuf => gnostic::encode(&v2::document(described())),
             Document::V3Index => json::encode(&v3::index(|below| {
-                self.made(&Document::V3(below.to_owned())).etag
+                self.made(&Document::V3(below.to_owned()), descriptions).etag
             })),
-            Document::V3(below) => json::encode(&v3::document(below)),
+            Document::V3(below) => json::encode(&v3::document(below, described())),
         };
         let etag = Sha512::digest(&body)
             .iter()
@@ -158,7 +163,6 @@ impl OpenApi {
             .collect();
         let made = Made {
             zipped: zipped(&body),
-            body: body.into(),
             etag,
         };
         self.lock().insert(document.clone(), made.clone());
@@ -174,6 +178,14 @@ fn zipped(body: &[u8]) -> Bytes {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(body).expect("memory takes every write");
     encoder.finish().expect("memory takes every write").into()
+}
+
+fn unzipped(zipped: &[u8]) -> Bytes {
+    let mut body = Vec::new();
+    GzDecoder::new(zipped)
+        .read_to_end(&mut body)
+        .expect("what was zipped here can be unzipped");
+    body.into()
 }
 
 #[cfg(test)]

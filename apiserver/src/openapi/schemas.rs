@@ -6,6 +6,8 @@ use coracle_api::resources;
 use coracle_api::table::{Field, Item, ListType, Outer, Shape, Type};
 use serde_json::{Map, Value, json};
 
+use super::descriptions::Descriptions;
+
 /// Which OpenAPI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
@@ -29,10 +31,10 @@ pub(super) fn reach(types: &mut Types, ty: &'static Type) {
 }
 
 /// The schemas of types by their names.
-pub(super) fn schemas(types: &Types, dialect: Dialect) -> Map<String, Value> {
+pub(super) fn schemas(types: &Types, dialect: Dialect, descriptions: &Descriptions) -> Map<String, Value> {
     types
         .iter()
-        .map(|(name, ty)| ((*name).to_owned(), schema(ty, dialect)))
+        .map(|(name, ty)| ((*name).to_owned(), schema(ty, dialect, descriptions)))
         .collect()
 }
 
@@ -45,9 +47,9 @@ pub(super) fn reference(ty: &Type, dialect: Dialect) -> Value {
     json!({"$ref": format!("#/{place}/{}", ty.name)})
 }
 
-fn schema(ty: &'static Type, dialect: Dialect) -> Value {
-    match (ty.shape, dialect) {
-        (Shape::Struct, _) => object(ty, dialect),
+fn schema(ty: &'static Type, dialect: Dialect, descriptions: &Descriptions) -> Value {
+    let mut schema = match (ty.shape, dialect) {
+        (Shape::Struct, _) => object(ty, dialect, descriptions),
         (Shape::Time | Shape::MicroTime, _) => json!({"type": "string", "format": "date-time"}),
         (Shape::Quantity, Dialect::V2) => json!({"type": "string"}),
         (Shape::Quantity, Dialect::V3) => json!({"oneOf": [{"type": "string"}, {"type": "number"}]}),
@@ -57,16 +59,28 @@ fn schema(ty: &'static Type, dialect: Dialect) -> Value {
         }
         (Shape::Raw | Shape::FieldsV1, _) => json!({"type": "object"}),
         (Shape::Json | Shape::SchemaOrArray | Shape::SchemaOrBool | Shape::SchemaOrStrings, _) => json!({}),
+    };
+    describe(&mut schema, descriptions.of_type(ty));
+    schema
+}
+
+fn describe(schema: &mut Value, description: Option<&str>) {
+    if let Some(description) = description {
+        schema["description"] = description.into();
     }
 }
 
-fn object(ty: &'static Type, dialect: Dialect) -> Value {
+fn object(ty: &'static Type, dialect: Dialect, descriptions: &Descriptions) -> Value {
     let mut schema = Map::new();
     schema.insert("type".to_owned(), "object".into());
     let properties: Map<String, Value> = ty
         .fields
         .iter()
-        .map(|field| (field.name.to_owned(), property(field, dialect)))
+        .map(|field| {
+            let mut schema = property(field, dialect);
+            describe(&mut schema, descriptions.of_field(ty, field.name));
+            (field.name.to_owned(), schema)
+        })
         .collect();
     if !properties.is_empty() {
         schema.insert("properties".to_owned(), Value::Object(properties));

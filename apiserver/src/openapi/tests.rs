@@ -4,6 +4,10 @@ use serde_json::{Value, json};
 
 use super::*;
 
+/// How upstream describes `pod.spec.containers`.
+const CONTAINERS: &str = "List of containers belonging to the pod. Containers cannot currently be added or removed. \
+                          There must be at least one container in a Pod. Cannot be updated.";
+
 fn get(path: &str, accept: &str) -> Answer {
     OpenApi::default()
         .respond(
@@ -45,7 +49,7 @@ fn v2_says_what_patches_need() {
     let spec = &document["definitions"]["io.k8s.api.core.v1.PodSpec"]["properties"];
     assert_eq!(
         spec["containers"],
-        json!({"type": "array", "items": {"$ref": "#/definitions/io.k8s.api.core.v1.Container"},
+        json!({"type": "array", "description": CONTAINERS, "items": {"$ref": "#/definitions/io.k8s.api.core.v1.Container"},
             "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"],
             "x-kubernetes-patch-strategy": "merge", "x-kubernetes-patch-merge-key": "name"})
     );
@@ -113,7 +117,9 @@ fn v3_schemas() {
     let spec = &document["components"]["schemas"]["io.k8s.api.apps.v1.DeploymentSpec"];
     assert_eq!(
         spec["properties"]["template"],
-        json!({"allOf": [{"$ref": "#/components/schemas/io.k8s.api.core.v1.PodTemplateSpec"}], "default": {}})
+        json!({"allOf": [{"$ref": "#/components/schemas/io.k8s.api.core.v1.PodTemplateSpec"}], "default": {},
+            "description": "Template describes the pods that will be created. The only allowed \
+                            template.spec.restartPolicy value is \"Always\"."})
     );
     assert_eq!(spec["required"], json!(["selector", "template"]));
     assert_eq!(
@@ -133,6 +139,68 @@ fn v3_schemas() {
             .any(|p| p["name"] == "fieldValidation")
     );
     assert!(patch["requestBody"]["content"]["application/apply-patch+yaml"].is_object());
+}
+
+/// What `kubectl explain` shows, in the words of upstream's types.
+#[test]
+fn types_and_fields_are_described() {
+    let core = read("/openapi/v3/api/v1");
+    let apps = read("/openapi/v3/apis/apps/v1");
+    let batch = read("/openapi/v3/apis/batch/v1");
+    let table = [
+        (
+            &core,
+            "io.k8s.api.core.v1.Pod",
+            "Pod is a collection of containers that can run on a host. This resource is created by clients and scheduled \
+             onto hosts.",
+        ),
+        (
+            &core,
+            "io.k8s.api.core.v1.PodSpec/properties/containers",
+            CONTAINERS,
+        ),
+        (
+            &core,
+            "io.k8s.api.core.v1.Container/properties/name",
+            "Name of the container specified as a DNS_LABEL. Each container in a pod must have a unique name (DNS_LABEL). \
+             Cannot be updated.",
+        ),
+        (
+            &apps,
+            "io.k8s.api.apps.v1.DeploymentStrategy",
+            "DeploymentStrategy describes how to replace existing pods with new ones.",
+        ),
+        (
+            &apps,
+            "io.k8s.api.apps.v1.DeploymentSpec/properties/replicas",
+            "Number of desired pods. This is a pointer to distinguish between explicit zero and not specified. Defaults \
+             to 1.",
+        ),
+        (
+            &batch,
+            "io.k8s.api.batch.v1.JobSpec/properties/template",
+            "Describes the pod that will be created when executing a job. The only allowed template.spec.restartPolicy \
+             values are \"Never\" or \"OnFailure\". More info: \
+             https://kubernetes.io/docs/concepts/workloads/controllers/jobs-run-to-completion/",
+        ),
+    ];
+    for (document, place, description) in table {
+        let schema = document.pointer(&format!("/components/schemas/{place}")).unwrap();
+        assert_eq!(schema["description"], description, "{place}");
+    }
+}
+
+/// client-go reads version 2 as protobuf only: what JSON says of a type must be there too.
+#[test]
+fn gnostic_has_descriptions() {
+    let message = get("/openapi/v2", V2_PROTOBUF).body;
+    let has = |text: &str| {
+        message
+            .windows(text.len())
+            .any(|window| window == text.as_bytes())
+    };
+    assert!(has(CONTAINERS));
+    assert!(!has("a text that no type has"));
 }
 
 #[test]

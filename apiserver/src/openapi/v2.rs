@@ -3,6 +3,7 @@
 use coracle_api::resources;
 use serde_json::{Map, Value, json};
 
+use super::descriptions::Descriptions;
 use super::operations::{self, Operation, PATCH_TYPES, Path, meta};
 use super::schemas::{Dialect, Types, reach, reference, schemas};
 use crate::version::GIT_VERSION;
@@ -14,7 +15,7 @@ const PRODUCES: [&str; 3] = [
 ];
 
 /// The document.
-pub(super) fn document() -> Value {
+pub(super) fn document(descriptions: &Descriptions) -> Value {
     let mut types = Types::new();
     let mut paths = Map::new();
     for resource in resources::all() {
@@ -41,7 +42,7 @@ pub(super) fn document() -> Value {
         "swagger": "2.0",
         "info": {"title": "Kubernetes", "version": GIT_VERSION},
         "paths": paths,
-        "definitions": schemas(&types, Dialect::V2),
+        "definitions": schemas(&types, Dialect::V2, descriptions),
     })
 }
 

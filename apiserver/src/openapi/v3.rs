@@ -3,6 +3,7 @@
 use coracle_api::resources::{self, Resource};
 use serde_json::{Map, Value, json};
 
+use super::descriptions::Descriptions;
 use super::operations::{self, Operation, PATCH_TYPES, Path, meta};
 use super::schemas::{Dialect, Types, reach, reference, schemas};
 use crate::version::GIT_VERSION;
@@ -40,7 +41,7 @@ pub(super) fn index(hash: impl Fn(&str) -> String) -> Value {
 }
 
 /// The document at a path below `/openapi/v3/`.
-pub(super) fn document(below: &str) -> Value {
+pub(super) fn document(below: &str, descriptions: &Descriptions) -> Value {
     let api_version = below
         .strip_prefix("apis/")
         .or_else(|| below.strip_prefix("api/"))
@@ -66,7 +67,7 @@ pub(super) fn document(below: &str) -> Value {
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes", "version": GIT_VERSION},
         "paths": paths,
-        "components": {"schemas": schemas(&types, Dialect::V3)},
+        "components": {"schemas": schemas(&types, Dialect::V3, descriptions)},
     })
 }
 

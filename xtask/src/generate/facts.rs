@@ -200,6 +200,11 @@ impl Facts {
     }
 }
 
+/// Whether OpenAPI has no definition of a type.
+pub(super) fn is_beyond_openapi(name: &str) -> bool {
+    BEYOND_OPENAPI.iter().any(|(beyond, _)| *beyond == name)
+}
+
 /// A type made from its protobuf message alone.
 fn beyond_openapi(
     name: &str,

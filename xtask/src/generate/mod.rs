@@ -1,9 +1,11 @@
-//! Turns facts about a Kubernetes version into the committed tables of `api`.
+//! Turns facts about a Kubernetes version into the committed tables of `api`, and the list of types by which the build
+//! script of `apiserver` finds descriptions.
 //!
 //! Three files of facts come from a running kube-apiserver and the published .proto files; a fourth, which is part of this
 //! repository (`facts/go-types.txt`, made by the program beside it), adds what only Go's struct tags say. The output
 //! depends on nothing else, so that a test can compare it with what is committed.
 
+mod described;
 mod facts;
 mod resources;
 mod types;
@@ -41,6 +43,7 @@ fn files(facts: &Path, root: &Path) -> anyhow::Result<BTreeMap<PathBuf, String>>
     let facts = Facts::read(facts, &root.join("xtask/facts/go-types.txt"))?;
     let mut files = types::files(&facts)?;
     files.extend(resources::files(&facts)?);
+    files.extend(described::files(&facts));
     Ok(files)
 }
 
