@@ -3,12 +3,15 @@
 use bytes::Bytes;
 use coracle_api::codec::{protobuf, yaml};
 use coracle_api::status::ApiError;
+use coracle_api::table;
 use serde_json::{Value, json};
 
 use super::negotiate::{Accepted, Format, View};
 use super::rules;
 use super::served::Served;
 use crate::cache::entry::{Entry, Representation, headed};
+
+const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
 
 /// An object that stands alone, with its kind and version.
 ///
@@ -48,6 +51,25 @@ pub(super) fn item(served: &Served, entry: &Entry, accepted: Accepted) -> Result
         }
         value(&object, Format::Json)
     })
+}
+
+/// The protobuf message of an object as an item of a list: what is inside its envelope, whose bytes are shared.
+///
+/// # Errors
+/// Where the stored object cannot be shown in that form.
+pub(super) fn message(served: &Served, entry: &Entry, accepted: Accepted) -> Result<Bytes, ApiError> {
+    let envelope = object(served, entry, accepted)?;
+    let message = protobuf::open(&envelope).map_err(ApiError::internal)?.message;
+    Ok(envelope.slice_ref(message))
+}
+
+/// The protobuf message of a list's metadata.
+///
+/// # Errors
+/// Where it is no such metadata.
+pub(super) fn list_meta(meta: &Value) -> Result<Vec<u8>, ApiError> {
+    let ty = table::by_name(LIST_META).ok_or_else(|| ApiError::internal(LIST_META))?;
+    protobuf::encode_message(meta, ty).map_err(ApiError::internal)
 }
 
 /// The object as a value in the version asked for, with kind and version.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use coracle_api::status::{ApiError, Reason};
 use futures::stream;
 use http::{Response, StatusCode};
@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use super::continuation::Continuation;
 use super::negotiate::{Accepted, Format, Purpose, View, accepted};
 use super::options::{ListOptions, VersionMatch};
+use super::pieces::{PIECE, Pieces};
 use super::pretty::Indenter;
 use super::served::Served;
 use super::{Registry, encode, respond, select};
@@ -27,9 +28,6 @@ use crate::tables;
 
 /// How long a read waits for a revision that the cache has not come to (upstream's `blockTimeout`).
 const PATIENCE: Duration = Duration::from_secs(3);
-
-/// Pieces of a streamed list are about this large.
-const PIECE: usize = 64 << 10;
 
 /// A part of a list, decided on and not written yet.
 pub(super) struct Page {
@@ -278,17 +276,29 @@ pub(super) fn write(
             served.resource.api_version(),
         ),
     };
-    if accepted.format == Format::Json {
-        let head = format!(r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":{meta},"items":["#);
-        return stream_json(served, page.entries, accepted, head);
+    // Whatever must be converted is converted before the head goes out, so that a failure can still be told.
+    let entries = page.entries.iter();
+    match accepted.format {
+        Format::Json => {
+            let items: Result<_, ApiError> = entries.map(|e| encode::item(served, e, accepted)).collect();
+            let head =
+                format!(r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":{meta},"items":["#);
+            Ok(send(Pieces::json(head, items?), accepted))
+        }
+        Format::Protobuf => {
+            let items: Result<_, ApiError> = entries.map(|e| encode::message(served, e, accepted)).collect();
+            let meta = encode::list_meta(&meta)?;
+            Ok(send(
+                Pieces::protobuf(&api_version, &kind, &meta, items?),
+                accepted,
+            ))
+        }
+        Format::Yaml => {
+            let items: Result<Vec<Value>, _> = entries.map(|e| item_value(served, e, accepted)).collect();
+            let list = json!({"kind": kind, "apiVersion": api_version, "metadata": meta, "items": items?});
+            respond::value(&list, accepted, StatusCode::OK)
+        }
     }
-    let items: Result<Vec<Value>, ApiError> = page
-        .entries
-        .iter()
-        .map(|entry| item_value(served, entry, accepted))
-        .collect();
-    let list = json!({"kind": kind, "apiVersion": api_version, "metadata": meta, "items": items?});
-    respond::value(&list, accepted, StatusCode::OK)
 }
 
 fn item_value(served: &Served, entry: &Entry, accepted: Accepted) -> Result<Value, ApiError> {
@@ -300,31 +310,14 @@ fn item_value(served: &Served, entry: &Entry, accepted: Accepted) -> Result<Valu
     Ok(value)
 }
 
-/// Writes the items piece by piece; a short list is one piece of known length.
-fn stream_json(
-    served: &Served,
-    entries: Vec<Arc<Entry>>,
-    accepted: Accepted,
-    head: String,
-) -> Result<Response<ResponseBody>, ApiError> {
-    // Whatever must be converted is converted before the head goes out, so that a failure can still be told.
-    let items: Vec<Bytes> = entries
-        .iter()
-        .map(|entry| encode::item(served, entry, accepted))
-        .collect::<Result<_, _>>()?;
-    let total: usize = items.iter().map(|item| item.len() + 1).sum();
-    let mut writer = Writer {
-        items: items.into_iter(),
-        head: Some(head),
-        first: true,
-        done: false,
-    };
-    if total <= PIECE {
-        let bytes = writer.next().unwrap_or_default();
-        return Ok(respond::fixed(bytes, accepted, StatusCode::OK));
+/// Sends a list piece by piece; a short one is one piece of known length.
+fn send(pieces: Pieces, accepted: Accepted) -> Response<ResponseBody> {
+    if pieces.len() <= PIECE {
+        let bytes: Vec<Bytes> = pieces.collect();
+        return respond::fixed(Bytes::from(bytes.concat()), accepted, StatusCode::OK);
     }
-    let mut indenter = accepted.pretty.then(Indenter::default);
-    let pieces = writer.map(move |piece| match &mut indenter {
+    let mut indenter = (accepted.pretty && accepted.format == Format::Json).then(Indenter::default);
+    let pieces = pieces.map(move |piece| match &mut indenter {
         Some(indenter) => Bytes::from(indenter.indent(&piece)),
         None => piece,
     });
@@ -332,40 +325,6 @@ fn stream_json(
         pieces.map(|piece| Ok::<_, std::io::Error>(Frame::data(piece))),
     ));
     let mut response = Response::new(body.boxed_unsync());
-    respond::set_type(&mut response, Format::Json.media_type());
-    Ok(response)
-}
-
-/// The pieces of a JSON list.
-struct Writer {
-    items: std::vec::IntoIter<Bytes>,
-    head: Option<String>,
-    first: bool,
-    done: bool,
-}
-
-impl Iterator for Writer {
-    type Item = Bytes;
-
-    fn next(&mut self) -> Option<Bytes> {
-        if self.done {
-            return None;
-        }
-        let mut piece = BytesMut::with_capacity(PIECE + 1024);
-        if let Some(head) = self.head.take() {
-            piece.put_slice(head.as_bytes());
-        }
-        while piece.len() <= PIECE {
-            let Some(item) = self.items.next() else {
-                self.done = true;
-                piece.put_slice(b"]}\n");
-                break;
-            };
-            if !std::mem::take(&mut self.first) {
-                piece.put_u8(b',');
-            }
-            piece.put_slice(&item);
-        }
-        Some(piece.freeze())
-    }
+    respond::set_type(&mut response, accepted.format.media_type());
+    response
 }

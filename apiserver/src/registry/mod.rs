@@ -20,6 +20,7 @@ pub(crate) mod negotiate;
 mod options;
 mod ownership;
 mod patch;
+mod pieces;
 mod pretty;
 mod read;
 mod requester;

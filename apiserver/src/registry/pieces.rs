@@ -1,0 +1,150 @@
+//! The pieces of a streamed list: a head, items as they stand, a tail. Pure.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use coracle_api::codec::protobuf;
+
+/// Pieces are about this large.
+pub(super) const PIECE: usize = 64 << 10;
+
+/// What parts one item from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// Commas between items.
+    Json,
+    /// Before each item its field's tag and its length.
+    Protobuf,
+}
+
+/// Writes a list piece by piece.
+#[derive(Debug)]
+pub(super) struct Pieces {
+    head: Option<Bytes>,
+    items: std::vec::IntoIter<Bytes>,
+    tail: &'static [u8],
+    form: Form,
+    first: bool,
+    /// How many bytes all pieces have together.
+    len: usize,
+}
+
+impl Pieces {
+    /// A list in JSON: `head` ends with the bracket that opens its items.
+    pub(super) fn json(head: String, items: Vec<Bytes>) -> Self {
+        let commas = items.len().saturating_sub(1);
+        Self::new(Form::Json, head.into(), items, b"]}\n", commas)
+    }
+
+    /// A list in protobuf, in its envelope. The items are messages; so is the metadata.
+    pub(super) fn protobuf(api_version: &str, kind: &str, metadata: &[u8], items: Vec<Bytes>) -> Self {
+        let mut meta = protobuf::field_head(1, metadata.len());
+        meta.extend(metadata);
+        let heads: usize = items
+            .iter()
+            .map(|item| protobuf::field_head(2, item.len()).len())
+            .sum();
+        let message = meta.len() + heads + items.iter().map(Bytes::len).sum::<usize>();
+        let mut head = protobuf::envelope_head(api_version, kind, message);
+        head.extend(meta);
+        Self::new(
+            Form::Protobuf,
+            head.into(),
+            items,
+            &protobuf::ENVELOPE_TAIL,
+            heads,
+        )
+    }
+
+    fn new(form: Form, head: Bytes, items: Vec<Bytes>, tail: &'static [u8], between: usize) -> Self {
+        let len = head.len() + items.iter().map(Bytes::len).sum::<usize>() + between + tail.len();
+        Self {
+            head: Some(head),
+            items: items.into_iter(),
+            tail,
+            form,
+            first: true,
+            len,
+        }
+    }
+
+    /// How many bytes all pieces have together.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    fn put(&mut self, item: &Bytes, piece: &mut BytesMut) {
+        match self.form {
+            Form::Json if std::mem::take(&mut self.first) => {}
+            Form::Json => piece.put_u8(b','),
+            Form::Protobuf => piece.put_slice(&protobuf::field_head(2, item.len())),
+        }
+        piece.put_slice(item);
+    }
+}
+
+impl Iterator for Pieces {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        if self.tail.is_empty() {
+            return None;
+        }
+        let mut piece = BytesMut::with_capacity(self.len.min(PIECE + 4096));
+        if let Some(head) = self.head.take() {
+            piece.put_slice(&head);
+        }
+        while piece.len() < PIECE {
+            let Some(item) = self.items.next() else {
+                piece.put_slice(std::mem::take(&mut self.tail));
+                break;
+            };
+            self.put(&item, &mut piece);
+        }
+        Some(piece.freeze())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use coracle_api::table;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn all(pieces: Pieces) -> (usize, Vec<Bytes>) {
+        (pieces.len(), pieces.collect())
+    }
+
+    #[test]
+    fn json_has_commas_between_items_and_no_more() {
+        for (count, text) in [(0, "[]}\n"), (1, "[{}]}\n"), (3, "[{},{},{}]}\n")] {
+            let items = vec![Bytes::from_static(b"{}"); count];
+            let (len, pieces) = all(Pieces::json("[".to_owned(), items));
+            assert_eq!(pieces.concat(), text.as_bytes());
+            assert_eq!(len, text.len());
+        }
+    }
+
+    #[test]
+    fn protobuf_is_what_the_encoder_makes_of_the_whole() {
+        let pods = table::by_gvk("", "v1", "Pod").unwrap();
+        let meta = table::by_name("io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta").unwrap();
+        for count in [0, 1, 3, 2000] {
+            let values: Vec<Value> = (0..count)
+                .map(|number| json!({"metadata": {"name": format!("{number}{}", "x".repeat(number % 300))}}))
+                .collect();
+            let metadata = json!({"resourceVersion": "17", "remainingItemCount": 3});
+            let whole = json!({"kind": "PodList", "apiVersion": "v1", "metadata": metadata, "items": values});
+            let items: Vec<Bytes> = values
+                .iter()
+                .map(|pod| protobuf::encode_message(pod, pods).unwrap().into())
+                .collect();
+            let metadata = protobuf::encode_message(&metadata, meta).unwrap();
+            let (len, pieces) = all(Pieces::protobuf("v1", "PodList", &metadata, items));
+            let written = pieces.concat();
+            assert_eq!(written, protobuf::encode_any(&whole).unwrap());
+            assert_eq!(len, written.len());
+            assert!(pieces.iter().all(|piece| piece.len() < PIECE + 4096));
+            assert_eq!(pieces.len() > 1, count == 2000);
+        }
+    }
+}
