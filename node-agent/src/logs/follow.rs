@@ -48,7 +48,7 @@ where
     F: Fn() -> E + Send + Sync + 'static,
     E: Future<Output = bool> + Send + 'static,
 {
-    let file = open_at_tail(&path, options.tail_lines).await?;
+    let (file, size) = open_at_tail(&path, options.tail_lines).await?;
     let (sender, receiver) = mpsc::channel(QUEUE);
     let filter = Filter::new(
         options.since,
@@ -59,6 +59,7 @@ where
     let mut reader = Reader {
         path,
         file,
+        left: (!options.follow).then_some(size),
         filter,
         rest: Vec::new(),
         sender,
@@ -76,18 +77,22 @@ where
     Ok(ReceiverStream::new(receiver))
 }
 
-/// Positions a file at its last `count` records, looking backwards piece by piece.
-async fn open_at_tail(path: &Path, count: Option<u64>) -> io::Result<File> {
+/// Positions a file at its last `count` records, looking backwards piece by piece. Tells how many bytes follow as the file is
+/// now.
+async fn open_at_tail(path: &Path, count: Option<u64>) -> io::Result<(File, u64)> {
     let mut file = File::open(path).await?;
-    let Some(count) = count else { return Ok(file) };
     let end = file.metadata().await?.len();
+    let Some(count) = count else {
+        return Ok((file, end));
+    };
     let mut start = end;
     let mut seen = Vec::new();
     loop {
         let offset = tail_offset(&seen, count);
         if offset > 0 || start == 0 {
-            file.seek(SeekFrom::Start(start + offset as u64)).await?;
-            return Ok(file);
+            start += offset as u64;
+            file.seek(SeekFrom::Start(start)).await?;
+            return Ok((file, end - start));
         }
         let step = (CHUNK_BYTES as u64).min(start);
         start -= step;
@@ -102,6 +107,8 @@ async fn open_at_tail(path: &Path, count: Option<u64>) -> io::Result<File> {
 struct Reader {
     path: PathBuf,
     file: File,
+    /// How many bytes are still to be read, where what is written meanwhile is not asked for.
+    left: Option<u64>,
     filter: Filter,
     /// The beginning of a record whose end was not written yet.
     rest: Vec<u8>,
@@ -137,7 +144,11 @@ impl Reader {
     async fn read_to_end(&mut self) -> io::Result<bool> {
         let mut chunk = vec![0; CHUNK_BYTES];
         loop {
-            let count = self.file.read(&mut chunk).await?;
+            let room = self.left.map_or(CHUNK_BYTES, |left| {
+                usize::try_from(left).map_or(CHUNK_BYTES, |left| left.min(CHUNK_BYTES))
+            });
+            let count = self.file.read(&mut chunk[..room]).await?;
+            self.left = self.left.map(|left| left - count as u64);
             if count == 0 {
                 return Ok(!self.sender.is_closed());
             }
@@ -227,6 +238,32 @@ mod tests {
             ..LogOptions::default()
         };
         assert_eq!(collect(&path, limited).await, "0\n1");
+    }
+
+    #[tokio::test]
+    async fn what_is_written_after_the_question_is_not_part_of_the_answer() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("0.log");
+        std::fs::write(&path, record("one") + &record("two")).unwrap();
+        let options = LogOptions {
+            tail_lines: Some(1),
+            ..LogOptions::default()
+        };
+        let tasks = TaskTracker::new();
+        let mut answer = stream(
+            path.clone(),
+            options,
+            || async { true },
+            CancellationToken::new(),
+            &tasks,
+        )
+        .await
+        .unwrap();
+        // The reader has its own task, which does not run before this one waits.
+        let mut log = std::fs::File::options().append(true).open(&path).unwrap();
+        log.write_all(record("three").as_bytes()).unwrap();
+        assert_eq!(answer.next().await.unwrap().unwrap(), "two\n");
+        assert!(answer.next().await.is_none());
     }
 
     #[tokio::test]
