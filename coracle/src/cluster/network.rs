@@ -13,6 +13,8 @@ use super::state::{ClusterName, State};
 
 /// The nets of which a cluster takes one /24 for its nodes.
 const NODE_NETS: [u8; 2] = [10, 89];
+/// The addresses of Services, by the default of `coracle server --service-cluster-ip-range`.
+const SERVICES: &str = "10.96.0.0/12";
 /// Node addresses start here; .1 is the machine itself.
 const FIRST_NODE: u8 = 10;
 
@@ -213,6 +215,8 @@ pub(crate) fn host_rules(state: &State) -> Vec<Vec<String>> {
             ),
             "MASQUERADE",
         ),
+        // What a node's proxy has not translated is for a port that no Service has. It must not go astray.
+        with_target(rule("filter", "FORWARD", &["-i", &bridge, "-d", SERVICES]), "REJECT"),
         with_target(rule("filter", "FORWARD", &["-i", &bridge]), "ACCEPT"),
         with_target(rule("filter", "FORWARD", &["-o", &bridge]), "ACCEPT"),
     ]
