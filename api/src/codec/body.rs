@@ -305,6 +305,33 @@ mod tests {
     }
 
     #[test]
+    fn failures_of_yaml_in_upstream_s_words() {
+        let read = |body: &str| decode(body.as_bytes(), MediaType::Yaml, SERVICE, FieldValidation::Strict);
+        let table = [
+            (
+                "a: b: c",
+                "the object provided is unrecognized (must be of type Service): yaml: mapping values are not allowed in this \
+                 context (613a20623a2063)",
+            ),
+            (
+                "metadata: {name: a, name: b}",
+                "Service in version \"v1\" cannot be handled as a Service: strict decoding error: yaml: unmarshal errors:\n  \
+                 line 1: key \"name\" already set in map",
+            ),
+            (
+                "metadata: {labels: {a: yes}}",
+                "Service in version \"v1\" cannot be handled as a Service: json: cannot unmarshal bool into Go struct field \
+                 ObjectMeta.metadata.labels of type string",
+            ),
+        ];
+        for (body, message) in table {
+            let error = read(body).unwrap_err();
+            assert_eq!((error.code(), error.message()), (400, message), "{body}");
+        }
+        assert!(read("metadata: {labels: {a: \"yes\"}}").is_ok());
+    }
+
+    #[test]
     fn another_version_is_refused() {
         let v2 = Gvk {
             group: "autoscaling",

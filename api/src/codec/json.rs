@@ -20,22 +20,24 @@ pub struct Parsed {
 
 /// Reads JSON of whatever type, with Go's words for what is wrong with it.
 pub fn parse(bytes: &[u8]) -> Result<Parsed, DecodeError> {
-    let mut reading = Reading {
-        duplicates: Vec::new(),
-        budget: usize::MAX,
-    };
+    read(bytes).map_err(|error| failure(bytes, &error))
+}
+
+/// Reads JSON of whatever type, where it is JSON.
+pub(super) fn parse_quietly(bytes: &[u8]) -> Option<Parsed> {
+    read(bytes).ok()
+}
+
+fn read(bytes: &[u8]) -> Result<Parsed, serde_json::Error> {
+    let mut duplicates = Vec::new();
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = Seed {
-        reading: &mut reading,
+    let seed = Seed {
+        duplicates: &mut duplicates,
         at: None,
-    }
-    .deserialize(&mut deserializer)
-    .and_then(|value| deserializer.end().map(|()| value))
-    .map_err(|error| failure(bytes, &error))?;
-    Ok(Parsed {
-        value,
-        duplicates: reading.duplicates,
-    })
+    };
+    let value = seed.deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(Parsed { value, duplicates })
 }
 
 fn failure(bytes: &[u8], error: &serde_json::Error) -> DecodeError {
@@ -66,27 +68,16 @@ pub fn encode(value: &Value) -> Vec<u8> {
     serde_json::to_vec(value).expect("a Value has string keys and is written to memory")
 }
 
-/// What is noted while reading.
-pub(super) struct Reading {
-    pub(super) duplicates: Vec<String>,
-    /// How many values may still come; aliases in YAML can make many of few bytes.
-    pub(super) budget: usize,
-}
-
-/// Reads a value from any deserializer.
-pub(super) struct Seed<'a, 'p> {
-    pub(super) reading: &'a mut Reading,
-    pub(super) at: Option<&'p At<'p>>,
+/// Reads a value, and notes keys that stand twice.
+struct Seed<'a, 'p> {
+    duplicates: &'a mut Vec<String>,
+    at: Option<&'p At<'p>>,
 }
 
 impl<'de> DeserializeSeed<'de> for Seed<'_, '_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        match self.reading.budget.checked_sub(1) {
-            Some(budget) => self.reading.budget = budget,
-            None => return Err(D::Error::custom("document contains excessive aliasing")),
-        }
         deserializer.deserialize_any(self)
     }
 }
@@ -99,10 +90,6 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
     }
 
     fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_none<E>(self) -> Result<Value, E> {
         Ok(Value::Null)
     }
 
@@ -140,7 +127,7 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
                 step: Step::Index(list.len()),
             };
             match items.next_element_seed(Seed {
-                reading: &mut *self.reading,
+                duplicates: &mut *self.duplicates,
                 at: Some(&at),
             })? {
                 Some(item) => list.push(item),
@@ -151,13 +138,13 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
-        while let Some(key) = entries.next_key_seed(Key)? {
+        while let Some(key) = entries.next_key::<String>()? {
             let at = At {
                 parent: self.at,
                 step: Step::Key(&key),
             };
             let value = entries.next_value_seed(Seed {
-                reading: &mut *self.reading,
+                duplicates: &mut *self.duplicates,
                 at: Some(&at),
             })?;
             match map.entry(key) {
@@ -166,61 +153,12 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
                 }
                 Entry::Occupied(mut place) => {
                     let path = render(self.at, place.key());
-                    self.reading
-                        .duplicates
-                        .push(format!("duplicate field \"{path}\""));
+                    self.duplicates.push(format!("duplicate field \"{path}\""));
                     place.insert(value);
                 }
             }
         }
         Ok(Value::Object(map))
-    }
-}
-
-/// Reads a key; YAML's may be numbers and booleans, which become text.
-struct Key;
-
-impl<'de> DeserializeSeed<'de> for Key {
-    type Value = String;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl Visitor<'_> for Key {
-    type Value = String;
-
-    fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str("a string key")
-    }
-
-    fn visit_bool<E>(self, key: bool) -> Result<String, E> {
-        Ok(key.to_string())
-    }
-
-    fn visit_i64<E>(self, key: i64) -> Result<String, E> {
-        Ok(key.to_string())
-    }
-
-    fn visit_u64<E>(self, key: u64) -> Result<String, E> {
-        Ok(key.to_string())
-    }
-
-    fn visit_f64<E>(self, key: f64) -> Result<String, E> {
-        Ok(key.to_string())
-    }
-
-    fn visit_str<E>(self, key: &str) -> Result<String, E> {
-        Ok(key.to_owned())
-    }
-
-    fn visit_string<E>(self, key: String) -> Result<String, E> {
-        Ok(key)
-    }
-
-    fn visit_unit<E>(self) -> Result<String, E> {
-        Ok("null".to_owned())
     }
 }
 

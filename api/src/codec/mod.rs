@@ -78,8 +78,8 @@ pub enum DecodeError {
     /// The bytes are not JSON.
     #[error("{0}")]
     Json(String),
-    /// The bytes are not YAML.
-    #[error("error converting YAML to JSON: yaml: {0}")]
+    /// The bytes are not YAML, or YAML that JSON has no words for.
+    #[error("{0}")]
     Yaml(String),
     /// The bytes do not start as Kubernetes' protobuf does.
     #[error("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")]

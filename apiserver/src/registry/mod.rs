@@ -5,6 +5,7 @@
 //! answered once the cache shows them; so whoever was answered sees the write, and so does everybody who asks later.
 
 mod body;
+mod configuration;
 mod continuation;
 mod create;
 mod delete;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use coracle_api::apply::{self, Manager, Operation, Writer};
-use coracle_api::codec::yaml;
 use coracle_api::status::ApiError;
 use coracle_api::strategy;
 use coracle_api::validation::{FieldErrors, Path};
@@ -15,7 +14,7 @@ use super::negotiate::{Purpose, accepted};
 use super::options::{WriteOptions, is_true};
 use super::served::Served;
 use super::update::Tried;
-use super::{Registry, body, encode, meta, respond, rules};
+use super::{Registry, body, configuration, encode, meta, respond, rules};
 use crate::cache::entry::Entry;
 use crate::request::{RequestContext, ResponseBody};
 
@@ -50,14 +49,12 @@ impl Registry {
         let accepted = accepted(ctx, Purpose::Object)?;
         let options = WriteOptions::read(ctx, "PatchOptions")?;
         require_manager(ctx)?;
-        let parsed = yaml::parse(&bytes)
-            .map_err(|error| ApiError::bad_request(format!("error decoding YAML: {error}")))?;
+        let (mut config, findings) = configuration::read(&bytes, options.field_validation)?;
         let namespace = if served.resource.namespaced {
             ctx.info.namespace.as_str()
         } else {
             ""
         };
-        let mut config = parsed.value;
         rules::name_config(&mut config, &ctx.info.name, namespace);
         meta::check_name(&config, &ctx.info.name, namespace)?;
         for _ in 0..TRIES {
@@ -65,7 +62,7 @@ impl Registry {
             let object = self.applied(ctx, served, current.as_deref(), &config)?;
             let (object, mut warnings) = body::patched(served, object, options.field_validation)
                 .map_err(|error| ApiError::bad_request(error.to_string()))?;
-            warnings.extend(parsed.duplicates.iter().cloned());
+            warnings.extend(findings.iter().cloned());
             let object = body::to_storage(served, object)?;
             let Some(current) = current else {
                 if !ctx.info.subresource.is_empty() {

@@ -3,13 +3,16 @@
 
 use std::cmp::Ordering;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
+use super::keys::shortest;
 use super::scalar;
 
 /// A key that is longer stands on a line of its own, after a question mark.
 const SIMPLE_KEY_MAX: usize = 128;
 const STEP: usize = 2;
+/// Where 64 bits end.
+const WHOLE_BELOW: f64 = 18_446_744_073_709_551_616.0;
 
 /// Writes a value as a document.
 pub(super) fn document(value: &Value) -> String {
@@ -35,7 +38,8 @@ fn node(out: &mut String, value: &Value, indent: usize, items: usize) {
         Value::Object(_) => out.push_str("{}"),
         Value::Array(_) => out.push_str("[]"),
         Value::String(text) => scalar::write(out, text, indent.max(STEP), false),
-        Value::Null | Value::Bool(_) | Value::Number(_) => out.push_str(&value.to_string()),
+        Value::Number(number) => out.push_str(&written(number)),
+        Value::Null | Value::Bool(_) => out.push_str(&value.to_string()),
     }
 }
 
@@ -63,6 +67,17 @@ fn map(out: &mut String, fields: &Map<String, Value>, indent: usize) {
             _ => out.push(' '),
         }
         node(out, value, indent + STEP, indent);
+    }
+}
+
+fn written(number: &Number) -> String {
+    match number.as_f64() {
+        // Whole floats are integers in Go's JSON, as far as they can be.
+        Some(float) if number.is_f64() && (float.fract() != 0.0 || float.abs() >= WHOLE_BELOW) => {
+            shortest(&format!("{float:e}"), &float.to_string())
+        }
+        Some(float) if number.is_f64() => format!("{float:.0}"),
+        _ => number.to_string(),
     }
 }
 
@@ -127,6 +142,21 @@ mod tests {
             .map(|line| line.trim_end_matches(": 1"))
             .collect();
         assert_eq!(keys, [".x", "B", "a", "a-b", "a2", "a02", "a10", "ab"]);
+    }
+
+    #[test]
+    fn numbers_are_go_s() {
+        let table = [
+            (json!(3.0), "3"),
+            (json!(1.5), "1.5"),
+            (json!(1e-7), "1e-07"),
+            (json!(1_600_000.5), "1.6000005e+06"),
+            (json!(1e20), "1e+20"),
+            (json!(u64::MAX), "18446744073709551615"),
+        ];
+        for (value, want) in table {
+            assert_eq!(document(&value), format!("{want}\n"));
+        }
     }
 
     #[test]
