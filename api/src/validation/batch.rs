@@ -1,11 +1,13 @@
 //! Jobs and CronJobs.
 
+mod cron_jobs;
+
 use serde_json::Value;
 
-use super::cron;
+pub(super) use self::cron_jobs::{cron_job, cron_job_update};
 use super::field::{BadValue, FieldErrors, Path};
 use super::meta::{faults, immutable, non_negative};
-use super::pod::{one_of, template_spec};
+use super::pod::template_spec;
 use super::selector::label_selector;
 use crate::names;
 use crate::object::{Fields, same};
@@ -21,7 +23,6 @@ const FAILED_INDEXES_MAX: i64 = 100_000;
 const MANY_COMPLETIONS: i64 = 100_000;
 const HIGH_PARALLELISM_MAX: i64 = 10_000;
 const ACTIONS: [&str; 4] = ["Count", "FailIndex", "FailJob", "Ignore"];
-const CRON_NAME_MAX: usize = 52;
 
 /// What Go prints for a list of words with `%q`.
 fn quoted_list(words: &[&str]) -> String {
@@ -461,89 +462,4 @@ pub(super) fn job_status(new: &Value, old: &Value, errors: &mut FieldErrors) {
             errors.invalid_without_value(&at.child("conditions"), rule);
         }
     }
-}
-
-pub(super) fn cron_job(cron_job: &Value, errors: &mut FieldErrors) {
-    cron_job_spec(cron_job, None, errors);
-    let name = cron_job["metadata"].text("name");
-    if name.len() > CRON_NAME_MAX {
-        errors.invalid(
-            &Path::new("metadata.name"),
-            name,
-            "must be no more than 52 characters",
-        );
-    }
-}
-
-fn cron_job_spec(cron_job: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
-    let (spec, at) = (&cron_job["spec"], Path::new("spec"));
-    match spec.text("schedule") {
-        "" => errors.required(&at.child("schedule"), ""),
-        schedule => {
-            if let Err(fault) = cron::parse(schedule) {
-                errors.invalid(&at.child("schedule"), schedule, fault.to_string());
-            }
-            let had_zone = old.is_some_and(|old| old["spec"].text("schedule").contains("TZ"));
-            if schedule.contains("TZ") && !had_zone {
-                let rule = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead";
-                errors.invalid(&at.child("schedule"), schedule, rule);
-            }
-        }
-    }
-    non_negative(
-        spec.number("startingDeadlineSeconds"),
-        &at.child("startingDeadlineSeconds"),
-        errors,
-    );
-    time_zone(spec, &at.child("timeZone"), errors);
-    let policies = ["Allow", "Forbid", "Replace"];
-    one_of(
-        spec.text("concurrencyPolicy"),
-        &policies,
-        &at.child("concurrencyPolicy"),
-        errors,
-    );
-    let at_job = at.child("jobTemplate.spec");
-    let job = &spec["jobTemplate"]["spec"];
-    job_spec(job, &at_job, errors);
-    if let Some(selector) = job.field("selector") {
-        errors.invalid(
-            &at_job.child("selector"),
-            selector,
-            "`selector` will be auto-generated",
-        );
-    }
-    if job.flag("manualSelector") {
-        errors.not_supported(&at_job.child("manualSelector"), true, &["nil", "false"]);
-    }
-    for name in ["successfulJobsHistoryLimit", "failedJobsHistoryLimit"] {
-        non_negative(spec.number(name), &at.child(name), errors);
-    }
-}
-
-/// The form of a time zone's name. Whether there is such a zone is known where time zone data is: in the controller.
-fn time_zone(spec: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
-    let Some(Value::String(zone)) = spec.field("timeZone") else {
-        return;
-    };
-    let fine = |part: &str| {
-        !matches!(part, "." | "..")
-            && !part.starts_with('-')
-            && (1..=14).contains(&part.len())
-            && part
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b".-_+".contains(&b))
-    };
-    if zone.is_empty() {
-        errors.invalid(at, zone, "timeZone must be nil or non-empty string");
-    } else if !zone.split('/').all(fine) {
-        errors.invalid(at, zone, format!("unknown time zone {zone}"));
-    } else if zone.eq_ignore_ascii_case("local") {
-        let rule = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
-        errors.invalid(at, zone, rule);
-    }
-}
-
-pub(super) fn cron_job_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
-    cron_job_spec(new, Some(old), errors);
 }
