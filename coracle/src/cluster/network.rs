@@ -216,7 +216,10 @@ pub(crate) fn host_rules(state: &State) -> Vec<Vec<String>> {
             "MASQUERADE",
         ),
         // What a node's proxy has not translated is for a port that no Service has. It must not go astray.
-        with_target(rule("filter", "FORWARD", &["-i", &bridge, "-d", SERVICES]), "REJECT"),
+        with_target(
+            rule("filter", "FORWARD", &["-i", &bridge, "-d", SERVICES]),
+            "REJECT",
+        ),
         with_target(rule("filter", "FORWARD", &["-i", &bridge]), "ACCEPT"),
         with_target(rule("filter", "FORWARD", &["-o", &bridge]), "ACCEPT"),
     ]
