@@ -58,9 +58,9 @@ fn status_patch(uid: &str, status: &PodStatus, stands: &PodStatus) -> Value {
                     condition.entry(field).or_insert(Value::Null);
                 }
             }
+            // Deleted whether it is seen to stand or not: the write that set it may not have come back yet.
             for kind in TRANSIENT_CONDITIONS {
-                let has = |list: &[Value]| list.iter().any(|c| c["type"] == kind);
-                if !has(conditions) && before["conditions"].as_array().is_some_and(|list| has(list)) {
+                if !conditions.iter().any(|c| c["type"] == kind) {
                     conditions.push(json!({"type": kind, "$patch": "delete"}));
                 }
             }
@@ -150,7 +150,8 @@ mod tests {
         let patch = status_patch(
             "u1",
             &conditions(json!([{"type": "Ready", "status": "True"}])),
-            &stands,
+            // The write that set it has not been seen to come back.
+            &PodStatus::default(),
         );
         let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"uid": "u1"}, "status": stands});
         let ty = coracle_api::table::by_gvk("", "v1", "Pod").unwrap();
