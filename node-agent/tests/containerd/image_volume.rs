@@ -13,7 +13,8 @@ async fn an_image_is_a_volume() {
         return;
     }
     let (api, runtime, agent) = node("image").await;
-    let volumes = json!({"volumes": [{"name": "tools", "image": {"reference": WORK_IMAGE, "pullPolicy": "Never"}}]});
+    let volumes =
+        json!({"volumes": [{"name": "tools", "image": {"reference": WORK_IMAGE, "pullPolicy": "Never"}}]});
     let mounts =
         json!({"volumeMounts": [{"name": "tools", "mountPath": "/tools"}], "command": ["/tools/work"]});
     api.put("pods", pod_with("i", &["sleep"], mounts, volumes));
