@@ -90,7 +90,7 @@ async fn bodies_that_are_nothing() {
         assert_eq!((answer.code, answer.json()), (400, want), "{media_type}: {body}");
     }
     // The parser's own words follow here, and where in the text it stopped.
-    for body in ["a: [", "\t- x", "a: b: c"] {
+    for body in ["a: [", "a: b: c"] {
         let answer = server.send(Method::POST, MAPS, YAML, body).await;
         let message = answer.json()["message"].as_str().unwrap().to_owned();
         assert_eq!(
