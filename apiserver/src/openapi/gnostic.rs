@@ -56,6 +56,11 @@ impl Message {
         }
     }
 
+    fn messages_of(self, field: u32, object: &Value, name: &str, encode: impl Fn(&Value) -> Message) -> Self {
+        let values = object[name].as_array().into_iter().flatten();
+        values.fold(self, |message, value| message.message(field, encode(value)))
+    }
+
     /// Each entry of an object as a message of its name and value.
     fn named(self, field: u32, entries: &Value, encode: impl Fn(&Value) -> Message) -> Self {
         let entries = entries.as_object().into_iter().flatten();
@@ -92,7 +97,28 @@ pub(super) fn encode(document: &Value) -> Vec<u8> {
         .message_of(2, document, "info", info)
         .message_of(8, document, "paths", paths)
         .message_of(9, document, "definitions", definitions)
+        .messages_of(12, document, "security", requirement)
+        .message_of(13, document, "securityDefinitions", |of| {
+            Message::default().named(1, of, api_key)
+        })
         .0
+}
+
+/// Schemes by name, each with its scopes.
+fn requirement(value: &Value) -> Message {
+    Message::default().named(1, value, |scopes| {
+        let scopes = scopes.as_array().into_iter().flatten().filter_map(Value::as_str);
+        scopes.fold(Message::default(), |message, scope| message.text(1, scope))
+    })
+}
+
+fn api_key(value: &Value) -> Message {
+    let key = Message::default()
+        .text_of(1, value, "type")
+        .text_of(2, value, "name")
+        .text_of(3, value, "in")
+        .text_of(4, value, "description");
+    Message::default().message(2, key)
 }
 
 /// `Any`: the value as YAML, of which JSON is a part.
@@ -129,7 +155,15 @@ fn schema(value: &Value) -> Message {
 }
 
 fn path_item(item: &Value) -> Message {
-    let methods = [(2, "get"), (3, "put"), (4, "post"), (5, "delete"), (8, "patch")];
+    let methods = [
+        (2, "get"),
+        (3, "put"),
+        (4, "post"),
+        (5, "delete"),
+        (6, "options"),
+        (7, "head"),
+        (8, "patch"),
+    ];
     let message = methods
         .into_iter()
         .fold(Message::default(), |message, (field, method)| {
@@ -140,6 +174,8 @@ fn path_item(item: &Value) -> Message {
 
 fn operation(value: &Value) -> Message {
     let message = Message::default()
+        .texts_of(1, value, "tags")
+        .text_of(3, value, "description")
         .text_of(5, value, "operationId")
         .texts_of(6, value, "produces")
         .texts_of(7, value, "consumes");
@@ -183,12 +219,16 @@ fn parameter(value: &Value) -> Message {
         }
         Some("path") => {
             let path = required(Message::default(), 1).text(2, "path");
-            let path = path.text_of(4, value, "name").text_of(5, value, "type");
+            let path = path
+                .text_of(3, value, "description")
+                .text_of(4, value, "name")
+                .text_of(5, value, "type");
             Message::default().message(2, Message::default().message(4, path))
         }
         _ => {
             let query = Message::default()
                 .text(2, "query")
+                .text_of(3, value, "description")
                 .text_of(4, value, "name")
                 .text_of(6, value, "type");
             Message::default().message(2, Message::default().message(3, query))

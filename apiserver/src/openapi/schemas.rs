@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use coracle_api::resources;
-use coracle_api::table::{Field, Item, ListType, Outer, Shape, Type};
+use coracle_api::table::{Field, Item, ListType, Omit, Outer, Shape, Type};
 use serde_json::{Map, Value, json};
 
 use super::descriptions::Descriptions;
@@ -30,11 +29,24 @@ pub(super) fn reach(types: &mut Types, ty: &'static Type) {
     }
 }
 
-/// The schemas of types by their names.
-pub(super) fn schemas(types: &Types, dialect: Dialect, descriptions: &Descriptions) -> Map<String, Value> {
+/// The schemas of types by their names; `versions` are the groups and versions in which options may be sent.
+pub(super) fn schemas(
+    types: &Types,
+    dialect: Dialect,
+    versions: &[(&str, &str)],
+    descriptions: &Descriptions,
+) -> Map<String, Value> {
+    let schema = |ty: &'static Type| {
+        let mut schema = schema(ty, dialect, descriptions);
+        let kinds = kinds(ty, versions);
+        if !kinds.is_empty() {
+            schema["x-kubernetes-group-version-kind"] = kinds.into();
+        }
+        schema
+    };
     types
         .iter()
-        .map(|(name, ty)| ((*name).to_owned(), schema(ty, dialect, descriptions)))
+        .map(|(name, ty)| ((*name).to_owned(), schema(ty)))
         .collect()
 }
 
@@ -86,17 +98,13 @@ fn object(ty: &'static Type, dialect: Dialect, descriptions: &Descriptions) -> V
         schema.insert("properties".to_owned(), Value::Object(properties));
     }
     let required: Vec<&str> = ty
-        .fields
-        .iter()
+        .in_number_order()
+        .chain(ty.fields.iter().filter(|field| field.number == 0))
         .filter(|field| field.required)
         .map(|field| field.name)
         .collect();
     if !required.is_empty() {
         schema.insert("required".to_owned(), required.into());
-    }
-    let kinds = kinds(ty);
-    if !kinds.is_empty() {
-        schema.insert("x-kubernetes-group-version-kind".to_owned(), kinds.into());
     }
     if ty.atomic {
         schema.insert("x-kubernetes-map-type".to_owned(), "atomic".into());
@@ -119,8 +127,8 @@ fn object(ty: &'static Type, dialect: Dialect, descriptions: &Descriptions) -> V
     Value::Object(schema)
 }
 
-/// The kinds that a type stands for; `DeleteOptions` and `WatchEvent` do in every group version.
-fn kinds(ty: &Type) -> Vec<Value> {
+/// The kinds that a type stands for; `DeleteOptions` and `WatchEvent` do in every version.
+fn kinds(ty: &Type, versions: &[(&str, &str)]) -> Vec<Value> {
     let kind =
         |group: &str, version: &str, kind: &str| json!({"group": group, "version": version, "kind": kind});
     match (ty.gvk, ty.name) {
@@ -129,14 +137,10 @@ fn kinds(ty: &Type) -> Vec<Value> {
             None,
             "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"
             | "io.k8s.apimachinery.pkg.apis.meta.v1.WatchEvent",
-        ) => {
-            let versions = resources::groups().into_iter().flat_map(|(group, versions)| {
-                versions
-                    .into_iter()
-                    .map(move |version| kind(group, version, ty.short_name()))
-            });
-            versions.collect()
-        }
+        ) => versions
+            .iter()
+            .map(|(group, version)| kind(group, version, ty.short_name()))
+            .collect(),
         (None, _) => Vec::new(),
     }
 }
@@ -151,11 +155,10 @@ fn property(field: &Field, dialect: Dialect) -> Value {
         }
     };
     let mut say = |name: &str, value: Value| schema[name] = value;
-    if let Some(default) = field.default_value() {
+    if dialect == Dialect::V3
+        && let Some(default) = default(field)
+    {
         say("default", default);
-    }
-    if !field.enum_values.is_empty() && field.ty.outer == Outer::Value {
-        say("enum", field.enum_values.into());
     }
     match field.list_type {
         ListType::Unset => {}
@@ -185,10 +188,28 @@ fn property(field: &Field, dialect: Dialect) -> Value {
     schema
 }
 
+/// The default of a field, which version 2 does not tell: its own, or zero where Go has nothing else for a field that is
+/// always there.
+fn default(field: &Field) -> Option<Value> {
+    let always = !field.pointer && field.omit == Omit::Never && field.ty.outer == Outer::Value;
+    field
+        .default_value()
+        .or_else(|| always.then(|| zero(field.ty.item)).flatten())
+}
+
+fn zero(item: Item) -> Option<Value> {
+    match item {
+        Item::String => Some("".into()),
+        Item::Int32 | Item::Int64 | Item::Double => Some(0.into()),
+        Item::Bool => Some(false.into()),
+        Item::Bytes | Item::Type(_) => None,
+    }
+}
+
 /// A bare value of a field.
 fn item(field: &Field, dialect: Dialect) -> Value {
     let Item::Type(ty) = field.ty.item else {
-        return scalar(field.ty.item);
+        return scalar(field);
     };
     let reference = reference(ty, dialect);
     if dialect == Dialect::V2 {
@@ -204,7 +225,13 @@ fn item(field: &Field, dialect: Dialect) -> Value {
 /// What a field's container holds.
 fn element(field: &Field, dialect: Dialect) -> Value {
     let Item::Type(ty) = field.ty.item else {
-        return scalar(field.ty.item);
+        let mut schema = scalar(field);
+        if dialect == Dialect::V3
+            && let Some(zero) = zero(field.ty.item)
+        {
+            schema["default"] = zero;
+        }
+        return schema;
     };
     match dialect {
         Dialect::V2 => reference(ty, dialect),
@@ -213,13 +240,17 @@ fn element(field: &Field, dialect: Dialect) -> Value {
     }
 }
 
-fn scalar(item: Item) -> Value {
-    match item {
+fn scalar(field: &Field) -> Value {
+    let mut schema = match field.ty.item {
         Item::String | Item::Type(_) => json!({"type": "string"}),
         Item::Int32 => json!({"type": "integer", "format": "int32"}),
         Item::Int64 => json!({"type": "integer", "format": "int64"}),
         Item::Double => json!({"type": "number", "format": "double"}),
         Item::Bool => json!({"type": "boolean"}),
         Item::Bytes => json!({"type": "string", "format": "byte"}),
+    };
+    if !field.enum_values.is_empty() {
+        schema["enum"] = field.enum_values.into();
     }
+    schema
 }

@@ -1,99 +1,98 @@
 //! `/openapi/v2`: one document with everything.
 
-use coracle_api::resources;
+use coracle_api::{resources, table};
 use serde_json::{Map, Value, json};
 
 use super::descriptions::Descriptions;
-use super::operations::{self, Operation, PATCH_TYPES, Path, meta};
+use super::operations::{self, Operation, Path, delete_options};
 use super::schemas::{Dialect, Types, reach, reference, schemas};
-use crate::version::GIT_VERSION;
-
-const PRODUCES: [&str; 3] = [
-    "application/json",
-    "application/yaml",
-    "application/vnd.kubernetes.protobuf",
-];
 
 /// The document.
 pub(super) fn document(descriptions: &Descriptions) -> Value {
     let mut types = Types::new();
     let mut paths = Map::new();
-    for resource in resources::all() {
-        reach(&mut types, resource.ty());
-        for path in operations::paths(resource) {
+    for document in operations::documents() {
+        operations::types(&document).for_each(|ty| reach(&mut types, ty));
+        for path in operations::paths(&document) {
             for operation in &path.operations {
-                for ty in operation.body.into_iter().chain(operation.response) {
-                    reach(&mut types, ty);
-                }
+                operation.types().for_each(|ty| reach(&mut types, ty));
             }
-            paths.insert(path.path.clone(), path_item(&path));
+            paths.insert(path.path.clone(), path_item(&path, descriptions));
         }
     }
-    for kind in [
-        "APIGroup",
-        "APIGroupList",
-        "APIResourceList",
-        "APIVersions",
-        "WatchEvent",
-    ] {
-        reach(&mut types, meta(kind));
-    }
+    let versions: Vec<(&str, &str)> = resources::groups()
+        .into_iter()
+        .flat_map(|(group, versions)| versions.into_iter().map(move |version| (group, version)))
+        .collect();
     json!({
         "swagger": "2.0",
-        "info": {"title": "Kubernetes", "version": GIT_VERSION},
+        "info": {"title": "Kubernetes", "version": table::kubernetes_version()},
         "paths": paths,
-        "definitions": schemas(&types, Dialect::V2, descriptions),
+        "definitions": schemas(&types, Dialect::V2, &versions, descriptions),
+        "securityDefinitions": {"BearerToken": {
+            "description": "Bearer Token authentication", "type": "apiKey", "name": "authorization", "in": "header",
+        }},
+        "security": [{"BearerToken": []}],
     })
 }
 
-fn path_item(path: &Path) -> Value {
+fn path_item(path: &Path, descriptions: &Descriptions) -> Value {
     let mut item = Map::new();
     for operation in &path.operations {
-        item.insert(operation.method.to_owned(), describe(operation));
+        item.insert(operation.method.to_owned(), describe(operation, descriptions));
     }
-    let names = ["name", "namespace"]
-        .into_iter()
-        .filter(|name| path.path.contains(&format!("{{{name}}}")));
-    let parameters: Vec<Value> = names
-        .map(|name| json!({"name": name, "in": "path", "required": true, "type": "string"}))
-        .collect();
+    let places = path.places().into_iter().map(|place| {
+        json!({"name": place.name, "in": "path", "required": true, "type": "string", "description": place.description})
+    });
+    let shared = path
+        .parameters
+        .iter()
+        .map(|parameter| query(*parameter, descriptions));
+    let parameters: Vec<Value> = places.chain(shared).collect();
     if !parameters.is_empty() {
         item.insert("parameters".to_owned(), parameters.into());
     }
     Value::Object(item)
 }
 
-fn describe(operation: &Operation) -> Value {
-    let mut parameters = Vec::new();
-    if let Some(ty) = operation.body {
-        let required = operation.action != "delete" && operation.action != "deletecollection";
-        let mut body = json!({"name": "body", "in": "body", "schema": reference(ty, Dialect::V2)});
-        if required {
-            body["required"] = true.into();
+fn query((name, ty): operations::Parameter, descriptions: &Descriptions) -> Value {
+    let mut parameter = json!({"name": name, "in": "query", "type": ty});
+    if let Some(description) = descriptions.of_field(delete_options(), name) {
+        parameter["description"] = description.into();
+    }
+    parameter
+}
+
+fn describe(operation: &Operation, descriptions: &Descriptions) -> Value {
+    let body = operation.body.iter().map(|body| {
+        let mut parameter = json!({"name": "body", "in": "body", "schema": reference(body.ty, Dialect::V2)});
+        if body.required {
+            parameter["required"] = true.into();
         }
-        parameters.push(body);
-    }
-    for (name, ty) in operation.parameters {
-        parameters.push(json!({"name": name, "in": "query", "type": ty}));
-    }
-    let answer = match operation.response {
-        Some(ty) => reference(ty, Dialect::V2),
-        None => json!({"type": "string"}),
-    };
-    let consumes: &[&str] = if operation.action == "patch" {
-        &PATCH_TYPES
-    } else {
-        &["*/*"]
-    };
-    let gvk = operation.gvk;
-    json!({
+        parameter
+    });
+    let queries = operation
+        .parameters
+        .iter()
+        .map(|parameter| query(*parameter, descriptions));
+    let parameters: Vec<Value> = body.chain(queries).collect();
+    let schema = operation
+        .response
+        .map_or_else(|| json!({"type": "string"}), |ty| reference(ty, Dialect::V2));
+    let mut value = json!({
+        "description": operation.description,
         "operationId": operation.id,
-        "consumes": consumes,
-        "produces": PRODUCES,
+        "tags": [operation.tag],
+        "produces": operation.produces,
         "schemes": ["https"],
-        "parameters": parameters,
-        "responses": {"200": {"description": "OK", "schema": answer}, "401": {"description": "Unauthorized"}},
-        "x-kubernetes-action": operation.action,
-        "x-kubernetes-group-version-kind": {"group": gvk.group, "version": gvk.version, "kind": gvk.kind},
-    })
+        "responses": operation.responses(|| json!({"schema": schema})),
+    });
+    if !operation.consumes.is_empty() {
+        value["consumes"] = operation.consumes.into();
+    }
+    if !parameters.is_empty() {
+        value["parameters"] = parameters.into();
+    }
+    operation.say_what_it_is_about(&mut value);
+    value
 }

@@ -1,37 +1,21 @@
-//! `/openapi/v3`: an index, and a document per group version.
+//! `/openapi/v3`: an index, and a document per group version and for what is beside them.
 
-use coracle_api::resources::{self, Resource};
+use coracle_api::table;
 use serde_json::{Map, Value, json};
 
 use super::descriptions::Descriptions;
-use super::operations::{self, Operation, PATCH_TYPES, Path, meta};
+use super::operations::{self, Operation, Path, delete_options};
 use super::schemas::{Dialect, Types, reach, reference, schemas};
-use crate::version::GIT_VERSION;
-
-const ANSWERS: [&str; 3] = [
-    "application/json",
-    "application/yaml",
-    "application/vnd.kubernetes.protobuf",
-];
-
-/// The paths of all documents below `/openapi/v3/`.
-fn places() -> impl Iterator<Item = String> {
-    resources::groups().into_iter().flat_map(|(group, versions)| {
-        versions.into_iter().map(move |version| match group {
-            "" => format!("api/{version}"),
-            group => format!("apis/{group}/{version}"),
-        })
-    })
-}
 
 /// Whether there is a document at a path below `/openapi/v3/`.
 pub(super) fn has_document(below: &str) -> bool {
-    places().any(|place| place == below)
+    operations::documents().contains(below)
 }
 
 /// The index: where each document is, with the hash of its content.
 pub(super) fn index(hash: impl Fn(&str) -> String) -> Value {
-    let paths: Map<String, Value> = places()
+    let paths: Map<String, Value> = operations::documents()
+        .into_iter()
         .map(|place| {
             let url = format!("/openapi/v3/{place}?hash={}", hash(&place));
             (place, json!({"serverRelativeURL": url}))
@@ -42,83 +26,86 @@ pub(super) fn index(hash: impl Fn(&str) -> String) -> Value {
 
 /// The document at a path below `/openapi/v3/`.
 pub(super) fn document(below: &str, descriptions: &Descriptions) -> Value {
-    let api_version = below
-        .strip_prefix("apis/")
-        .or_else(|| below.strip_prefix("api/"))
-        .unwrap_or(below);
     let mut types = Types::new();
     let mut paths = Map::new();
-    let of_version = |resource: &&Resource| resource.api_version() == api_version;
-    for resource in resources::all().iter().filter(of_version) {
-        reach(&mut types, resource.ty());
-        for path in operations::paths(resource) {
-            for operation in &path.operations {
-                for ty in operation.body.into_iter().chain(operation.response) {
-                    reach(&mut types, ty);
-                }
-            }
-            paths.insert(path.path.clone(), path_item(&path));
+    operations::types(below).for_each(|ty| reach(&mut types, ty));
+    for path in operations::paths(below) {
+        for operation in &path.operations {
+            operation.types().for_each(|ty| reach(&mut types, ty));
         }
+        paths.insert(path.path.clone(), path_item(&path, descriptions));
     }
-    for kind in ["APIResourceList", "WatchEvent"] {
-        reach(&mut types, meta(kind));
-    }
+    // Options are registered with core and with the group that takes them.
+    let own = operations::group_version(below).filter(|version| *version != ("", "v1"));
+    let versions: Vec<(&str, &str)> = [("", "v1")].into_iter().chain(own).collect();
     json!({
         "openapi": "3.0.0",
-        "info": {"title": "Kubernetes", "version": GIT_VERSION},
+        "info": {"title": "Kubernetes", "version": table::kubernetes_version()},
         "paths": paths,
-        "components": {"schemas": schemas(&types, Dialect::V3, descriptions)},
+        "components": {
+            "schemas": schemas(&types, Dialect::V3, &versions, descriptions),
+            "securitySchemes": {"BearerToken": {
+                "description": "Bearer Token authentication", "type": "apiKey", "name": "authorization", "in": "header",
+            }},
+        },
     })
 }
 
-fn path_item(path: &Path) -> Value {
+fn path_item(path: &Path, descriptions: &Descriptions) -> Value {
     let mut item = Map::new();
     for operation in &path.operations {
-        item.insert(operation.method.to_owned(), describe(operation));
+        item.insert(operation.method.to_owned(), describe(operation, descriptions));
     }
-    let names = ["name", "namespace"]
-        .into_iter()
-        .filter(|name| path.path.contains(&format!("{{{name}}}")));
-    let parameters: Vec<Value> = names
-        .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}))
-        .collect();
+    let places = path.places().into_iter().map(|place| {
+        let schema = json!({"type": "string"});
+        json!({"name": place.name, "in": "path", "required": true, "schema": schema, "description": place.description})
+    });
+    let shared = path
+        .parameters
+        .iter()
+        .map(|parameter| query(*parameter, descriptions));
+    let parameters: Vec<Value> = places.chain(shared).collect();
     if !parameters.is_empty() {
         item.insert("parameters".to_owned(), parameters.into());
     }
     Value::Object(item)
 }
 
-fn describe(operation: &Operation) -> Value {
+fn query((name, ty): operations::Parameter, descriptions: &Descriptions) -> Value {
+    let mut parameter = json!({"name": name, "in": "query", "schema": {"type": ty}});
+    if let Some(description) = descriptions.of_field(delete_options(), name) {
+        parameter["description"] = description.into();
+    }
+    parameter
+}
+
+fn describe(operation: &Operation, descriptions: &Descriptions) -> Value {
+    let schema = operation
+        .response
+        .map_or_else(|| json!({"type": "string"}), |ty| reference(ty, Dialect::V3));
+    let content = content(operation.produces, &schema);
+    let mut value = json!({
+        "description": operation.description,
+        "operationId": operation.id,
+        "tags": [operation.tag],
+        "responses": operation.responses(|| json!({"content": content})),
+    });
     let parameters: Vec<Value> = operation
         .parameters
         .iter()
-        .map(|(name, ty)| json!({"name": name, "in": "query", "schema": {"type": ty}}))
+        .map(|parameter| query(*parameter, descriptions))
         .collect();
-    let answer = match operation.response {
-        Some(ty) => reference(ty, Dialect::V3),
-        None => json!({"type": "string"}),
-    };
-    let gvk = operation.gvk;
-    let mut value = json!({
-        "operationId": operation.id,
-        "responses": {
-            "200": {"description": "OK", "content": content(&ANSWERS, &answer)},
-            "401": {"description": "Unauthorized"},
-        },
-        "x-kubernetes-action": operation.action,
-        "x-kubernetes-group-version-kind": {"group": gvk.group, "version": gvk.version, "kind": gvk.kind},
-    });
     if !parameters.is_empty() {
         value["parameters"] = parameters.into();
     }
-    if let Some(ty) = operation.body {
-        let types: &[&str] = if operation.action == "patch" {
-            &PATCH_TYPES
-        } else {
-            &["*/*"]
-        };
-        value["requestBody"] = json!({"content": content(types, &reference(ty, Dialect::V3))});
+    if let Some(body) = operation.body {
+        value["requestBody"] =
+            json!({"content": self::content(operation.consumes, &reference(body.ty, Dialect::V3))});
+        if body.required {
+            value["requestBody"]["required"] = true.into();
+        }
     }
+    operation.say_what_it_is_about(&mut value);
     value
 }
 

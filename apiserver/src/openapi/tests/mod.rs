@@ -1,3 +1,5 @@
+mod operations;
+
 use std::io::Read;
 
 use serde_json::{Value, json};
@@ -69,21 +71,35 @@ fn v2_says_what_patches_need() {
 }
 
 #[test]
-fn operations_have_names_of_their_own() {
-    let document = read("/openapi/v2");
-    let mut names = std::collections::BTreeSet::new();
-    for (path, item) in document["paths"].as_object().unwrap() {
-        for (method, operation) in item.as_object().unwrap() {
-            if method != "parameters" {
-                let name = operation["operationId"].as_str().unwrap();
-                assert!(
-                    names.insert(name.to_owned()),
-                    "{name} of {method} {path} is not the first"
-                );
-            }
-        }
-    }
-    assert!(names.len() > 500);
+fn defaults_and_enums_stand_where_upstream_has_them() {
+    let v2 = read("/openapi/v2");
+    let v3 = read("/openapi/v3/api/v1");
+    let property = |document: &Value, place: &str| {
+        let mut schema = document.pointer(place).unwrap().clone();
+        schema.as_object_mut().unwrap().remove("description");
+        schema
+    };
+    let in_v2 = |place: &str| property(&v2, &format!("/definitions/io.k8s.api.core.v1.{place}"));
+    let in_v3 = |place: &str| property(&v3, &format!("/components/schemas/io.k8s.api.core.v1.{place}"));
+    assert_eq!(
+        in_v3("Capabilities/properties/add"),
+        json!({"type": "array", "items": {"type": "string", "default": ""}, "x-kubernetes-list-type": "atomic"})
+    );
+    let policies = json!(["Always", "IfNotPresent", "Never"]);
+    assert_eq!(in_v2("Container/properties/imagePullPolicy")["enum"], policies);
+    assert_eq!(
+        in_v2("AzureDiskVolumeSource/properties/fsType"),
+        json!({"type": "string"})
+    );
+    assert_eq!(
+        in_v3("AzureDiskVolumeSource/properties/fsType"),
+        json!({"type": "string", "default": "ext4"})
+    );
+    assert_eq!(
+        in_v3("Container/properties/name"),
+        json!({"type": "string", "default": ""})
+    );
+    assert_eq!(in_v3("Container/properties/image"), json!({"type": "string"}));
 }
 
 #[test]
