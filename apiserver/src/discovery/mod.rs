@@ -17,6 +17,7 @@ use bytes::Bytes;
 use coracle_api::codec::{body::MediaType, json, protobuf, yaml};
 use coracle_api::status::ApiError;
 use coracle_api::table;
+use http::header::CACHE_CONTROL;
 use serde_json::Value;
 use sha2::{Digest, Sha512};
 
@@ -76,11 +77,13 @@ impl Discovery {
         };
         let made = self.made(path, form, document);
         let answer = Answer::found(made.body, &form.content_type());
-        // Only the aggregated form has an ETag upstream.
+        // Only the aggregated form has an ETag upstream, and may be kept.
         if form.aggregated.is_none() {
             return Some(answer);
         }
-        Some(answer.with_etag(&made.etag, if_none_match).varying())
+        let mut answer = answer.with_etag(&made.etag, if_none_match).varying();
+        answer.set(CACHE_CONTROL, "public");
+        Some(answer)
     }
 
     fn made(&self, path: &str, form: Form, document: Document<'_>) -> Made {

@@ -88,6 +88,7 @@ fn aggregated_document_with_its_etag() {
             "verbs": ["get", "patch", "update"]})
     );
 
+    assert_eq!(answer.headers["cache-control"], "public");
     let etag = answer.headers["etag"].to_str().unwrap();
     let again = discovery.respond("/apis", accept, Some(etag)).unwrap();
     assert_eq!((again.status.as_u16(), again.body.len()), (304, 0));
