@@ -478,6 +478,36 @@ impl Worker {
                     .container_event(&held.container, Severity::Warning, "BackOff", text);
             }
         }
+        self.tell_pulls_held_back(plan);
+    }
+
+    /// A pull that is held back is told once for each failure, in the words and pair of events of kubelet's image manager.
+    fn tell_pulls_held_back(&mut self, plan: &PodPlan) {
+        let lists = [
+            &plan.status.init_container_statuses,
+            &plan.status.container_statuses,
+        ];
+        for status in lists.into_iter().flatten().flatten() {
+            let waiting = status.state.as_ref().and_then(|state| state.waiting.as_ref());
+            if waiting.and_then(|w| w.reason.as_deref()) != Some("ImagePullBackOff") {
+                continue;
+            }
+            let Some(failure) = self.failures.get(&Subject::Container(status.name.clone())) else {
+                continue;
+            };
+            let told = self.told_held_back.insert(image_key(&status.name), failure.at);
+            if told != Some(failure.at) {
+                let text = format!("Back-off pulling image \"{}\"", status.image);
+                let job = self.job();
+                job.container_event(&status.name, Severity::Normal, "BackOff", text);
+                job.container_event(
+                    &status.name,
+                    Severity::Warning,
+                    "Failed",
+                    "Error: ImagePullBackOff",
+                );
+            }
+        }
     }
 
     fn wake_no_later_than(&mut self, at: Option<Timestamp>) {
