@@ -25,6 +25,7 @@ help: ## List the commands
 .PHONY: prepare
 prepare: ## Install what building and running need, where it is missing
 	@tools/prepare
+	@tools/claim-target
 
 .PHONY: kubectl
 kubectl: prepare ## Build a current kubectl, where there is none
