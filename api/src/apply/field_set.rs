@@ -4,6 +4,7 @@
 //! `k:{"port":80}` for an item of a list by its keys, `v:"a"` for an item of a set by its value.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
@@ -64,16 +65,50 @@ impl FieldSet {
     }
 
     /// Writes `FieldsV1`.
-    pub fn to_fields(&self) -> Value {
+    pub fn into_fields(self) -> Value {
         let mut out = Map::new();
-        for (element, child) in self.children.iter().filter(|(_, child)| !child.is_empty()) {
-            let mut below = child.to_fields();
-            if child.member && below.as_object().is_some_and(|fields| !fields.is_empty()) {
-                below["."] = json!({});
+        for (element, child) in self.children {
+            if child.is_empty() {
+                continue;
             }
-            out.insert(element.clone(), below);
+            let member = child.member;
+            let mut below = child.into_fields();
+            if let Some(fields) = below.as_object_mut()
+                && member
+                && !fields.is_empty()
+            {
+                fields.insert(".".into(), json!({}));
+            }
+            out.insert(element, below);
         }
         Value::Object(out)
+    }
+
+    /// Takes in what another set has.
+    pub fn absorb(&mut self, other: FieldSet) {
+        self.member |= other.member;
+        for (element, child) in other.children {
+            match self.children.entry(element) {
+                Entry::Occupied(mut own) => own.get_mut().absorb(child),
+                Entry::Vacant(place) => {
+                    place.insert(child);
+                }
+            }
+        }
+    }
+
+    /// Takes out what lies at or below a place.
+    pub fn cut<'a>(&mut self, mut path: impl Iterator<Item = &'a str>) {
+        let Some(element) = path.next() else {
+            *self = Self::EMPTY;
+            return;
+        };
+        if let Some(child) = self.children.get_mut(element) {
+            child.cut(path);
+            if child.is_empty() {
+                self.children.remove(element);
+            }
+        }
     }
 
     /// The set below an element, made when it is not there.
@@ -209,7 +244,7 @@ mod tests {
     fn fields_are_read_and_written() {
         let fields = json!({"f:metadata": {"f:labels": {".": {}, "f:app": {}}}, "f:spec": {"f:ports":
             {"k:{\"port\":80,\"protocol\":\"TCP\"}": {".": {}, "f:name": {}}}, "f:finalizers": {"v:\"a\"": {}}}});
-        assert_eq!(set(fields.clone()).to_fields(), fields);
+        assert_eq!(set(fields.clone()).clone().into_fields(), fields);
         let paths = [
             ".metadata.labels",
             ".metadata.labels.app",
@@ -234,7 +269,7 @@ mod tests {
     proptest! {
         #[test]
         fn sets_obey_the_laws_of_sets(a in any_set(), b in any_set()) {
-            let same = |a: &FieldSet, b: &FieldSet| a.to_fields() == b.to_fields() && a.member == b.member;
+            let same = |a: &FieldSet, b: &FieldSet| a.clone().into_fields() == b.clone().into_fields() && a.member == b.member;
             prop_assert!(same(&a.union(&b), &b.union(&a)));
             prop_assert!(same(&a.union(&a), &a));
             prop_assert!(a.difference(&b).intersection(&b).is_empty());
@@ -243,7 +278,7 @@ mod tests {
 
         #[test]
         fn writing_and_reading_gives_the_same_set(a in any_set()) {
-            prop_assert_eq!(FieldSet::from_fields(&a.to_fields()).to_fields(), a.to_fields());
+            prop_assert_eq!(FieldSet::from_fields(&a.clone().into_fields()).clone().into_fields(), a.clone().into_fields());
         }
     }
 }

@@ -86,7 +86,7 @@ impl Managed {
         if self.0.is_empty() {
             metadata.remove("managedFields");
         } else {
-            metadata.insert("managedFields".into(), self.0.iter().map(value).collect());
+            metadata.insert("managedFields".into(), self.0.into_iter().map(value).collect());
         }
     }
 
@@ -141,7 +141,7 @@ fn entry(value: &Value) -> Option<Entry> {
     })
 }
 
-fn value(entry: &Entry) -> Value {
+fn value(entry: Entry) -> Value {
     let mut out = Map::new();
     let operation = if entry.manager.operation == Operation::Apply {
         "Apply"
@@ -159,6 +159,6 @@ fn value(entry: &Entry) -> Value {
     for (name, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
         out.insert(name.into(), json!(text));
     }
-    out.insert("fieldsV1".into(), entry.set.to_fields());
+    out.insert("fieldsV1".into(), entry.set.into_fields());
     Value::Object(out)
 }

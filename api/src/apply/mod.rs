@@ -25,16 +25,18 @@ const UPDATERS_MAX: usize = 10;
 const ANCIENT: &str = "ancient-changes";
 const BEFORE_FIRST_APPLY: &str = "before-first-apply";
 /// What the server itself sets, which nobody owns.
-const UNOWNED: [&str; 9] = [
-    "name",
-    "namespace",
-    "creationTimestamp",
-    "selfLink",
-    "uid",
-    "clusterName",
-    "generation",
-    "managedFields",
-    "resourceVersion",
+const UNOWNED: [&[&str]; 11] = [
+    &["f:apiVersion"],
+    &["f:kind"],
+    &["f:metadata", "f:name"],
+    &["f:metadata", "f:namespace"],
+    &["f:metadata", "f:creationTimestamp"],
+    &["f:metadata", "f:selfLink"],
+    &["f:metadata", "f:uid"],
+    &["f:metadata", "f:clusterName"],
+    &["f:metadata", "f:generation"],
+    &["f:metadata", "f:managedFields"],
+    &["f:metadata", "f:resourceVersion"],
 ];
 
 /// Who writes, what, and when.
@@ -77,29 +79,27 @@ fn strip(object: &mut Value) {
     }
 }
 
-fn without_unowned(set: &FieldSet, resets: &[&str]) -> FieldSet {
-    let mut places = FieldSet::EMPTY;
-    for path in ["apiVersion", "kind"].iter().chain(resets) {
-        let place = path
-            .split('.')
-            .fold(&mut places, |set, name| set.below(format!("f:{name}")));
-        *place = FieldSet::leaf();
+fn without_unowned(mut set: FieldSet, resets: &[&str]) -> FieldSet {
+    for place in UNOWNED {
+        set.cut(place.iter().copied());
     }
-    let metadata = places.below("f:metadata".into());
-    for name in UNOWNED {
-        *metadata.below(format!("f:{name}")) = FieldSet::leaf();
+    for place in resets {
+        let path: Vec<String> = place.split('.').map(|name| format!("f:{name}")).collect();
+        set.cut(path.iter().map(String::as_str));
     }
-    let mut kept = set.without(&places);
-    kept.member = false;
-    if let Some(metadata) = kept.children.get_mut("f:metadata") {
+    set.member = false;
+    if let Some(metadata) = set.children.get_mut("f:metadata") {
         metadata.member = false;
     }
-    kept.children.retain(|_, child| !child.is_empty());
-    kept
+    set.children.retain(|_, child| !child.is_empty());
+    set
 }
 
 /// Takes what others wrote from them: fields that were changed now, or are gone.
 fn dispossess(managed: &mut Managed, but: Option<&Manager>, difference: &typed::Difference) {
+    if managed.0.is_empty() {
+        return;
+    }
     let changed = difference.changed();
     let keep = but.and_then(|manager| managed.position(manager));
     for (at, entry) in managed.0.iter_mut().enumerate() {
@@ -139,14 +139,14 @@ pub fn track_update(live: Option<&Value>, new: &mut Value, writer: Writer<'_>) {
     if managed.0.is_empty() && live.is_some() || !typed::has_all_keys(new, schema) {
         return;
     }
-    let mut before = live.cloned().unwrap_or_else(|| empty(writer.ty));
-    strip(&mut before);
-    let difference = typed::compare(Some(&before), Some(new), schema);
+    let blank = live.is_none().then(|| empty(writer.ty));
+    // That the live object has managed fields and the new one none now is a difference that nobody owns.
+    let difference = typed::compare(live.or(blank.as_ref()), Some(new), schema);
     dispossess(&mut managed, None, &difference);
-    let own = without_unowned(&difference.changed(), writer.resets);
+    let mut own = without_unowned(difference.into_changed(), writer.resets);
     if !own.is_empty() {
-        let all = managed.set_of(writer.manager).union(&own);
-        managed.put(writer.manager, all, Some(writer.now));
+        own.absorb(managed.set_of(writer.manager));
+        managed.put(writer.manager, own, Some(writer.now));
     }
     cap_updaters(&mut managed);
     managed.write(new);
@@ -220,7 +220,7 @@ pub fn apply(
     }
     dispossess(&mut managed, Some(writer.manager), &difference);
     let changed = object != before || live.is_none();
-    let own = without_unowned(&managed.set_of(writer.manager), writer.resets);
+    let own = without_unowned(managed.set_of(writer.manager), writer.resets);
     managed.put(writer.manager, own, changed.then_some(writer.now));
     managed.write(&mut object);
     Ok(Applied { object, changed })
@@ -250,7 +250,7 @@ fn first_apply(managed: &mut Managed, before: &Value, writer: &Writer<'_>) {
     };
     let blank = empty(writer.ty);
     let difference = typed::compare(Some(&blank), Some(before), Schema::of_type(writer.ty));
-    let own = without_unowned(&difference.changed(), writer.resets);
+    let own = without_unowned(difference.into_changed(), writer.resets);
     managed.put(&manager, own, Some(writer.now));
 }
 

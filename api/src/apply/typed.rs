@@ -94,6 +94,13 @@ impl Difference {
     pub(super) fn changed(&self) -> FieldSet {
         self.added.union(&self.modified)
     }
+
+    /// The same, when nothing else is wanted.
+    pub(super) fn into_changed(self) -> FieldSet {
+        let mut changed = self.added;
+        changed.absorb(self.modified);
+        changed
+    }
 }
 
 /// Compares what was with what is; absent on either side is no value.
@@ -120,6 +127,8 @@ fn walk(
         (None, None) => return,
         (None, Some(_)) => added.member = true,
         (Some(_), None) => removed.member = true,
+        // Most of an object stays as it is.
+        (Some(old), Some(new)) if old == new => return,
         (Some(_), Some(_)) => {}
     }
     let parts = parts(old, new, schema);
