@@ -1,6 +1,7 @@
 //! One object as the cache keeps it: encoded once, looked at many times.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -35,6 +36,8 @@ pub(crate) struct Entry {
     /// What makes `json` an object of its own.
     head: Arc<str>,
     json: Bytes,
+    /// Where in `json` the object's metadata stands.
+    metadata: Range<usize>,
     value: Mutex<Weak<Value>>,
     encoded: Mutex<Vec<(Representation, Bytes)>>,
 }
@@ -68,6 +71,7 @@ impl Entry {
             map.remove("apiVersion");
             map.remove("kind");
         }
+        let (json, metadata) = encode(&object);
         Self {
             namespace_len: key.find('/').unwrap_or(0),
             key: key.into(),
@@ -75,7 +79,8 @@ impl Entry {
             labels,
             fields,
             head: Arc::clone(&kind.head),
-            json: encode(&object),
+            json,
+            metadata,
             value: Mutex::new(Weak::new()),
             encoded: Mutex::default(),
         }
@@ -121,6 +126,11 @@ impl Entry {
     /// The object as JSON in its storage version, without `kind` and `apiVersion`: `{"metadata":…}`.
     pub(crate) fn json(&self) -> &Bytes {
         &self.json
+    }
+
+    /// The JSON of its metadata alone.
+    pub(crate) fn metadata(&self) -> Bytes {
+        self.json.slice(self.metadata.clone())
     }
 
     /// The object as it is stored, with `kind` and `apiVersion`; parsed on demand and shared while anybody holds it.
@@ -170,6 +180,7 @@ impl Entry {
             map.remove("apiVersion");
             map.remove("kind");
         }
+        let (json, metadata) = encode(&object);
         Self {
             key: self.key.clone(),
             namespace_len: self.namespace_len,
@@ -177,7 +188,8 @@ impl Entry {
             labels: self.labels.clone(),
             fields: self.fields.clone(),
             head: Arc::clone(&self.head),
-            json: encode(&object),
+            json,
+            metadata,
             value: Mutex::new(Weak::new()),
             encoded: Mutex::default(),
         }
@@ -192,8 +204,30 @@ pub(crate) fn headed(head: &str, json: &Bytes) -> Bytes {
     out.freeze()
 }
 
-fn encode(object: &Value) -> Bytes {
-    Bytes::from(serde_json::to_vec(object).expect("a value always encodes"))
+/// Writes an object, and says where in it its metadata stands.
+fn encode(object: &Value) -> (Bytes, Range<usize>) {
+    let mut out = Vec::with_capacity(2048);
+    let mut metadata = 0..0;
+    for (name, value) in object.as_object().into_iter().flatten() {
+        out.push(if out.is_empty() { b'{' } else { b',' });
+        write(&mut out, name);
+        out.push(b':');
+        let start = out.len();
+        write(&mut out, value);
+        if name == "metadata" {
+            metadata = start..out.len();
+        }
+    }
+    if out.is_empty() {
+        out.push(b'{');
+    }
+    out.push(b'}');
+    // Kept for as long as the object is: without room to spare.
+    (Bytes::from(out.into_boxed_slice()), metadata)
+}
+
+fn write(out: &mut Vec<u8>, value: &(impl serde::Serialize + ?Sized)) {
+    serde_json::to_writer(out, value).expect("a value always encodes");
 }
 
 /// Writes `metadata.resourceVersion`.
@@ -242,6 +276,10 @@ mod tests {
         assert_eq!(
             entry.json(),
             &br#"{"metadata":{"labels":{"x":"y"},"name":"a","resourceVersion":"7"}}"#[..]
+        );
+        assert_eq!(
+            entry.metadata(),
+            &br#"{"labels":{"x":"y"},"name":"a","resourceVersion":"7"}"#[..]
         );
         assert_eq!(entry.labels()["x"], "y");
         assert_eq!(

@@ -30,14 +30,13 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Value, StoredError> {
     Ok(protobuf::decode_any(bytes)?)
 }
 
-/// Writes an object for the store.
+/// Writes an object for the store, and takes off it what the store itself knows: its revision.
 ///
 /// # Errors
 /// Where the object does not fit its type.
-pub(crate) fn encode(object: &Value) -> Result<Bytes, StoredError> {
-    let mut object = object.clone();
+pub(crate) fn encode(object: &mut Value) -> Result<Bytes, StoredError> {
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("resourceVersion");
     }
-    Ok(Bytes::from(protobuf::encode_any(&object)?))
+    Ok(Bytes::from(protobuf::encode_any(object)?))
 }

@@ -51,27 +51,20 @@ impl Registry {
         object: Value,
         options: &WriteOptions,
     ) -> Result<Arc<Entry>, ApiError> {
+        let (group, resource) = (served.resource.group, served.resource.resource);
         let generate = meta::text(&object, "generateName").to_owned();
-        let named = !meta::text(&object, "name").is_empty();
+        let name = meta::text(&object, "name").to_owned();
+        if !name.is_empty() || generate.is_empty() {
+            let created = self.create_named(ctx, served, object, options).await?;
+            return created.ok_or_else(|| ApiError::already_exists(group, resource, &name));
+        }
         for _ in 0..NAMES_TRIED {
             let mut object = object.clone();
-            if !named && !generate.is_empty() {
-                let name = names::generated_name(&generate, self.chance_bytes());
-                meta::set(&mut object, "name", Value::from(name));
+            let name = names::generated_name(&generate, self.chance_bytes());
+            meta::set(&mut object, "name", Value::from(name));
+            if let Some(entry) = self.create_named(ctx, served, object, options).await? {
+                return Ok(entry);
             }
-            match self.create_named(ctx, served, object, options).await? {
-                Some(entry) => return Ok(entry),
-                None if named || generate.is_empty() => break,
-                None => {}
-            }
-        }
-        let (group, resource) = (served.resource.group, served.resource.resource);
-        if named {
-            return Err(ApiError::already_exists(
-                group,
-                resource,
-                meta::text(&object, "name"),
-            ));
         }
         Err(ApiError::generate_name_conflict(group, resource, &generate))
     }
@@ -123,7 +116,7 @@ impl Registry {
                 served.cache.kind(),
             ))));
         }
-        match self.put(served, &key, &object, 0, Txn::new()).await? {
+        match self.put(served, &key, object, 0, Txn::new()).await? {
             Written::Done(entry) => {
                 reservation.keep();
                 Ok(Some(entry))

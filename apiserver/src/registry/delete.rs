@@ -124,7 +124,7 @@ impl Registry {
             })),
             Decision::Keep(object) => {
                 match self
-                    .put(served, &key, &object, current.revision(), Txn::new())
+                    .put(served, &key, object, current.revision(), Txn::new())
                     .await?
                 {
                     Written::Done(entry) => Ok(Some(Deleted { entry, gone: false })),

@@ -1,10 +1,10 @@
 //! Objects and items as bytes, each made at most once per representation.
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use coracle_api::codec::{protobuf, yaml};
 use coracle_api::status::ApiError;
 use coracle_api::table;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::negotiate::{Accepted, Format, View};
 use super::rules;
@@ -19,7 +19,7 @@ const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
 /// Where the stored object cannot be shown in that form.
 pub(super) fn object(served: &Served, entry: &Entry, accepted: Accepted) -> Result<Bytes, ApiError> {
     match (accepted.format, accepted.view) {
-        (Format::Json, View::Metadata) => metadata(entry, accepted),
+        (Format::Json, View::Metadata) => Ok(metadata(entry, accepted)),
         (Format::Json, _) => Ok(headed(&served.head, &item(served, entry, accepted)?)),
         (Format::Yaml, _) => value(&full_value(served, entry, accepted)?, Format::Yaml),
         (Format::Protobuf, _) => entry.encoded(representation(served, accepted), |entry| {
@@ -34,7 +34,7 @@ pub(super) fn object(served: &Served, entry: &Entry, accepted: Accepted) -> Resu
 /// Where the stored object cannot be shown in that form.
 pub(super) fn item(served: &Served, entry: &Entry, accepted: Accepted) -> Result<Bytes, ApiError> {
     if accepted.view == View::Metadata {
-        return metadata(entry, accepted);
+        return Ok(metadata(entry, accepted));
     }
     if served.version == 0 {
         return Ok(entry.json().clone());
@@ -78,7 +78,7 @@ pub(super) fn list_meta(meta: &Value) -> Result<Vec<u8>, ApiError> {
 /// Where it cannot be converted.
 pub(super) fn full_value(served: &Served, entry: &Entry, accepted: Accepted) -> Result<Value, ApiError> {
     match accepted.view {
-        View::Metadata => Ok(partial(entry, accepted.view_version)),
+        View::Metadata => partial(entry, accepted),
         _ => in_version(served, entry),
     }
 }
@@ -111,24 +111,22 @@ pub(super) fn in_version(served: &Served, entry: &Entry) -> Result<Value, ApiErr
     rules::convert(stored, served.stored, served.resource)
 }
 
-fn metadata(entry: &Entry, accepted: Accepted) -> Result<Bytes, ApiError> {
-    let representation = Representation {
-        version: version_of(accepted),
-        format: Format::Json,
-        view: View::Metadata,
-    };
-    entry.encoded(representation, |entry| {
-        value(&partial(entry, accepted.view_version), Format::Json)
-    })
+/// The metadata of an object as an object of its own. It is cut out, for the garbage collector is told of every change so.
+fn metadata(entry: &Entry, accepted: Accepted) -> Bytes {
+    let head = format!(
+        r#"{{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/{}","metadata":"#,
+        accepted.view_version
+    );
+    let metadata = entry.metadata();
+    let mut out = BytesMut::with_capacity(head.len() + metadata.len() + 1);
+    out.put_slice(head.as_bytes());
+    out.put_slice(&metadata);
+    out.put_u8(b'}');
+    out.freeze()
 }
 
-fn partial(entry: &Entry, version: &str) -> Value {
-    let object = entry.value();
-    json!({
-        "kind": "PartialObjectMetadata",
-        "apiVersion": format!("meta.k8s.io/{version}"),
-        "metadata": object.get("metadata").cloned().unwrap_or_default(),
-    })
+fn partial(entry: &Entry, accepted: Accepted) -> Result<Value, ApiError> {
+    serde_json::from_slice(&metadata(entry, accepted)).map_err(ApiError::internal)
 }
 
 fn representation(served: &Served, accepted: Accepted) -> Representation {

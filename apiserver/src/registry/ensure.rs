@@ -70,10 +70,10 @@ impl Registry {
         self.cache.current(PATIENCE).await.map_err(wait_error)?;
         let mut txn = Txn::new();
         for object in wanted {
-            let Some(write) = self.planned(object, change)? else {
+            let Some(mut write) = self.planned(object, change)? else {
                 continue;
             };
-            let value = stored::encode(&write.object).map_err(ApiError::internal)?;
+            let value = stored::encode(&mut write.object).map_err(ApiError::internal)?;
             txn = txn.when(write.key.clone(), write.expected).put(write.key, value);
         }
         if txn.ops.is_empty() {

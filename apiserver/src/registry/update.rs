@@ -146,7 +146,7 @@ impl Registry {
             };
         }
         match self
-            .put(served, &key, &object, current.revision(), Txn::new())
+            .put(served, &key, object, current.revision(), Txn::new())
             .await?
         {
             Written::Done(entry) => {

@@ -29,11 +29,11 @@ impl Registry {
         &self,
         served: &Served,
         key: &str,
-        object: &Value,
+        mut object: Value,
         expected: u64,
         also: Txn,
     ) -> Result<Written, ApiError> {
-        let value = stored::encode(object).map_err(ApiError::internal)?;
+        let value = stored::encode(&mut object).map_err(ApiError::internal)?;
         let full = format!("{}{key}", served.prefix);
         let txn = also.when(full.clone(), Revision(expected)).put(full, value);
         match self.commit(txn).await? {
@@ -74,10 +74,10 @@ impl Registry {
     }
 
     /// The entry that the cache made of a write; where a later write has replaced it already, one of our own.
-    fn shown(&self, served: &Served, key: &str, revision: u64, object: &Value) -> Arc<Entry> {
+    fn shown(&self, served: &Served, key: &str, revision: u64, object: Value) -> Arc<Entry> {
         match served.cache.get(key) {
             Some(entry) if entry.revision() == revision => entry,
-            _ => served.entry(key, revision, object.clone()),
+            _ => served.entry(key, revision, object),
         }
     }
 }

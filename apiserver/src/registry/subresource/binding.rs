@@ -73,7 +73,7 @@ impl Registry {
                 break;
             }
             let key = pods.key(&ctx.info.namespace, name);
-            if let Written::Done(_) = self.put(pods, &key, &pod, current.revision(), Txn::new()).await? {
+            if let Written::Done(_) = self.put(pods, &key, pod, current.revision(), Txn::new()).await? {
                 break;
             }
         }

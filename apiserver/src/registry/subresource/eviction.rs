@@ -87,7 +87,7 @@ impl Registry {
             }
             let key = budgets.key(&ctx.info.namespace, entry.name());
             let written = self
-                .put(&budgets, &key, &budget, entry.revision(), Txn::new())
+                .put(&budgets, &key, budget, entry.revision(), Txn::new())
                 .await?;
             if let Written::Done(_) = written {
                 return Ok(());
