@@ -16,6 +16,11 @@ mod progress;
 
 use cli::{Cli, Command, SandboxStep};
 
+/// A server allocates small things on every thread. glibc's allocator takes half as much CPU time again for a write, and
+/// keeps more memory after a load. How soon memory goes back to the system is said in `.cargo/config.toml`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     // One provider for every TLS connection of the process; only a second installation could fail.
