@@ -7,7 +7,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | `store`, `server`, `creates`, `pod`, `memory` | one measurement each: its options, its run, its table |
-//! | `figures` | all of them |
+//! | `figures` | those that need no node, together |
 //! | `load` | the work that both sides are asked for, row by row, and the looking at the answers |
 //! | `side` | who is asked: a `coracle server` of our own, its peer, started and stopped |
 //! | `compare` | both sides in turn, pair by pair, and what that comes to |
@@ -53,7 +53,7 @@ enum Command {
     Pod(pod::Args),
     /// Resident memory of a cluster on this machine
     Memory(memory::Args),
-    /// Measure all of the above, for docs/figures.md
+    /// Measure what needs no node, for docs/figures.md
     Figures(figures::Args),
     /// Measure side by side with kube-apiserver and etcd
     Compare(compare::Args),

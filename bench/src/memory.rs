@@ -12,12 +12,6 @@ pub(crate) struct Args {
     pid: Vec<u32>,
 }
 
-impl Args {
-    pub(crate) fn of(pid: Vec<u32>) -> Args {
-        Args { pid }
-    }
-}
-
 pub(crate) fn run(args: &Args) -> anyhow::Result<Table> {
     let note = "A cluster with one node and the example (three pods), idle: the control plane and, in the node's \
                 namespaces, everything there is.";

@@ -36,18 +36,6 @@ pub(crate) struct Args {
     runs: usize,
 }
 
-impl Args {
-    /// What is measured by default, on a cluster.
-    pub(crate) fn on(kubeconfig: PathBuf, runs: usize) -> Args {
-        Args {
-            kubeconfig: Some(kubeconfig),
-            image: IMAGE.to_owned(),
-            kubectl: KUBECTL.into(),
-            runs,
-        }
-    }
-}
-
 pub(crate) async fn run(args: &Args) -> anyhow::Result<Table> {
     let pods: Api<Pod> = Api::namespaced(cluster::client(args.kubeconfig.as_deref()).await?, "default");
     let mut times = Vec::new();
