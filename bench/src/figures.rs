@@ -20,5 +20,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<String> {
     let store = store::run(&store::Args::in_dir(dir.clone(), runs)).await;
     let store = store.context("measure the store")?;
     let machine = facts::describe(dir)?;
-    Ok(format!("## Coracle alone\n\n{machine}\n{server}\n{creates}\n{store}"))
+    Ok(format!(
+        "## Coracle alone\n\n{machine}\n{server}\n{creates}\n{store}"
+    ))
 }

@@ -4,7 +4,7 @@ mod table;
 
 use crate::facts;
 use crate::load::{self, Group, Named, Sample, Scale};
-use crate::side::{ControlPlane, Peer, PeerPrograms, Program, Target};
+use crate::side::{ControlPlane, DnsServer, Peer, PeerPrograms, Program, Target};
 use anyhow::Context;
 use clap::ValueEnum;
 use std::io::Write;
@@ -19,7 +19,7 @@ const NOTE: &str = "\
 for every pair and alone on the machine with the load generator. Both sync every write before they answer it, serve TLS,
 authenticate a static token and ask Node and RBAC. Where the two could differ to the peer's harm, it is given the better of it:
 no client-side rate limits, no TLS between kube-apiserver and etcd, and none of the admission plugins that Coracle does not have.
-Bodies are JSON unless it says otherwise; connections are HTTP/1.1.
+DNS is CoreDNS 1.15.0, with the same Coracle API server behind both. Bodies are JSON unless it says otherwise; connections are HTTP/1.1.
 ";
 
 #[derive(clap::Args, Clone)]
@@ -74,7 +74,12 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<String> {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for is_ours in order {
             let samples = if is_ours { &mut ours } else { &mut theirs };
-            *samples = one_side(args, is_ours).await?;
+            if args.groups().iter().any(|group| *group != Group::Dns) {
+                samples.extend(one_side(args, is_ours).await?);
+            }
+            if args.groups().contains(&Group::Dns) {
+                samples.extend(dns(args, is_ours).await?);
+            }
         }
         pairs.add(ours, theirs)?;
         say(&format!("pair {} of {} is done", number + 1, args.pairs));
@@ -99,8 +104,7 @@ async fn one_side(args: &Args, ours: bool) -> anyhow::Result<Vec<Named>> {
         control_plane.stop().await?;
         return Ok(samples);
     }
-    let programs = args.peer.peer.as_deref().unwrap_or(Path::new("."));
-    let peer = Peer::start(programs, place.path()).await?;
+    let peer = Peer::start(programs(args), place.path()).await?;
     let boot = boot(peer.start, peer.target())?;
     let measured = with_boot(peer.target(), args, boot).await;
     if measured.is_err() {
@@ -112,6 +116,30 @@ async fn one_side(args: &Args, ours: bool) -> anyhow::Result<Vec<Named>> {
     let samples = measured.context("the peer")?;
     peer.stop().await?;
     Ok(samples)
+}
+
+/// The DNS server of one side. Both read the same API, which Coracle serves.
+async fn dns(args: &Args, ours: bool) -> anyhow::Result<Vec<Named>> {
+    let place = tempfile::tempdir_in(&args.program.dir).context("make a directory for the data")?;
+    let control_plane = ControlPlane::start(&args.program, &place.path().join("data")).await?;
+    let known = load::dns::fill(control_plane.target(), args.scale).await?;
+    let kubeconfig = &control_plane.kubeconfig;
+    let server = if ours {
+        DnsServer::ours(&args.program, kubeconfig, place.path()).await?
+    } else {
+        DnsServer::theirs(programs(args), kubeconfig, place.path()).await?
+    };
+    let samples = load::dns::run(server.target(), server.address, &known, args.scale).await?;
+    for (name, sample) in &samples {
+        say(&table::line(name, sample));
+    }
+    server.stop().await?;
+    control_plane.stop().await?;
+    Ok(samples)
+}
+
+fn programs(args: &Args) -> &Path {
+    args.peer.peer.as_deref().unwrap_or(Path::new("."))
 }
 
 /// What starting took. CPU and memory are those of all parts once the controllers work.

@@ -1,6 +1,7 @@
 //! The loads: the same work for whatever cluster a kubeconfig names. Every answer is looked at, after its time was taken; a
 //! wrong one ends the run.
 
+pub(crate) mod dns;
 mod informers;
 mod leases;
 mod lists;
@@ -55,6 +56,8 @@ pub(crate) enum Group {
     Scheduling,
     /// A namespace with many objects goes
     Namespace,
+    /// Questions to the DNS servers
+    Dns,
 }
 
 /// How much is done.
@@ -72,10 +75,10 @@ impl Scale {
     }
 }
 
-/// Runs the group that needs nothing but a target.
+/// Runs a group that needs nothing but a target.
 pub(crate) async fn run(group: Group, target: &Target, scale: Scale) -> anyhow::Result<Vec<Named>> {
     match group {
-        Group::Boot => Ok(Vec::new()),
+        Group::Boot | Group::Dns => Ok(Vec::new()),
         Group::Idle => Ok(vec![("idle, a minute".to_owned(), idle(target, scale).await?)]),
         Group::Pods => pods::run(target, scale).await,
         Group::Lists => lists::run(target, scale).await,

@@ -24,7 +24,7 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    fn path(&self) -> anyhow::Result<PathBuf> {
+    pub(super) fn path(&self) -> anyhow::Result<PathBuf> {
         match &self.binary {
             Some(path) => Ok(path.clone()),
             None => Ok(std::env::current_exe()
@@ -39,6 +39,8 @@ pub(crate) struct ControlPlane {
     child: Child,
     /// As the administrator.
     pub(crate) client: Client,
+    /// The administrator's.
+    pub(crate) kubeconfig: PathBuf,
     /// From exec until `/readyz` answered 200.
     pub(crate) start: Duration,
     target: Target,
@@ -90,6 +92,7 @@ impl ControlPlane {
         Ok(ControlPlane {
             child,
             client,
+            kubeconfig,
             start,
             target,
         })

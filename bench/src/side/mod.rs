@@ -2,10 +2,12 @@
 
 mod control_plane;
 mod credentials;
+mod dns;
 mod peer;
 
 pub(crate) use control_plane::{ControlPlane, Program};
 pub(crate) use credentials::Credentials;
+pub(crate) use dns::DnsServer;
 pub(crate) use peer::{Peer, PeerPrograms};
 
 use crate::load::Sample;
