@@ -19,7 +19,8 @@ const NOTE: &str = "\
 for every pair and alone on the machine with the load generator. Both sync every write before they answer it, serve TLS,
 authenticate a static token and ask Node and RBAC. Where the two could differ to the peer's harm, it is given the better of it:
 no client-side rate limits, no TLS between kube-apiserver and etcd, and none of the admission plugins that Coracle does not have.
-DNS is CoreDNS 1.15.0, with the same Coracle API server behind both. Bodies are JSON unless it says otherwise; connections are HTTP/1.1.
+DNS is CoreDNS 1.15.0, with the same API server, Coracle's, behind both. Bodies are JSON unless it says otherwise; connections
+are HTTP/1.1. Boot takes until `/readyz`; its CPU time is that of all parts until the controllers work.
 ";
 
 #[derive(clap::Args, Clone)]

@@ -17,6 +17,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// How many seconds what starting has stirred up is given to settle.
+const SETTLING: usize = 10;
+/// For how many seconds nothing is asked.
+const IDLE: usize = 30;
+
 /// What doing some work came to.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Sample {
@@ -79,7 +84,7 @@ impl Scale {
 pub(crate) async fn run(group: Group, target: &Target, scale: Scale) -> anyhow::Result<Vec<Named>> {
     match group {
         Group::Boot | Group::Dns => Ok(Vec::new()),
-        Group::Idle => Ok(vec![("idle, a minute".to_owned(), idle(target, scale).await?)]),
+        Group::Idle => Ok(vec![("idle, half a minute".to_owned(), idle(target, scale).await?)]),
         Group::Pods => pods::run(target, scale).await,
         Group::Lists => lists::run(target, scale).await,
         Group::Watches => watches::run(target, scale).await,
@@ -92,13 +97,12 @@ pub(crate) async fn run(group: Group, target: &Target, scale: Scale) -> anyhow::
 }
 
 async fn idle(target: &Target, scale: Scale) -> anyhow::Result<Sample> {
-    // Half a minute settles what starting has stirred up.
     let seconds = |amount| Duration::from_secs(scale.of(amount) as u64);
-    tokio::time::sleep(seconds(30)).await;
+    tokio::time::sleep(seconds(SETTLING)).await;
     target
         .observe(async {
-            tokio::time::sleep(seconds(60)).await;
-            Ok(vec![seconds(60)])
+            tokio::time::sleep(seconds(IDLE)).await;
+            Ok(vec![seconds(IDLE)])
         })
         .await
 }
