@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use nix::time::{clock_getcpuclockid, clock_gettime};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, SysconfVar, sysconf};
 use std::collections::BTreeMap;
 use std::fs;
 use std::ops::AddAssign;
@@ -42,13 +42,30 @@ fn parse_memory(rollup: &str) -> Option<Memory> {
     })
 }
 
-/// The CPU time that a process has taken so far, in user and kernel, in all threads that it has or had.
+/// The CPU time that a process has taken so far, in user and kernel, in all threads that it has or had, and in its children
+/// that have ended.
 pub(crate) fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
     let process = Pid::from_raw(i32::try_from(pid).context("a pid")?);
     let clock =
         clock_getcpuclockid(process).with_context(|| format!("find the CPU clock of process {pid}"))?;
     let time = clock_gettime(clock).with_context(|| format!("read the CPU clock of process {pid}"))?;
-    Ok(Duration::from(time))
+    Ok(Duration::from(time) + children_time(pid)?)
+}
+
+fn children_time(pid: u32) -> anyhow::Result<Duration> {
+    let path = format!("/proc/{pid}/stat");
+    let stat = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+    let ticks = parse_children_time(&stat).with_context(|| format!("{path} has no time of children"))?;
+    let per_second = sysconf(SysconfVar::CLK_TCK).context("ask how long a tick is")?;
+    let per_second = per_second.context("a tick has no length")?;
+    Ok(Duration::from_secs_f64(ticks as f64 / per_second as f64))
+}
+
+/// In clock ticks, of the children that were waited for.
+fn parse_children_time(stat: &str) -> Option<u64> {
+    let fields: Vec<&str> = fields(stat)?.collect();
+    let [user, kernel] = fields.get(13..15)?.try_into().ok()?;
+    Some(user.parse::<u64>().ok()? + kernel.parse::<u64>().ok()?)
 }
 
 /// The CPU time of several processes together.
@@ -108,9 +125,14 @@ pub(crate) fn families(roots: &[u32]) -> anyhow::Result<Vec<u32>> {
 }
 
 fn parse_parent(stat: &str) -> Option<u32> {
-    // The name in parentheses may hold anything; the parent is the second field after it.
+    fields(stat)?.nth(1)?.parse().ok()
+}
+
+/// The fields of a process's `stat` from its state on, which is the third (proc(5)).
+fn fields(stat: &str) -> Option<impl Iterator<Item = &str>> {
+    // The name in parentheses, before them, may hold anything.
     let (_, after_name) = stat.rsplit_once(')')?;
-    after_name.split_ascii_whitespace().nth(1)?.parse().ok()
+    Some(after_name.split_ascii_whitespace())
 }
 
 /// What a process is: its program, and the subcommand where there is one.
@@ -164,6 +186,13 @@ mod tests {
     fn the_parent_stands_after_a_name_of_any_form() {
         assert_eq!(parse_parent("42 (odd) name) S 17 42 42 0"), Some(17));
         assert_eq!(parse_parent("42 (cut"), None);
+    }
+
+    #[test]
+    fn the_time_of_children_is_what_they_took_in_user_and_kernel() {
+        let stat = "42 (odd) name) S 17 42 42 0 -1 0 1 2 3 4 500 600 30 4 20 0 1 0 9 9";
+        assert_eq!(parse_children_time(stat), Some(34));
+        assert_eq!(parse_children_time("42 (name) S 17 42"), None);
     }
 
     #[test]
