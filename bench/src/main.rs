@@ -1,8 +1,8 @@
 //! Benchmarks of Coracle: what it costs, in seconds, bytes and CPU time.
 //!
 //! `coracle-bench figures` measures Coracle alone, `coracle-bench compare` side by side with kube-apiserver, etcd,
-//! kube-controller-manager and kube-scheduler; `make bench` puts what both print into `docs/figures.md`. The other commands measure
-//! one thing and print it. Those that talk to a cluster take any kubeconfig.
+//! kube-controller-manager, kube-scheduler, CoreDNS and kube-proxy; `make bench` puts what both print into `docs/figures.md`.
+//! The other commands measure one thing and print it. Those that talk to a cluster take any kubeconfig.
 //!
 //! | module | what it does |
 //! |---|---|
@@ -12,6 +12,7 @@
 //! | `side` | who is asked: a `coracle server` of our own, its peer, started and stopped |
 //! | `compare` | both sides in turn, pair by pair, and what that comes to |
 //! | `cluster` | requests to whatever a kubeconfig names |
+//! | `namespace` | a network of its own for what writes rules into the kernel |
 //! | `process`, `facts` | what the kernel says about processes and the machine |
 //! | `stats`, `report` | what many measurements come to, as Markdown (pure) |
 
@@ -22,6 +23,7 @@ mod facts;
 mod figures;
 mod load;
 mod memory;
+mod namespace;
 mod pod;
 mod process;
 mod report;
@@ -55,7 +57,7 @@ enum Command {
     Memory(memory::Args),
     /// Measure what needs no node, for docs/figures.md
     Figures(figures::Args),
-    /// Measure side by side with kube-apiserver and etcd
+    /// Measure side by side with kube-apiserver, etcd and what else Coracle stands for
     Compare(compare::Args),
 }
 

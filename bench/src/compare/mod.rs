@@ -4,7 +4,11 @@ mod table;
 
 use crate::facts;
 use crate::load::{self, Group, Named, Sample, Scale};
-use crate::side::{ControlPlane, DnsServer, Peer, PeerPrograms, Program, Target};
+use crate::namespace;
+use crate::side::{
+    CLUSTER_CIDR, ControlPlane, DnsServer, NODE, Peer, PeerPrograms, Program, SERVICE_CIDR, ServiceProxy,
+    Target,
+};
 use anyhow::Context;
 use clap::ValueEnum;
 use std::io::Write;
@@ -19,8 +23,11 @@ const NOTE: &str = "\
 for every pair and alone on the machine with the load generator. Both sync every write before they answer it, serve TLS,
 authenticate a static token and ask Node and RBAC. Where the two could differ to the peer's harm, it is given the better of it:
 no client-side rate limits, no TLS between kube-apiserver and etcd, and none of the admission plugins that Coracle does not have.
-DNS is CoreDNS 1.15.0, with the same API server, Coracle's, behind both. Bodies are JSON unless it says otherwise; connections
-are HTTP/1.1. Boot takes until `/readyz`; its CPU time is that of all parts until the controllers work.
+DNS is CoreDNS 1.15.0, with the same API server, Coracle's, behind both. Services are brought into the kernel, each side in a
+network namespace of its own, by `coracle proxy` as it comes and by kube-proxy 1.36.3 in iptables mode, which waits for no period
+between two restores, with that API server behind both: one is there when one of its endpoints takes a connection to its address.
+CPU time there is the proxy's with that of the iptables programs that it runs, memory the proxy's alone. Bodies are JSON unless it
+says otherwise; connections are HTTP/1.1. Boot takes until `/readyz`; its CPU time is that of all parts until the controllers work.
 ";
 
 #[derive(clap::Args, Clone)]
@@ -75,11 +82,16 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<String> {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for is_ours in order {
             let samples = if is_ours { &mut ours } else { &mut theirs };
-            if args.groups().iter().any(|group| *group != Group::Dns) {
+            if args.groups().iter().any(|group| !group.brings_its_server()) {
                 samples.extend(one_side(args, is_ours).await?);
             }
             if args.groups().contains(&Group::Dns) {
                 samples.extend(dns(args, is_ours).await?);
+            }
+            if args.groups().contains(&Group::Services) {
+                let args = args.clone();
+                let services = namespace::within(CLUSTER_CIDR, SERVICE_CIDR, move || services(args, is_ours));
+                samples.extend(services.await.context("Services")?);
             }
         }
         pairs.add(ours, theirs)?;
@@ -131,10 +143,28 @@ async fn dns(args: &Args, ours: bool) -> anyhow::Result<Vec<Named>> {
         DnsServer::theirs(programs(args), kubeconfig, place.path()).await?
     };
     let samples = load::dns::run(server.target(), server.address, &known, args.scale).await?;
-    for (name, sample) in &samples {
-        say(&table::line(name, sample));
-    }
+    say_all(&samples);
     server.stop().await?;
+    control_plane.stop().await?;
+    Ok(samples)
+}
+
+/// The service proxy of one side, in a namespace whose tables are empty. Both read the same API, which Coracle serves.
+async fn services(args: Args, ours: bool) -> anyhow::Result<Vec<Named>> {
+    let place = tempfile::tempdir_in(&args.program.dir).context("make a directory for the data")?;
+    let control_plane = ControlPlane::start(&args.program, &place.path().join("data")).await?;
+    let known = load::services::fill(control_plane.target(), NODE, args.scale).await?;
+    let kubeconfig = &control_plane.kubeconfig;
+    let mut proxy = if ours {
+        ServiceProxy::ours(&args.program, kubeconfig, place.path()).await?
+    } else {
+        ServiceProxy::theirs(programs(&args), kubeconfig, place.path()).await?
+    };
+    let (target, started) = (proxy.target(), proxy.started);
+    let samples = proxy.during(load::services::run(&target, started, &known, args.scale));
+    let samples = samples.await?;
+    say_all(&samples);
+    proxy.stop().await?;
     control_plane.stop().await?;
     Ok(samples)
 }
@@ -167,12 +197,16 @@ async fn measure(target: &Target, args: &Args) -> anyhow::Result<Vec<Named>> {
     for group in args.groups() {
         let measured = load::run(group, target, args.scale).await;
         let measured = measured.with_context(|| format!("{group:?}"))?;
-        for (name, sample) in &measured {
-            say(&table::line(name, sample));
-        }
+        say_all(&measured);
         samples.extend(measured);
     }
     Ok(samples)
+}
+
+fn say_all(samples: &[Named]) {
+    for (name, sample) in samples {
+        say(&table::line(name, sample));
+    }
 }
 
 /// Tells whoever waits; what is the result goes elsewhere.

@@ -7,6 +7,7 @@ mod leases;
 mod lists;
 mod pods;
 mod read;
+pub(crate) mod services;
 mod watches;
 mod workloads;
 
@@ -63,6 +64,15 @@ pub(crate) enum Group {
     Namespace,
     /// Questions to the DNS servers
     Dns,
+    /// Services into the kernel by the proxies; root's to ask for
+    Services,
+}
+
+impl Group {
+    /// Whether what is measured is another server than the control plane, which then only stands behind it.
+    pub(crate) fn brings_its_server(self) -> bool {
+        matches!(self, Group::Dns | Group::Services)
+    }
 }
 
 /// How much is done.
@@ -83,8 +93,11 @@ impl Scale {
 /// Runs a group that needs nothing but a target.
 pub(crate) async fn run(group: Group, target: &Target, scale: Scale) -> anyhow::Result<Vec<Named>> {
     match group {
-        Group::Boot | Group::Dns => Ok(Vec::new()),
-        Group::Idle => Ok(vec![("idle, half a minute".to_owned(), idle(target, scale).await?)]),
+        Group::Boot | Group::Dns | Group::Services => Ok(Vec::new()),
+        Group::Idle => Ok(vec![(
+            "idle, half a minute".to_owned(),
+            idle(target, scale).await?,
+        )]),
         Group::Pods => pods::run(target, scale).await,
         Group::Lists => lists::run(target, scale).await,
         Group::Watches => watches::run(target, scale).await,

@@ -4,11 +4,13 @@ mod control_plane;
 mod credentials;
 mod dns;
 mod peer;
+mod proxy;
 
 pub(crate) use control_plane::{ControlPlane, Program};
 pub(crate) use credentials::Credentials;
 pub(crate) use dns::DnsServer;
 pub(crate) use peer::{Peer, PeerPrograms};
+pub(crate) use proxy::{NODE, ServiceProxy};
 
 use crate::load::Sample;
 use crate::process;
@@ -27,7 +29,11 @@ const START_LIMIT: Duration = Duration::from_secs(120);
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 
 /// Room for a network per node, for thousands of nodes.
-const CLUSTER_CIDR: &str = "10.128.0.0/9";
+pub(crate) const CLUSTER_CIDR: &str = "10.128.0.0/9";
+/// The addresses of Services, by default of both sides.
+pub(crate) const SERVICE_CIDR: &str = "10.96.0.0/12";
+/// As good as no limit to requests a second.
+const RATE: &str = "100000";
 /// Nodes that are objects only have no heartbeat; nobody is to find them silent while it is measured.
 const NODE_GRACE_PERIOD: &str = "10h";
 
@@ -69,6 +75,14 @@ impl Target {
 fn free_port() -> anyhow::Result<u16> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).context("find a free port")?;
     Ok(listener.local_addr().context("find a free port")?.port())
+}
+
+/// Stops a process that may not call a signal a success.
+async fn end(name: &str, child: &mut Child) -> anyhow::Result<()> {
+    match terminate(name, child).await {
+        Err(error) if child.try_wait().context("look after a process")?.is_none() => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Stops a process as an init system would.

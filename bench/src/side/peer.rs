@@ -4,7 +4,10 @@
 //! kube-apiserver and etcd, and none of the admission plugins that Coracle does not have.
 
 use super::credentials::{ADMINISTRATOR, CONTROLLER_MANAGER, LOAD_USER, SCHEDULER};
-use super::{CLUSTER_CIDR, Credentials, NODE_GRACE_PERIOD, POLL, START_LIMIT, Target, free_port, terminate};
+use super::{
+    CLUSTER_CIDR, Credentials, NODE_GRACE_PERIOD, POLL, RATE, SERVICE_CIDR, START_LIMIT, Target, end,
+    free_port,
+};
 use crate::cluster::{self, Call};
 use anyhow::{Context, bail};
 use http::StatusCode;
@@ -22,9 +25,6 @@ const WITHOUT_PLUGINS: &str = "CertificateApproval,CertificateSigning,Certificat
     MutatingAdmissionWebhook,NodeDeclaredFeatureValidator,PersistentVolumeClaimResize,PodGroupProtection,\
     PodGroupWorkloadExists,PodResizeValidator,PodSecurity,PodTopologyLabels,ResourceQuota,RuntimeClass,\
     ValidatingAdmissionPolicy,ValidatingAdmissionWebhook";
-
-/// As good as no limit.
-const RATE: &str = "100000";
 
 /// Where the peer's programs are.
 #[derive(clap::Args, Clone)]
@@ -79,12 +79,7 @@ impl Peer {
     /// Stops all of it.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         for (name, child) in &mut self.parts {
-            // Some of them do not call a signal a success.
-            if let Err(error) = terminate(name, child).await
-                && child.try_wait().context("look after the peer")?.is_none()
-            {
-                return Err(error);
-            }
+            end(name, child).await?;
         }
         Ok(())
     }
@@ -170,7 +165,7 @@ impl Starting {
             ),
             ("service-account-key-file", self.file("accounts.pub")),
             ("service-account-signing-key-file", self.file("accounts.key")),
-            ("service-cluster-ip-range", "10.96.0.0/12".to_owned()),
+            ("service-cluster-ip-range", SERVICE_CIDR.to_owned()),
             ("endpoint-reconciler-type", "none".to_owned()),
         ];
         self.spawn("kube-apiserver", flags)
