@@ -68,7 +68,7 @@ quick-conformance: build kubectl ## The part of it that takes a few minutes
 	@CORACLE=$(CORACLE) tools/conformance --quick
 
 .PHONY: test
-test: check unit e2e ## Everything that has to pass
+test: check unit e2e quick-conformance ## Everything that has to pass
 
 # How often `make crash` kills, and how often it takes the power.
 KILLS ?= 300
