@@ -45,7 +45,8 @@ pub struct Config {
     /// Masquerade what pods send to places outside the cluster. Off where the CNI plugin does that; the configuration that
     /// Coracle's node agent writes leaves it to the proxy.
     pub masquerade_pods: bool,
-    /// The shortest time between two restores. Changes in between are applied together.
+    /// The shortest time between two restores. Changes in between are applied together. After a restore that took longer, the
+    /// proxy rests for as long as that took, so that many rules that change all the time take half a processor at most.
     pub min_sync_period: Duration,
     /// How often to look whether another program flushed the tables.
     pub probe_period: Duration,
@@ -61,7 +62,7 @@ impl Config {
             cluster_cidrs,
             masquerade_all: false,
             masquerade_pods: true,
-            min_sync_period: Duration::from_millis(100),
+            min_sync_period: Duration::from_millis(10),
             probe_period: Duration::from_secs(30),
         }
     }
@@ -126,11 +127,11 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) ->
             biased;
             () = shutdown.cancelled() => break,
             () = sleep_until(schedule.due) => {
-                let mut result = Ok(());
+                let (began, mut result) = (Instant::now(), Ok(()));
                 for proxy in &mut proxies {
                     result = result.and(proxy.sync().await);
                 }
-                schedule.synced(Instant::now(), result);
+                schedule.synced(began, Instant::now(), result);
             }
             Some(event) = services.next() => {
                 if let Some(event) = received("services", event) && apply(&mut proxies, |world| world.service(&event)) {
@@ -287,7 +288,8 @@ impl FamilyProxy {
     }
 }
 
-/// When to sync: soon after a change, not more often than the period, later after failures. Asks no clock itself.
+/// When to sync: soon after a change, not more often than the period or than syncing takes, later after failures. Asks no clock
+/// itself.
 #[derive(Debug)]
 struct Schedule {
     period: Duration,
@@ -313,12 +315,12 @@ impl Schedule {
     }
 
     /// A sync came to its end.
-    fn synced(&mut self, now: Instant, result: Result<(), IptablesError>) {
+    fn synced(&mut self, began: Instant, now: Instant, result: Result<(), IptablesError>) {
         match result {
             Ok(()) => {
                 self.pause = RETRY_PAUSES.0;
                 self.due = None;
-                self.earliest = Some(now + self.period);
+                self.earliest = Some(now + self.period.max(now - began));
             }
             Err(error) => {
                 warn!(%error, retry_in = ?self.pause, "service rules could not be written");
@@ -355,14 +357,17 @@ mod tests {
         let start = Instant::now();
         schedule.request(start);
         assert_eq!(schedule.due, Some(start));
-        schedule.synced(start, Ok(()));
+        schedule.synced(start, start, Ok(()));
         assert_eq!(schedule.due, None);
         schedule.request(start + period / 4);
         schedule.request(start + period / 2);
         assert_eq!(schedule.due, Some(start + period));
-        schedule.synced(start + period, Ok(()));
+        schedule.synced(start + period, start + period, Ok(()));
         schedule.request(start + period * 5);
         assert_eq!(schedule.due, Some(start + period * 5));
+        schedule.synced(start + period * 5, start + period * 8, Ok(()));
+        schedule.request(start + period * 9);
+        assert_eq!(schedule.due, Some(start + period * 11));
     }
 
     #[test]
@@ -371,14 +376,14 @@ mod tests {
         let mut now = Instant::now();
         let mut pauses = Vec::new();
         for _ in 0..8 {
-            schedule.synced(now, failure());
+            schedule.synced(now, now, failure());
             schedule.request(now);
             let due = schedule.due.unwrap();
             pauses.push((due - now).as_millis());
             now = due;
         }
         assert_eq!(pauses, [500, 1000, 2000, 4000, 8000, 16000, 30000, 30000]);
-        schedule.synced(now, Ok(()));
+        schedule.synced(now, now, Ok(()));
         assert_eq!(schedule.due, None);
     }
 }
