@@ -1,5 +1,6 @@
 //! What the controllers are told at start.
 
+use crate::Clock;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -117,6 +118,8 @@ pub struct Config {
     pub node_grace_period: Duration,
     /// How many finished pods may stay (`--terminated-pod-gc-threshold`); 0 keeps all.
     pub terminated_pod_threshold: usize,
+    /// Where they ask for the time.
+    pub clock: Clock,
 }
 
 impl Default for Config {
@@ -128,6 +131,7 @@ impl Default for Config {
             workers: 5,
             node_grace_period: Duration::from_secs(50),
             terminated_pod_threshold: 12_500,
+            clock: Clock::system(),
         }
     }
 }

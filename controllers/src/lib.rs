@@ -26,3 +26,4 @@ pub use clients::{ClientError, ClientFactory};
 pub use config::{Config, ControllerName};
 pub use kubeconfig::KubeconfigClients;
 pub use run::{RunError, run};
+pub use runtime::clock::Clock;

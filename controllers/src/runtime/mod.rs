@@ -3,6 +3,7 @@
 //! This is the only place in the room that follows watches or keeps time.
 
 pub(crate) mod cache;
+pub(crate) mod clock;
 pub(crate) mod discovery;
 pub(crate) mod events;
 pub(crate) mod informer;

@@ -6,13 +6,13 @@
 
 mod plan;
 
+use crate::Clock;
 use crate::run::{Context, Informers};
 use crate::runtime::discovery::{Served, discover};
 use crate::runtime::write::{self, Part};
 use crate::runtime::{Cache, Change, ObjectKey, Queue, Reconcile, ReconcileError};
 use crate::target::Target;
 use k8s_openapi::api::core::v1::{Namespace, NamespaceStatus, Pod};
-use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, PartialObjectMeta, PostParams};
 use kube::core::discovery::verbs;
 use plan::{FINALIZER, Pass};
@@ -22,6 +22,7 @@ use std::time::Duration;
 
 pub(crate) struct Namespaces {
     client: kube::Client,
+    clock: Clock,
     namespaces: Arc<Cache<Namespace>>,
     pods: Arc<Cache<Pod>>,
 }
@@ -46,6 +47,7 @@ pub(crate) fn start(context: &Context, informers: &Informers) -> (Arc<Namespaces
     });
     let controller = Namespaces {
         client: context.client.clone(),
+        clock: context.config.clock,
         namespaces: informers.namespaces.cache().clone(),
         pods: informers.pods.cache().clone(),
     };
@@ -62,7 +64,7 @@ impl Reconcile for Namespaces {
         if !plan::is_ours_to_empty(&namespace) {
             return Ok(None);
         }
-        let now = Timestamp::now();
+        let now = self.clock.now();
         let mut target = Target::of(&namespace.metadata);
         let first_look = plan::status(&namespace, None, now);
         if namespace.status.as_ref() != Some(&first_look) {
@@ -71,6 +73,7 @@ impl Reconcile for Namespaces {
                 None => return Ok(None),
             }
         }
+        self.confirm(&target).await?;
         let pass = self.empty(&key.name).await;
         if pass.is_clean() {
             return self.finalize(&target).await;
@@ -87,6 +90,21 @@ impl Reconcile for Namespaces {
 }
 
 impl Namespaces {
+    /// Makes sure, by the API server's word and not the cache's, that it is this namespace that is being deleted: content is
+    /// found by the namespace's name, which another one may bear by now.
+    async fn confirm(&self, target: &Target) -> Result<(), ReconcileError> {
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        let doing = ReconcileError::request(format!("reading namespace {} before emptying it", target.name));
+        let found = api.get_opt(&target.name).await.map_err(doing)?;
+        let same = |found: &Namespace| {
+            found.metadata.uid.as_ref() == Some(&target.uid) && found.metadata.deletion_timestamp.is_some()
+        };
+        match found.as_ref().is_some_and(same) {
+            true => Ok(()),
+            false => Err(ReconcileError::Stale(target.name.clone())),
+        }
+    }
+
     /// Asks for the deletion of all content and counts what is left of it.
     async fn empty(&self, namespace: &str) -> Pass {
         let mut pass = Pass::default();

@@ -2,6 +2,7 @@
 
 mod plan;
 
+use crate::Clock;
 use crate::run::{Context, Informers};
 use crate::runtime::worker::until;
 use crate::runtime::{Cache, Change, ObjectKey, Queue, Reconcile, ReconcileError, write};
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 pub(crate) struct PodCollector {
     client: kube::Client,
+    clock: Clock,
     threshold: usize,
     pods: Arc<Cache<Pod>>,
     nodes: Arc<Cache<Node>>,
@@ -49,6 +51,7 @@ pub(crate) fn start(context: &Context, informers: &Informers) -> (Arc<PodCollect
     });
     let controller = PodCollector {
         client: context.client.clone(),
+        clock: context.config.clock,
         threshold: context.config.terminated_pod_threshold,
         pods: informers.pods.cache().clone(),
         nodes: informers.nodes.cache().clone(),
@@ -61,7 +64,7 @@ impl Reconcile for PodCollector {
     type Key = ObjectKey;
 
     async fn reconcile(&self, _: &ObjectKey) -> Result<Option<Duration>, ReconcileError> {
-        let now = Timestamp::now();
+        let now = self.clock.now();
         let nodes: BTreeSet<String> = self
             .nodes
             .all()
@@ -71,7 +74,15 @@ impl Reconcile for PodCollector {
         let missing = self.missing.lock().expect("no holder of the lock panics").clone();
         let plan = plan::plan(&self.pods.all(), &nodes, &missing, self.threshold, now);
         *self.missing.lock().expect("no holder of the lock panics") = plan.missing;
+        let gone = plan.delete.iter().filter(|(_, why)| *why == Why::NodeGone);
+        let there = self
+            .nodes_there(gone.map(|(pod, _)| plan::node(pod)).collect())
+            .await?;
         for (pod, why) in &plan.delete {
+            // Once the cache of nodes shows it, this is planned anew.
+            if *why == Why::NodeGone && there.contains(plan::node(pod)) {
+                continue;
+            }
             self.delete(pod, *why, now).await?;
         }
         Ok(plan.look_again.map(|at| until(now, at)))
@@ -79,6 +90,23 @@ impl Reconcile for PodCollector {
 }
 
 impl PodCollector {
+    /// Which of these nodes there are after all, by the API server's word: the cache of nodes may lag behind that of pods, for
+    /// longer than any quarantine.
+    async fn nodes_there<'n>(&self, names: BTreeSet<&'n str>) -> Result<BTreeSet<&'n str>, ReconcileError> {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let mut there = BTreeSet::new();
+        for name in names {
+            let found = nodes.get_opt(name).await;
+            if found
+                .map_err(ReconcileError::request(format!("reading node {name}")))?
+                .is_some()
+            {
+                there.insert(name);
+            }
+        }
+        Ok(there)
+    }
+
     async fn delete(&self, pod: &Pod, why: Why, now: Timestamp) -> Result<(), ReconcileError> {
         let target = Target::of(&pod.metadata);
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &target.namespace);
@@ -110,7 +138,11 @@ impl PodCollector {
                 "lastTransitionTime": Time(now),
             }]);
         }
-        let change = json!({"metadata": {"uid": target.uid}, "status": status});
+        // Whether it has a node may have changed since it was seen without one.
+        let mut change = json!({"metadata": {"uid": target.uid}, "status": status});
+        if why == Why::NeverAssigned {
+            change["metadata"]["resourceVersion"] = json!(target.resource_version);
+        }
         match api
             .patch_status(&target.name, &PatchParams::default(), &Patch::Strategic(change))
             .await

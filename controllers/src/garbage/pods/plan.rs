@@ -29,7 +29,8 @@ pub(crate) struct Plan {
     pub(crate) look_again: Option<Timestamp>,
 }
 
-fn node(pod: &Pod) -> &str {
+/// The name of a pod's node; empty while it has none.
+pub(crate) fn node(pod: &Pod) -> &str {
     pod.spec
         .as_ref()
         .and_then(|spec| spec.node_name.as_deref())

@@ -2,6 +2,7 @@
 
 mod plan;
 
+use crate::Clock;
 use crate::run::{Context, Informers};
 use crate::runtime::events::reference;
 use crate::runtime::worker::until;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 pub(crate) struct TaintEviction {
     client: kube::Client,
+    clock: Clock,
     nodes: Arc<Cache<Node>>,
     pods: Arc<Cache<Pod>>,
     recorder: Recorder,
@@ -50,6 +52,7 @@ pub(crate) fn start(context: &Context, informers: &Informers) -> (Arc<TaintEvict
     });
     let controller = TaintEviction {
         client: context.client.clone(),
+        clock: context.config.clock,
         nodes: informers.nodes.cache().clone(),
         pods: informers.pods.cache().clone(),
         recorder: context.recorder.clone(),
@@ -78,7 +81,7 @@ impl Reconcile for TaintEviction {
             .as_ref()
             .and_then(|pod| self.nodes.get(&ObjectKey::cluster(node_of(pod)?)));
         let taints = node.map(|node| taints_of(&node)).unwrap_or_default();
-        let now = Timestamp::now();
+        let now = self.clock.now();
         let Some(pod) = pod.filter(|_| plan::concerns(&taints)) else {
             self.first_seen
                 .lock()

@@ -5,6 +5,7 @@
 
 mod plan;
 
+use crate::Clock;
 use crate::run::{Context, Informers};
 use crate::runtime::events::reference;
 use crate::runtime::worker::until;
@@ -31,6 +32,7 @@ struct Heard {
 
 pub(crate) struct NodeLifecycle {
     client: kube::Client,
+    clock: Clock,
     grace: SignedDuration,
     nodes: Arc<Cache<Node>>,
     leases: Arc<Cache<Lease>>,
@@ -70,6 +72,7 @@ pub(crate) fn start(context: &Context, informers: &Informers) -> (Arc<NodeLifecy
     });
     let controller = NodeLifecycle {
         client: context.client.clone(),
+        clock: context.config.clock,
         grace: SignedDuration::try_from(context.config.node_grace_period).unwrap_or(SignedDuration::MAX),
         nodes: informers.nodes.cache().clone(),
         leases: informers.node_leases.cache().clone(),
@@ -101,7 +104,7 @@ impl Reconcile for NodeLifecycle {
                 .remove(&key.name);
             return Ok(None);
         };
-        let now = Timestamp::now();
+        let now = self.clock.now();
         let heard = self.heard(&node, key, now);
         let plan = plan::plan(
             &Observed {

@@ -10,6 +10,7 @@ mod revisions;
 mod scaling;
 mod status;
 
+use crate::Clock;
 use crate::owners::{controller_of, controller_reference, is_controlled_by};
 use crate::run::{Context, Informers};
 use crate::runtime::events::reference;
@@ -28,6 +29,7 @@ use std::time::Duration;
 
 pub(crate) struct Deployments {
     client: kube::Client,
+    clock: Clock,
     deployments: Arc<Cache<Deployment>>,
     sets: Arc<Cache<ReplicaSet>>,
     pods: Arc<Cache<Pod>>,
@@ -51,6 +53,7 @@ pub(crate) fn start(context: &Context, informers: &Informers) -> (Arc<Deployment
         .subscribe(move |change| enqueue_for_pod(&own, &sets, change));
     let controller = Deployments {
         client: context.client.clone(),
+        clock: context.config.clock,
         deployments: informers.deployments.cache().clone(),
         sets: informers.replica_sets.cache().clone(),
         pods: informers.pods.cache().clone(),
@@ -112,7 +115,7 @@ impl Reconcile for Deployments {
             replica_sets: &sets,
             pods: &pods,
         };
-        let now = Timestamp::now();
+        let now = self.clock.now();
         let plan = plan::plan(&observed, now);
         if plan.selects_all {
             let message = "This deployment is selecting all pods. A non-empty selector is required.";

@@ -7,6 +7,7 @@ pub(crate) mod fixtures;
 pub(crate) mod plan;
 mod ranking;
 
+use crate::Clock;
 use crate::owners::{controller_of, controller_reference};
 use crate::run::{Context, Informers};
 use crate::runtime::events::reference;
@@ -17,7 +18,6 @@ use crate::target::Target;
 use futures::future::join_all;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, ApiResource, DynamicObject, PostParams};
 use plan::{Failure, Observed, Plan};
 use serde_json::json;
@@ -29,6 +29,7 @@ const SLOW_START: usize = 1;
 
 pub(crate) struct ReplicaSets {
     client: kube::Client,
+    clock: Clock,
     sets: Arc<Cache<ReplicaSet>>,
     pods: Arc<Cache<Pod>>,
     recorder: Recorder,
@@ -47,6 +48,7 @@ pub(crate) fn start(context: &Context, informers: &Informers) -> (Arc<ReplicaSet
         .subscribe(move |change| enqueue_for_pod(&own, &sets, change));
     let controller = ReplicaSets {
         client: context.client.clone(),
+        clock: context.config.clock,
         sets: informers.replica_sets.cache().clone(),
         pods: informers.pods.cache().clone(),
         recorder: context.recorder.clone(),
@@ -87,7 +89,7 @@ impl Reconcile for ReplicaSets {
             return Ok(None);
         };
         let (pods, siblings) = self.observe(&set);
-        let now = Timestamp::now();
+        let now = self.clock.now();
         let plan = plan::plan(
             &Observed {
                 replica_set: &set,

@@ -1,0 +1,183 @@
+//! What users do, step by step; after each the controllers settle. Every scenario ends in a state that does not depend on how
+//! they came there.
+
+use crate::world::World;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+const DEFAULT: &str = "/api/v1/namespaces/default";
+const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
+
+pub(crate) async fn play(name: &str, world: &mut World) {
+    match name {
+        "rollout" => rollout(world).await,
+        "service" => service(world).await,
+        "namespace" => namespace(world).await,
+        "owners" => owners(world).await,
+        "silence" => silence(world).await,
+        other => panic!("no scenario is called {other}"),
+    }
+}
+
+/// A Deployment is made, rolled out, scaled, deleted, and made anew under its name.
+async fn rollout(world: &mut World) {
+    let web = format!("{DEPLOYMENTS}/web");
+    world.create(DEPLOYMENTS, deployment("web", 3)).await;
+    world.settle().await;
+    let image = json!({"spec": {"template": {"metadata": {"annotations": {"version": "2"}}}}});
+    world.patch(&web, image).await;
+    world.settle().await;
+    world.patch(&web, json!({"spec": {"replicas": 5}})).await;
+    world.settle().await;
+    world.patch(&web, json!({"spec": {"replicas": 2}})).await;
+    world.settle().await;
+    world.delete(&web, "Background").await;
+    world.settle().await;
+    world.create(DEPLOYMENTS, deployment("web", 2)).await;
+    world.settle().await;
+}
+
+/// Pods stand behind a Service, go, and come again; so does the Service.
+async fn service(world: &mut World) {
+    let (services, web) = (format!("{DEFAULT}/services"), format!("{DEFAULT}/services/web"));
+    world.create(&services, service_object()).await;
+    world.create(DEPLOYMENTS, deployment("web", 2)).await;
+    world.settle().await;
+    world
+        .patch(&format!("{DEPLOYMENTS}/web"), json!({"spec": {"replicas": 4}}))
+        .await;
+    world.settle().await;
+    world.delete(&web, "Background").await;
+    world.settle().await;
+    world.create(&services, service_object()).await;
+    world.settle().await;
+    world
+        .patch(&format!("{DEPLOYMENTS}/web"), json!({"spec": {"replicas": 1}}))
+        .await;
+    world.settle().await;
+}
+
+/// A namespace is filled, deleted, and made and filled anew under its name.
+async fn namespace(world: &mut World) {
+    for _ in 0..2 {
+        fill_namespace(world).await;
+        world.settle().await;
+        world.delete("/api/v1/namespaces/brief", "Background").await;
+        world.settle().await;
+    }
+    fill_namespace(world).await;
+    world.settle().await;
+}
+
+async fn fill_namespace(world: &mut World) {
+    let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "brief"}});
+    world.create("/api/v1/namespaces", object).await;
+    world.settle().await;
+    let brief = "/api/v1/namespaces/brief";
+    world
+        .create(&format!("{brief}/configmaps"), config_map("kept", &[]))
+        .await;
+    let deployments = "/apis/apps/v1/namespaces/brief/deployments";
+    world.create(deployments, deployment("web", 1)).await;
+}
+
+/// Owners go in each of the three ways, and one comes again under its name.
+async fn owners(world: &mut World) {
+    let maps = format!("{DEFAULT}/configmaps");
+    for policy in ["Background", "Foreground", "Orphan"] {
+        let owner = format!("owner-{}", policy.to_lowercase());
+        world.create(&maps, config_map(&owner, &[])).await;
+        let uid = uid(world, &owner).await;
+        for number in 0..2 {
+            let name = format!("{owner}-{number}");
+            world.create(&maps, config_map(&name, &[(&owner, &uid)])).await;
+        }
+        world.settle().await;
+        world.delete(&format!("{maps}/{owner}"), policy).await;
+        world.settle().await;
+        world.create(&maps, config_map(&owner, &[])).await;
+        let uid = self::uid(world, &owner).await;
+        let name = format!("{owner}-again");
+        world.create(&maps, config_map(&name, &[(&owner, &uid)])).await;
+        world.settle().await;
+    }
+}
+
+/// A node falls silent, its pods go elsewhere, and it comes back.
+async fn silence(world: &mut World) {
+    world.create(DEPLOYMENTS, deployment("web", 2)).await;
+    world.settle().await;
+    world.silence("n2", true);
+    world.settle().await;
+    world.settle().await;
+    world.silence("n2", false);
+    world.settle().await;
+    world.delete("/api/v1/nodes/n1", "Background").await;
+    world.settle().await;
+    // A node comes anew just as its pods do, and takes them in before everyone has seen it.
+    world.silence("n2", true);
+    let more = json!({"spec": {"replicas": 3}});
+    world.patch(&format!("{DEPLOYMENTS}/web"), more).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}});
+    world.create("/api/v1/nodes", node).await;
+    world.settle().await;
+    world.silence("n2", false);
+    world.settle().await;
+}
+
+async fn uid(world: &World, name: &str) -> String {
+    let all = world.list(&format!("{DEFAULT}/configmaps")).await;
+    let found = all.iter().find(|one| one["metadata"]["name"] == name).unwrap();
+    found["metadata"]["uid"].as_str().unwrap().to_owned()
+}
+
+fn config_map(name: &str, owners: &[(&str, &str)]) -> Value {
+    let owners: Vec<_> = owners
+        .iter()
+        .map(|(name, uid)| {
+            json!({
+                "apiVersion": "v1", "kind": "ConfigMap", "name": name, "uid": uid, "blockOwnerDeletion": true,
+            })
+        })
+        .collect();
+    json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name, "ownerReferences": owners},
+    })
+}
+
+fn service_object() -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "web"},
+        "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]},
+    })
+}
+
+/// Its pods leave a silent node soon.
+fn deployment(name: &str, replicas: i32) -> Value {
+    let tolerate =
+        |key: &str| json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 20});
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": name}},
+            "template": {
+                "metadata": {"labels": {"app": name}},
+                "spec": {
+                    "containers": [{"name": "web", "image": "web:1", "ports": [{"containerPort": 8080}]}],
+                    "tolerations": [
+                        tolerate("node.kubernetes.io/unreachable"),
+                        tolerate("node.kubernetes.io/not-ready"),
+                    ],
+                },
+            },
+        },
+    })
+}
