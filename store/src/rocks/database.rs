@@ -12,6 +12,7 @@ use crate::{Batch, Event, Fault, KeyRange, KeyValue, Revision};
 use bytes::Bytes;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{ColumnFamily, DB, DBRecoveryMode, Error, ErrorKind, WriteBatch, WriteOptions};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use thiserror::Error;
@@ -96,12 +97,18 @@ impl Database {
         })
     }
 
-    /// Opens up to the first record of the write-ahead log that cannot be read, and does away with that log, so that it
-    /// is not taken for damage later.
+    /// Opens up to the first record of the write-ahead log that cannot be read, and does away with that log for good: if it
+    /// came back after another loss of power, it would be taken for damage.
     fn open_without_last_write(dir: &Path, options: &RocksOptions) -> Result<Database, Fault> {
+        let fault = |error: io::Error| Fault::Backend {
+            detail: error.to_string(),
+        };
+        let logs = wal::logs(dir).map_err(fault)?;
         let database = Database::open_with(dir, options, DBRecoveryMode::PointInTime)?;
         database.flush()?;
-        Ok(database)
+        drop(database);
+        wal::remove(dir, &logs).map_err(fault)?;
+        Database::open_with(dir, options, DBRecoveryMode::TolerateCorruptedTailRecords)
     }
 
     /// A consistent view of the current state.

@@ -19,7 +19,8 @@ const FIRST: u8 = 2;
 /// What is at the end of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Condition {
-    /// Only whole records, but for one that the end of the file may cut: what RocksDB lets pass by itself.
+    /// Only whole records, but for a last write that RocksDB leaves out by itself: what the end of the file cuts, and what
+    /// begins with zeros.
     Whole,
     /// The last write is spoilt.
     Torn,
@@ -40,8 +41,19 @@ pub(super) fn last_write_is_torn(dir: &Path) -> io::Result<bool> {
     Ok(newest == Some(Condition::Torn) && conditions.iter().all(|older| *older == Condition::Whole))
 }
 
+/// Takes logs away, those that are still there, so that no loss of power brings them back.
+pub(super) fn remove(dir: &Path, logs: &[PathBuf]) -> io::Result<()> {
+    for log in logs {
+        match fs::remove_file(log) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    fs::File::open(dir)?.sync_all()
+}
+
 /// The logs of a data directory, oldest first: RocksDB numbers them, with zeros in front.
-fn logs(dir: &Path) -> io::Result<Vec<PathBuf>> {
+pub(super) fn logs(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut logs = Vec::new();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
@@ -68,11 +80,25 @@ fn inspect(log: &[u8]) -> Condition {
             at += HEADER_BYTES + record.payload_bytes();
         } else if (at + 1..log.len()).any(|later| write_begins(log, later)) {
             return Condition::Damaged;
+        } else if is_passed_over(log, at) {
+            return Condition::Whole;
         } else {
             return Condition::Torn;
         }
     }
     Condition::Whole
+}
+
+/// Whether RocksDB makes nothing of what there is from a position on: where a record should begin and zeros are, it goes on
+/// with the next block.
+fn is_passed_over(log: &[u8], mut at: usize) -> bool {
+    while let Some(record) = Record::at(log, at) {
+        if !record.is_blank {
+            return false;
+        }
+        at = (at / BLOCK_BYTES + 1) * BLOCK_BYTES;
+    }
+    true
 }
 
 fn write_begins(log: &[u8], at: usize) -> bool {
@@ -87,23 +113,30 @@ struct Record<'a> {
     checksum: u32,
     /// What the checksum is of: type and payload. Empty if the length cannot be right.
     checked: &'a [u8],
+    /// Its length and type are zero, as of what was never written.
+    is_blank: bool,
 }
 
 impl<'a> Record<'a> {
     /// What is at a position, unless the end of the log cuts it.
     fn at(log: &'a [u8], at: usize) -> Option<Record<'a>> {
         let (header, _) = log.get(at..)?.split_first_chunk::<HEADER_BYTES>()?;
-        let [c0, c1, c2, c3, l0, l1, _] = *header;
+        let [c0, c1, c2, c3, l0, l1, kind] = *header;
         let length = usize::from(u16::from_le_bytes([l0, l1]));
         let checksum = u32::from_le_bytes([c0, c1, c2, c3]);
         if at % BLOCK_BYTES + HEADER_BYTES + length > BLOCK_BYTES {
             return Some(Record {
                 checksum,
                 checked: &[],
+                is_blank: false,
             });
         }
         let checked = log.get(at + HEADER_BYTES - 1..at + HEADER_BYTES + length)?;
-        Some(Record { checksum, checked })
+        Some(Record {
+            checksum,
+            checked,
+            is_blank: length == 0 && kind == 0,
+        })
     }
 
     fn is_valid(&self) -> bool {
@@ -213,8 +246,27 @@ mod tests {
             ] {
                 let mut torn = whole.clone();
                 torn[lost.clone()].fill(0);
-                assert_eq!(inspect(&torn), Condition::Torn, "{writes:?} without {lost:?}");
+                // Without its head, what follows in the same block goes unseen.
+                let is_followed =
+                    lost.end < whole.len() && (whole.len() - 1) / BLOCK_BYTES > last / BLOCK_BYTES;
+                let is_unseen = lost.start < last + 4 && !is_followed;
+                let expected = if is_unseen {
+                    Condition::Whole
+                } else {
+                    Condition::Torn
+                };
+                assert_eq!(inspect(&torn), expected, "{writes:?} without {lost:?}");
             }
+        }
+    }
+
+    #[test]
+    fn zeros_at_the_end_are_passed_over() {
+        for length in [500, 70_000] {
+            let mut log = log(&[100, length]);
+            let last = HEADER_BYTES + 100;
+            log[last..].fill(0);
+            assert_eq!(inspect(&log), Condition::Whole, "{length} bytes");
         }
     }
 

@@ -11,6 +11,8 @@ use tempfile::TempDir;
 struct Closed {
     dir: TempDir,
     contents: Vec<KeyValue>,
+    /// The size of the write-ahead log before the last write.
+    logged_before_last: usize,
 }
 
 /// Whether the contents are in files, or only in the write-ahead log as after a crash.
@@ -26,12 +28,17 @@ async fn closed(left: Left) -> Closed {
 
 /// After creating keys with values of these sizes.
 async fn closed_after(left: Left, sizes: &[usize]) -> Closed {
-    let (original, dir) = (
-        tempfile::tempdir().expect("a directory"),
-        tempfile::tempdir().expect("a directory"),
-    );
-    let store = open(original.path());
+    let original = tempfile::tempdir().expect("a directory");
+    closed_after_more(left, original.path(), sizes).await
+}
+
+/// After creating keys with values of these sizes in what is there.
+async fn closed_after_more(left: Left, original: &Path, sizes: &[usize]) -> Closed {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(original);
+    let mut logged_before_last = 0;
     for (number, size) in (0..).zip(sizes) {
+        logged_before_last = largest(original, is_write_ahead_log).1;
         let txn = Txn::new().put(format!("{number:04}"), noise(number, *size));
         store.txn(txn).await.expect("a transaction");
     }
@@ -40,24 +47,21 @@ async fn closed_after(left: Left, sizes: &[usize]) -> Closed {
         store.close();
     }
     // What a process that is killed now would leave behind.
-    for file in std::fs::read_dir(original.path()).expect("a directory") {
+    for file in std::fs::read_dir(original).expect("a directory") {
         let path = file.expect("an entry").path();
         std::fs::copy(&path, dir.path().join(path.file_name().expect("a name"))).expect("a copy");
     }
-    Closed { dir, contents }
+    Closed {
+        dir,
+        contents,
+        logged_before_last,
+    }
 }
 
 impl Closed {
     /// The largest file of a kind.
     fn file(&self, is_kind: impl Fn(&str) -> bool) -> PathBuf {
-        let files = std::fs::read_dir(self.dir.path())
-            .expect("a directory")
-            .map(|file| file.expect("a file"));
-        let of_kind = files.filter(|file| is_kind(&file.file_name().to_string_lossy()));
-        of_kind
-            .max_by_key(|file| file.metadata().expect("metadata").len())
-            .expect("one of that kind")
-            .path()
+        largest(self.dir.path(), is_kind).0
     }
 
     /// Opens and reads everything: what is found, or what is wrong.
@@ -73,6 +77,16 @@ impl Closed {
             Err(other) => panic!("{other}"),
         }
     }
+}
+
+/// The largest file of a kind in a directory, and how large it is.
+fn largest(dir: &Path, is_kind: impl Fn(&str) -> bool) -> (PathBuf, usize) {
+    let files = std::fs::read_dir(dir)
+        .expect("a directory")
+        .map(|file| file.expect("a file"));
+    let of_kind = files.filter(|file| is_kind(&file.file_name().to_string_lossy()));
+    let sized = of_kind.map(|file| (file.path(), file.metadata().expect("metadata").len() as usize));
+    sized.max_by_key(|(_, size)| *size).expect("one of that kind")
 }
 
 fn flip(path: &Path, at: impl Fn(usize) -> usize) {
@@ -188,6 +202,26 @@ async fn a_write_that_lost_power_was_not_acknowledged() {
         );
         assert_eq!(closed.read().await.as_ref(), Ok(&closed.contents), "opened again");
     }
+}
+
+/// RocksDB leaves out by itself a last write that begins with zeros, and keeps the log: that is no damage when power is lost
+/// again and the next log is torn.
+#[tokio::test]
+async fn power_that_is_lost_again_finds_the_log_of_before() {
+    let first = closed_after(Left::InWriteAheadLog, &[2000, 2000, 3000]).await;
+    let log = first.file(is_write_ahead_log);
+    let mut bytes = std::fs::read(&log).expect("a file");
+    bytes[first.logged_before_last..].fill(0);
+    std::fs::write(&log, bytes).expect("a file");
+    let mut second = closed_after_more(Left::InWriteAheadLog, first.dir.path(), &[1000, 1000, 40_000]).await;
+    let torn = second.file(is_write_ahead_log);
+    assert_ne!(torn.file_name(), log.file_name());
+    let mut bytes = std::fs::read(&torn).expect("a file");
+    let end = bytes.len();
+    bytes[second.logged_before_last..end - 100].fill(0);
+    std::fs::write(&torn, bytes).expect("a file");
+    second.contents.pop();
+    assert_eq!(second.read().await.as_ref(), Ok(&second.contents));
 }
 
 #[test]
