@@ -79,7 +79,6 @@ crash: prepare ## Kill the apiserver hundreds of times, take its power, crowd it
 	tools/with-ccache cargo test --locked --package coracle-store --features failpoints --test contract -- failpoints
 	tools/with-ccache cargo build --locked --package coracle --features failpoints
 	@CORACLE=$(CARGO_TARGET_DIR)/debug/coracle tools/crash $(KILLS) $(POWER_LOSSES)
-	tools/with-ccache cargo test --locked --package coracle-controllers --test sieve -- --ignored
 
 .PHONY: bench
 bench: build kubectl ## Measure into docs/figures.md; WHAT=alone or WHAT=compare for one half, ARGS for coracle-bench

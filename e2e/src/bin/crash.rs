@@ -1,12 +1,15 @@
 //! `make crash`: kills an apiserver hundreds of times and holds what its clients were told against the model.
 
 use std::hash::{BuildHasher, RandomState};
+use std::io::Write;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Parser;
 use coracle_e2e::coracle_binary;
-use coracle_e2e::crash::campaign::Campaign;
+use coracle_e2e::crash::campaign::{Campaign, Report};
 use coracle_e2e::crash::hostile;
+use tokio::time::Instant;
 
 /// Kill an apiserver again and again, and check what its clients were told
 #[derive(Debug, Parser)]
@@ -35,23 +38,50 @@ async fn main() -> Result<()> {
         .seed
         .unwrap_or_else(|| RandomState::new().hash_one(std::process::id()));
     eprintln!("--seed {seed}");
-    if arguments.hostile {
+    let began = Instant::now();
+    let (what, report) = if arguments.hostile {
         let extent = hostile::run(coracle_binary()?, seed).await?;
-        eprintln!("{extent:#?}: every promise was kept");
-        return Ok(());
-    }
-    let campaign = Campaign {
-        seed,
-        kills: arguments.kills,
-        program: coracle_binary()?,
-        failpoints: arguments.failpoints,
-        power_loss: arguments.power_loss,
+        let report = Report {
+            extent,
+            directories: 1,
+            ..Report::default()
+        };
+        ("hostile clients, a full disk", report)
+    } else {
+        let campaign = Campaign {
+            seed,
+            kills: arguments.kills,
+            program: coracle_binary()?,
+            failpoints: arguments.failpoints,
+            power_loss: arguments.power_loss,
+        };
+        let what = if arguments.power_loss {
+            "losses of power"
+        } else {
+            "kills"
+        };
+        (what, campaign.run().await?)
     };
-    let report = campaign.run().await?;
     eprintln!("{}", report.tally);
-    eprintln!(
-        "{:#?} on {} data directories: every promise was kept",
-        report.extent, report.directories
-    );
+    eprintln!("{:#?}: every promise was kept", report.extent);
+    writeln!(std::io::stdout(), "{}", row(what, seed, &report, began.elapsed()))?;
     Ok(())
+}
+
+/// A line for the table in which `tools/crash` puts together what was done.
+fn row(what: &str, seed: u64, report: &Report, took: Duration) -> String {
+    let (tally, extent) = (&report.tally, report.extent);
+    let cells = [
+        what.to_owned(),
+        seed.to_string(),
+        tally.kills().to_string(),
+        tally.at_failpoints().to_string(),
+        report.directories.to_string(),
+        extent.calls.to_string(),
+        extent.unknown.to_string(),
+        extent.changes.to_string(),
+        extent.deliveries.to_string(),
+        format!("{} s", took.as_secs()),
+    ];
+    format!("| {} |", cells.join(" | "))
 }

@@ -81,6 +81,9 @@ impl Campaign {
                 Ok(extent) => report.extent.add(extent),
                 Err(error) => {
                     let kept = folder.keep();
+                    if let Some(power) = &directory.power {
+                        power.copy(&kept.join("copy")).context("the disk")?;
+                    }
                     let history = serde_json::to_vec(&directory.observer.history())?;
                     std::fs::write(kept.join("history.json"), history).context("the history")?;
                     let seed = self.seed;

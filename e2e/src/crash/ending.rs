@@ -29,6 +29,9 @@ const FAILPOINTS: [&str; 11] = [
 /// How many of them are of a compaction.
 const COMPACTION: usize = 3;
 
+/// How the tally calls a failpoint that was come to.
+const AT: &str = "at ";
+
 /// How many writes are waited for at most at a failpoint that does not come.
 const LONGEST_LIFE: usize = 800;
 
@@ -143,7 +146,7 @@ impl Tally {
             Ending::AfterTime(_) => "after some time".to_owned(),
             Ending::PowerLoss { at_start: true, .. } => "by loss of power, counted from the start".to_owned(),
             Ending::PowerLoss { .. } => "by loss of power under load".to_owned(),
-            Ending::Failpoint(name, _) if came => format!("at {name}"),
+            Ending::Failpoint(name, _) if came => format!("{AT}{name}"),
             Ending::Failpoint(name, _) => format!("on the way to {name}"),
         };
         *self.counts.entry(name).or_default() += 1;
@@ -152,6 +155,12 @@ impl Tally {
     /// All kills.
     pub fn kills(&self) -> usize {
         self.counts.values().sum()
+    }
+
+    /// Those that came at a named place.
+    pub fn at_failpoints(&self) -> usize {
+        let at = self.counts.iter().filter(|(name, _)| name.starts_with(AT));
+        at.map(|(_, count)| count).sum()
     }
 }
 

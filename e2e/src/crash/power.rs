@@ -58,6 +58,14 @@ impl Power {
         &self.disk
     }
 
+    /// Copies all that is on it to a folder, to be looked at when the disk is gone.
+    ///
+    /// # Errors
+    /// When there is no power, or no room.
+    pub fn copy(&self, to: &Path) -> io::Result<()> {
+        copy(&self.folder, to)
+    }
+
     /// Has a process die with the disk.
     pub fn dies_with(&self, pid: u32) -> Killer {
         let disk = self.disk.clone();
@@ -82,4 +90,18 @@ impl Power {
         self.mounted = Some(self.disk.mount(&self.folder)?);
         Ok(())
     }
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &to)?;
+        } else {
+            std::fs::copy(entry.path(), to)?;
+        }
+    }
+    Ok(())
 }

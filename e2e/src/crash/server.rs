@@ -84,17 +84,20 @@ impl Setup {
     /// When it has ended otherwise than by a kill, or does neither.
     pub async fn client(&self, server: &mut Server) -> Result<Option<Client>> {
         let kubeconfig = self.data.join("admin.conf");
-        await_condition("a server that answers", DEADLINE, async || {
-            if server.has_ended()? {
-                return Ok(Some(None));
+        let answers = await_condition("a server that answers", DEADLINE, async || {
+            // One that has ended by itself will not come back.
+            match server.has_ended() {
+                Ok(false) => {}
+                Ok(true) => return Ok(Some(Ok(None))),
+                Err(error) => return Ok(Some(Err(error))),
             }
             let client = Client::try_from(config(&kubeconfig).await?)?;
             let readyz = http::Request::get("/readyz").body(Body::empty())?;
             let answer = timeout(LOOK, client.send(readyz)).await??;
-            Ok(answer.status().is_success().then_some(Some(client)))
-        })
-        .await
-        .with_context(|| format!("see {}", self.log.display()))
+            Ok(answer.status().is_success().then_some(Ok(Some(client))))
+        });
+        let answers = answers.await.and_then(|answers| answers);
+        answers.with_context(|| format!("see {}", self.log.display()))
     }
 }
 
