@@ -41,7 +41,7 @@ pub(super) fn rule(group: &str, version: &str, kind: &str) -> Option<Rule> {
         ("resource", "ExactDeviceRequest" | "DeviceSubRequest") => device_request,
         ("resource", "DeviceRequest") if version == "v1beta1" => device_request,
         ("apiextensions", "CustomResourceDefinition") => custom_resource_definition,
-        ("apiextensions", "ServiceReference") => |it| set_if_absent(it, "port", 443),
+        ("apiextensions" | "apiregistration", "ServiceReference") => |it| set_if_absent(it, "port", 443),
         ("authentication", "TokenRequestSpec") => |it| set_if_absent(it, "expirationSeconds", 3600),
         _ => return None,
     })

@@ -100,9 +100,12 @@ pub fn apply(gvk: Gvk, object: &mut Value) {
 }
 
 fn rule_of(ty: &Type) -> Option<Rule> {
-    let name = ["io.k8s.api.", "io.k8s.apiextensions-apiserver.pkg.apis."]
-        .iter()
-        .find_map(|prefix| ty.name.strip_prefix(prefix))?;
+    let prefixes = [
+        "io.k8s.api.",
+        "io.k8s.apiextensions-apiserver.pkg.apis.",
+        "io.k8s.kube-aggregator.pkg.apis.",
+    ];
+    let name = prefixes.iter().find_map(|prefix| ty.name.strip_prefix(prefix))?;
     let (group, rest) = name.split_once('.')?;
     let (version, kind) = rest.split_once('.')?;
     match group {

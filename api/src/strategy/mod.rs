@@ -3,13 +3,14 @@
 //! These are upstream's `PrepareForCreate` and `PrepareForUpdate`: a client never writes the status through the main
 //! resource nor the spec through `/status`, and `metadata.generation` counts changes of what is desired.
 
+mod claim;
 mod service;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::defaults::{TEMPLATE_GENERATION, stored_version};
-use crate::object::{Fields, object_in, same, set_if_absent};
+use crate::object::{Fields, object_in, objects_in, same, set_if_absent, set_if_empty};
 use crate::quantity::Quantity;
 use crate::resources;
 use crate::table::Gvk;
@@ -90,6 +91,7 @@ pub fn prepare_create(gvk: Gvk, object: &mut Value, now: Timestamp) {
             metadata.insert("generation".into(), 1.into());
         }
     }
+    drop_disabled(gvk, fields, None);
     // A kubelet says in what state its node is when it registers it.
     if has_status(gvk) && gvk.kind != "Node" {
         fields.remove("status");
@@ -105,8 +107,13 @@ pub fn prepare_create(gvk: Gvk, object: &mut Value, now: Timestamp) {
         }
         ("", "PersistentVolumeClaim") => {
             fields.insert("status".into(), json!({"phase": "Pending"}));
+            if let Some(spec) = object_in(fields, "spec") {
+                claim::sources(spec, None);
+            }
         }
         ("", "Service") => service::new(fields),
+        ("", "LimitRange") => name_by_uid(fields),
+        ("resource.k8s.io", "ResourceSlice") => date_taints(fields, now),
         ("apps", "DaemonSet") => set_template_generation(fields, 1),
         ("batch", "Job") => select_by_uid(fields),
         ("apiextensions.k8s.io", "CustomResourceDefinition") => note_stored_version(fields),
@@ -122,6 +129,17 @@ pub fn prepare_update(gvk: Gvk, new: &mut Value, old: &Value) {
     if has_status(gvk) {
         keep(fields, old, "status");
     }
+    match (gvk.group, gvk.kind) {
+        // What was asked for never changes: somebody may have approved it.
+        ("certificates.k8s.io", "CertificateSigningRequest") => keep(fields, old, "spec"),
+        ("", "PersistentVolumeClaim") => {
+            if let Some(spec) = object_in(fields, "spec") {
+                claim::sources(spec, old.get("spec").and_then(Value::as_object));
+            }
+        }
+        _ => {}
+    }
+    drop_disabled(gvk, fields, Some(old));
     if (gvk.group, gvk.kind) == ("", "Namespace")
         && let Some(spec) = object_in(fields, "spec")
     {
@@ -353,6 +371,55 @@ fn note_stored_version(definition: &mut Map<String, Value>) {
     {
         versions.push(stored);
     }
+}
+
+/// Drops fields that are no longer, or not yet, served to writers.
+fn drop_disabled(gvk: Gvk, fields: &mut Map<String, Value>, old: Option<&Value>) {
+    match (gvk.group, gvk.kind) {
+        // Behind the feature gate MaxUnavailableStatefulSet, which is off.
+        ("apps", "StatefulSet") => {
+            let in_use =
+                old.is_some_and(|old| old["spec"]["updateStrategy"]["rollingUpdate"].has("maxUnavailable"));
+            let rolling = fields
+                .get_mut("spec")
+                .and_then(|spec| spec.pointer_mut("/updateStrategy/rollingUpdate"))
+                .and_then(Value::as_object_mut);
+            if let Some(rolling) = rolling.filter(|_| !in_use) {
+                rolling.remove("maxUnavailable");
+            }
+        }
+        // The first version of the group's topology, which its v1 only reads from objects that are left of it.
+        ("discovery.k8s.io", "EndpointSlice") => {
+            if old.is_some_and(|old| same(fields.get("endpoints"), old.get("endpoints"))) {
+                return;
+            }
+            for endpoint in objects_in(fields, "endpoints") {
+                endpoint.remove("deprecatedTopology");
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A device's taint says since when.
+fn date_taints(slice: &mut Map<String, Value>, now: Timestamp) {
+    let Some(spec) = object_in(slice, "spec") else {
+        return;
+    };
+    for device in objects_in(spec, "devices") {
+        for taint in objects_in(device, "taints") {
+            set_if_absent(taint, "timeAdded", seconds(now));
+        }
+    }
+}
+
+/// A LimitRange without a name is called by its uid.
+fn name_by_uid(range: &mut Map<String, Value>) {
+    let Some(metadata) = object_in(range, "metadata") else {
+        return;
+    };
+    let uid = metadata.text("uid").to_owned();
+    set_if_empty(metadata, "name", uid);
 }
 
 /// A Job without a selector of its own selects by its uid, and labels its pods so that it finds them.

@@ -53,6 +53,67 @@ pub(super) fn self_review(review: &Value, errors: &mut FieldErrors) {
         }
         _ => {}
     }
+    for (name, by_label) in [("fieldSelector", false), ("labelSelector", true)] {
+        if let Some(selector) = spec["resourceAttributes"].field(name) {
+            let at = at.child("resourceAttributes");
+            selector_attributes(selector, by_label, &at.child(name), errors);
+        }
+    }
+}
+
+/// What a request selects by, said whole or in requirements. Operators of newer clients are let through.
+fn selector_attributes(selector: &Value, by_label: bool, at: &Path<'_>, errors: &mut FieldErrors) {
+    let (raw, requirements) = (selector.text("rawSelector"), selector.items("requirements"));
+    let list = at.child("requirements");
+    if !raw.is_empty() && !requirements.is_empty() {
+        let rule = "may not specified at the same time as requirements";
+        errors.invalid(&at.child("rawSelector"), raw, rule);
+    }
+    if raw.is_empty() && requirements.is_empty() {
+        let rule = format!("when {at} is specified, requirements or rawSelector is required");
+        errors.required(&list, rule);
+    }
+    for (index, requirement) in requirements.iter().enumerate() {
+        let at = list.index(index);
+        let key = requirement.text("key");
+        if !by_label && key.is_empty() {
+            errors.required(&at.child("key"), "must be specified");
+        }
+        let values = at.child("values");
+        match (requirement.text("operator"), requirement.count("values")) {
+            ("In" | "NotIn", 0) => {
+                errors.required(&values, "must be specified when `operator` is 'In' or 'NotIn'");
+            }
+            ("Exists" | "DoesNotExist", 1..) => {
+                let rule = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
+                errors.forbidden(&values, rule);
+            }
+            _ => {}
+        }
+        if by_label {
+            faults(&at.child("key"), key, names::qualified_name(key), errors);
+            for (index, value) in requirement.items("values").iter().enumerate() {
+                let value = value.as_str().unwrap_or_default();
+                faults(&values.index(index), value, names::label_value(value), errors);
+            }
+        }
+    }
+}
+
+/// A LocalSubjectAccessReview is about its own namespace, and about resources alone.
+pub(super) fn local_review(review: &Value, errors: &mut FieldErrors) {
+    self::review(review, errors);
+    let (spec, own) = (&review["spec"], review["metadata"].text("namespace"));
+    if let Some(attributes) = spec.field("resourceAttributes")
+        && attributes.text("namespace") != own
+    {
+        let at = Path::new("spec.resourceAttributes.namespace");
+        errors.invalid(&at, attributes.text("namespace"), "must match metadata.namespace");
+    }
+    if let Some(attributes) = spec.field("nonResourceAttributes") {
+        let at = Path::new("spec.nonResourceAttributes");
+        errors.invalid(&at, attributes, "disallowed on this kind of request");
+    }
 }
 
 /// `spec` of a SubjectAccessReview, which also says about whom it is.

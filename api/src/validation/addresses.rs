@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use super::field::{FieldErrors, Path};
+use super::internal;
 use super::ip;
-use super::meta::{faults, immutable};
+use super::meta::{faults, immutable_struct};
 use crate::names;
 use crate::object::Fields;
 
@@ -51,7 +52,8 @@ pub(super) fn ip_address_update(new: &Value, old: &Value, errors: &mut FieldErro
         Some(parent) => group_and_required(parent, &at, errors),
         None => errors.required(&at, ""),
     }
-    immutable(parent, old["spec"].field("parentRef"), &at, errors);
+    let before = old["spec"].field("parentRef");
+    immutable_struct(parent, before, internal::PARENT, &at, errors);
 }
 
 pub(super) fn service_cidr(object: &Value, errors: &mut FieldErrors) {

@@ -7,7 +7,6 @@ use serde_json::Value;
 
 use super::field::{FieldErrors, Path};
 use super::meta::faults;
-use super::pod::port_number;
 use super::selector::label_selector;
 use crate::names;
 use crate::object::Fields;
@@ -166,25 +165,43 @@ fn client_config(config: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
         (Some(url), None) => webhook_url(url, &at.child("url"), errors),
         (None, Some(service)) => {
             let at = at.child("service");
-            for name in ["name", "namespace"]
-                .into_iter()
-                .filter(|name| service.text(name).is_empty())
-            {
-                let what = if name == "name" {
-                    "service name is required"
-                } else {
-                    "service namespace is required"
-                };
-                errors.required(&at.child(name), what);
+            // Upstream takes one for the other here, so each is missed under the other's name.
+            for (name, shown) in [("namespace", "name"), ("name", "namespace")] {
+                if service.text(name).is_empty() {
+                    errors.required(&at.child(shown), "");
+                }
             }
-            if let Some(port) = service
-                .number("port")
-                .filter(|port| !names::port_number(*port).is_empty())
-            {
-                port_number(port, &at.child("port"), errors);
+            let port = service.number("port").unwrap_or_default();
+            for fault in names::port_number(port) {
+                errors.invalid(&at.child("port"), port, format!("port is not valid: {fault}"));
             }
+            service_path(service.text("path"), &at.child("path"), errors);
         }
         _ => errors.required(at, "exactly one of url or service is required"),
+    }
+}
+
+/// A path whose steps are names.
+fn service_path(path: &str, at: &Path<'_>, errors: &mut FieldErrors) {
+    match path {
+        "" | "/" => return,
+        "//" => return errors.invalid(at, path, "segment[0] may not be empty"),
+        _ => {}
+    }
+    let rest = path.strip_prefix('/').unwrap_or_else(|| {
+        errors.invalid(at, path, "must start with a '/'");
+        // Upstream cuts a character off all the same.
+        path.get(1..).unwrap_or_default()
+    });
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    for (index, step) in rest.split('/').enumerate() {
+        if step.is_empty() {
+            errors.invalid(at, path, format!("segment[{index}] may not be empty"));
+            continue;
+        }
+        for fault in names::dns1123_subdomain(step) {
+            errors.invalid(at, path, format!("segment[{index}]: {fault}"));
+        }
     }
 }
 
@@ -276,10 +293,22 @@ fn match_conditions(object: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
     }
 }
 
+fn resource_names(rule: &Value, list: &Path<'_>, errors: &mut FieldErrors) {
+    let names = rule.items("resourceNames");
+    for (index, name) in names.iter().enumerate() {
+        let (at, text) = (list.index(index), name.as_str().unwrap_or_default());
+        faults(&at, text, names::path_segment(text), errors);
+        if names[..index].contains(name) {
+            errors.duplicate(&at, text);
+        }
+    }
+}
+
 /// A ValidatingAdmissionPolicy.
 pub(super) fn policy(policy: &Value, errors: &mut FieldErrors) {
     let (spec, at) = (&policy["spec"], Path::new("spec"));
     one_if_set(spec, "failurePolicy", &["Fail", "Ignore"], &at, errors);
+    param_kind(spec, &at.child("paramKind"), errors);
     match spec.field("matchConstraints") {
         None => errors.required(&at.child("matchConstraints"), ""),
         Some(rules) => {
@@ -354,8 +383,196 @@ fn match_resources(rules: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
     for list in ["resourceRules", "excludeResourceRules"] {
         let at = at.child(list);
         for (index, one) in rules.items(list).iter().enumerate() {
-            rule(one, &at.index(index), errors);
+            let at = at.index(index);
+            resource_names(one, &at.child("resourceNames"), errors);
+            rule(one, &at, errors);
         }
+    }
+}
+
+/// The kind of the objects that a policy takes its parameters from.
+fn param_kind(spec: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    let Some(kind) = spec.field("paramKind") else {
+        return;
+    };
+    let at_version = at.child("apiVersion");
+    let api_version = kind.text("apiVersion");
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    if api_version.is_empty() {
+        errors.required(&at_version, "");
+    } else if version.contains('/') {
+        let rule = format!("unexpected GroupVersion string: {api_version}");
+        errors.invalid(&at_version, api_version, rule);
+    } else {
+        joined(
+            group,
+            !group.is_empty(),
+            names::dns1123_subdomain,
+            "",
+            &at_version,
+            errors,
+        );
+        if version.is_empty() {
+            errors.invalid(&at_version, api_version, "version must be specified");
+        }
+        joined(
+            version,
+            !version.is_empty(),
+            names::dns1035_label,
+            "",
+            &at_version,
+            errors,
+        );
+    }
+    let name = kind.text("kind");
+    match name {
+        "" => errors.required(&at.child("kind"), ""),
+        name => {
+            let lower = |name: &str| names::dns1035_label(&name.to_lowercase());
+            let start = "may have mixed case, but should otherwise match: ";
+            joined(name, true, lower, start, &at.child("kind"), errors);
+        }
+    }
+}
+
+/// All that is wrong with a name, as one fault.
+fn joined(
+    name: &str,
+    judged: bool,
+    rule: impl Fn(&str) -> Vec<String>,
+    start: &str,
+    at: &Path<'_>,
+    errors: &mut FieldErrors,
+) {
+    let found = if judged { rule(name) } else { Vec::new() };
+    if !found.is_empty() {
+        errors.invalid(at, name, format!("{start}{}", found.join(",")));
+    }
+}
+
+/// The objects that a binding takes the policy's parameters from.
+fn param_ref(spec: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    let Some(reference) = spec.field("paramRef") else {
+        return;
+    };
+    let name = reference.text("name");
+    let both = "name and selector are mutually exclusive";
+    if !name.is_empty() {
+        faults(&at.child("name"), name, names::path_segment(name), errors);
+        if reference.has("selector") {
+            errors.forbidden(&at.child("name"), both);
+        }
+    }
+    if let Some(selector) = reference.field("selector") {
+        let at = at.child("selector");
+        label_selector(Some(selector), &at, errors);
+        if !name.is_empty() {
+            errors.forbidden(&at, both);
+        }
+    } else if name.is_empty() {
+        errors.required(at, "one of name or selector must be specified");
+    }
+    let at = at.child("parameterNotFoundAction");
+    match reference.text("parameterNotFoundAction") {
+        "" => errors.required(&at, ""),
+        "Allow" | "Deny" => {}
+        other => errors.not_supported(&at, other, &["Deny", "Allow"]),
+    }
+}
+
+/// A MutatingAdmissionPolicy.
+pub(super) fn mutating_policy(policy: &Value, errors: &mut FieldErrors) {
+    let (spec, at) = (&policy["spec"], Path::new("spec"));
+    one_of_required(spec, "failurePolicy", &["Fail", "Ignore"], &at, errors);
+    param_kind(spec, &at.child("paramKind"), errors);
+    match spec.field("matchConstraints") {
+        None => errors.required(&at.child("matchConstraints"), ""),
+        Some(rules) => {
+            let at = at.child("matchConstraints");
+            match_resources(rules, &at, errors);
+            if rules.count("resourceRules") == 0 {
+                errors.required(&at.child("resourceRules"), "");
+            }
+            mutable_operations(rules, &at, errors);
+        }
+    }
+    match_conditions(spec, &at.child("matchConditions"), errors);
+    variables(spec, &at.child("variables"), errors);
+    let list = at.child("mutations");
+    if spec.count("mutations") == 0 {
+        errors.required(&list, "mutations must contain at least one item");
+    }
+    for (index, one) in spec.items("mutations").iter().enumerate() {
+        mutation(one, &list.index(index), errors);
+    }
+    one_of_required(spec, "reinvocationPolicy", &["IfNeeded", "Never"], &at, errors);
+}
+
+fn one_of_required(object: &Value, name: &str, allowed: &[&str], at: &Path<'_>, errors: &mut FieldErrors) {
+    match object.text(name) {
+        "" => errors.required(&at.child(name), ""),
+        word if allowed.contains(&word) => {}
+        word => errors.not_supported(&at.child(name), word, allowed),
+    }
+}
+
+/// Only what is made or changed can be mutated.
+fn mutable_operations(rules: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    let at = at.child("resourceRules.operations");
+    for rule in rules.items("resourceRules") {
+        for operation in rule.items("operations") {
+            if !matches!(operation.as_str(), Some("*" | "CREATE" | "UPDATE")) {
+                errors.not_supported(&at, operation, &["*", "CREATE", "UPDATE"]);
+            }
+        }
+    }
+}
+
+fn mutation(mutation: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    let (own, other) = match mutation.text("patchType") {
+        "JSONPatch" => ("jsonPatch", "applyConfiguration"),
+        "ApplyConfiguration" => ("applyConfiguration", "jsonPatch"),
+        "" => return errors.required(&at.child("patchType"), ""),
+        other => {
+            let types = ["ApplyConfiguration", "JSONPatch"];
+            return errors.not_supported(&at.child("patchType"), other, &types);
+        }
+    };
+    let patch_type = mutation.text("patchType");
+    let at_own = at.child(own);
+    match mutation.field(own) {
+        None => errors.required(
+            &at_own,
+            format!("must be specified when patchType is {patch_type}"),
+        ),
+        Some(patch) if patch.text("expression").trim().is_empty() => {
+            errors.required(&at_own.child("expression"), "");
+        }
+        Some(_) => {}
+    }
+    if mutation.has(other) {
+        let rule = format!("must not be specified when patchType is {patch_type}");
+        errors.invalid(&at.child(other), format!("{{{other}}}").as_str(), rule);
+    }
+}
+
+/// A MutatingAdmissionPolicyBinding.
+pub(super) fn mutating_binding(binding: &Value, errors: &mut FieldErrors) {
+    let (spec, at) = (&binding["spec"], Path::new("spec"));
+    match spec.text("policyName") {
+        "" => errors.required(&at.child("policyName"), ""),
+        name => faults(
+            &at.child("policyName"),
+            name,
+            names::dns1123_subdomain(name),
+            errors,
+        ),
+    }
+    param_ref(spec, &at.child("paramRef"), errors);
+    if let Some(rules) = spec.field("matchResources") {
+        let at = at.child("matchResources");
+        match_resources(rules, &at, errors);
+        mutable_operations(rules, &at, errors);
     }
 }
 
@@ -371,6 +588,7 @@ pub(super) fn binding(binding: &Value, errors: &mut FieldErrors) {
             errors,
         ),
     }
+    param_ref(spec, &at.child("paramRef"), errors);
     if let Some(rules) = spec.field("matchResources") {
         match_resources(rules, &at.child("matchResources"), errors);
     }

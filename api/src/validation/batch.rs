@@ -6,7 +6,8 @@ use serde_json::Value;
 
 pub(super) use self::cron_jobs::{cron_job, cron_job_update};
 use super::field::{BadValue, FieldErrors, Path};
-use super::meta::{faults, immutable, non_negative};
+use super::internal;
+use super::meta::{faults, immutable, immutable_struct, non_negative};
 use super::pod::template_spec;
 use super::selector::label_selector;
 use crate::names;
@@ -14,6 +15,8 @@ use crate::object::{Fields, same};
 use crate::quote::quote;
 use crate::selector::LabelSelector;
 
+/// The longest text that names indexes.
+const INDEXES_MAX: usize = 64 * 1024;
 const RULES_MAX: usize = 20;
 const EXIT_CODES_MAX: usize = 255;
 const CONDITIONS_MAX: usize = 20;
@@ -325,6 +328,7 @@ fn success_policy(spec: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
         return;
     };
     if spec.text("completionMode") != "Indexed" {
+        let policy = internal::shown(policy, internal::SUCCESS_POLICY);
         errors.invalid(at, policy, "requires indexed completion mode");
         return;
     }
@@ -345,8 +349,80 @@ fn success_policy(spec: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
                 "at least one of succeededCount or succeededIndexes must be specified",
             );
         }
-        non_negative(rule.number("succeededCount"), &at.child("succeededCount"), errors);
+        success_rule(rule, spec.number("completions").unwrap_or_default(), &at, errors);
     }
+}
+
+/// Which indexes, or how many of them, make a Job succeed.
+fn success_rule(rule: &Value, completions: i64, at: &Path<'_>, errors: &mut FieldErrors) {
+    let text = rule.text("succeededIndexes");
+    let indexes = rule.has("succeededIndexes").then(|| indexes(text, completions));
+    let at_indexes = at.child("succeededIndexes");
+    if text.len() > INDEXES_MAX {
+        errors.too_long(&at_indexes, INDEXES_MAX);
+    }
+    if let Some(Err(fault)) = &indexes {
+        let rule = format!("error parsing succeededIndexes: {fault}");
+        errors.invalid(&at_indexes, text, rule);
+    }
+    let Some(count) = rule.number("succeededCount") else {
+        return;
+    };
+    let at = at.child("succeededCount");
+    non_negative(Some(count), &at, errors);
+    let mut at_most = |most: i64, what: &str| {
+        if count > most {
+            errors.invalid(
+                &at,
+                count,
+                format!("must be less than or equal to {most} ({what})"),
+            );
+        }
+    };
+    at_most(completions, "the number of specified completions");
+    if let Some(indexes) = indexes {
+        let what = "the number of indexes in the specified succeededIndexes field";
+        at_most(indexes.unwrap_or_default(), what);
+    }
+}
+
+/// How many indexes a text like `1,3-5,7` names: increasing, and each below `completions`.
+fn indexes(text: &str, completions: i64) -> Result<i64, String> {
+    let index = |text: &str| match text.parse::<i64>() {
+        Err(_) => Err(format!(
+            "cannot convert string to integer for index: {}",
+            quote(text)
+        )),
+        Ok(index) if index >= completions => Err(format!("too large index: {}", quote(text))),
+        Ok(index) => Ok(index),
+    };
+    let order = |last: i64, next: i64| match next > last {
+        true => Ok(()),
+        false => Err(format!("non-increasing order, previous: {last}, current: {next}")),
+    };
+    let (mut last, mut total) = (None, 0);
+    for interval in text.split(',').filter(|_| !text.is_empty()) {
+        let (first, end) = match interval.split('-').collect::<Vec<_>>()[..] {
+            [only] => (index(only)?, None),
+            [first, end] => (index(first)?, Some(index(end)?)),
+            _ => {
+                let interval = quote(interval);
+                return Err(format!(
+                    "the fragment {interval} violates the requirement that an index interval can have at most two parts separated by '-'"
+                ));
+            }
+        };
+        if let Some(end) = end {
+            order(first, end)?;
+        }
+        if let Some(last) = last {
+            order(last, first)?;
+        }
+        let end = end.unwrap_or(first);
+        total += end - first + 1;
+        last = Some(end);
+    }
+    Ok(total)
 }
 
 fn replacement_policy(spec: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
@@ -375,7 +451,13 @@ pub(super) fn job_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
     let kept = template_without_what_may_change(spec, before);
     if !same(Some(&kept), before.get("template")) {
         let shown = BadValue::rendered(spec["template"].to_string());
-        errors.invalid(&at.child("template"), shown, "field is immutable");
+        // Of a suspended Job the pods' resources may change, so upstream compares one level further down.
+        let place = if before.flag("suspend") {
+            "template.spec"
+        } else {
+            "template"
+        };
+        errors.invalid(&at.child(place), shown, "field is immutable");
     }
     for name in [
         "completionMode",
@@ -384,7 +466,12 @@ pub(super) fn job_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
         "managedBy",
         "successPolicy",
     ] {
-        immutable(spec.field(name), before.field(name), &at.child(name), errors);
+        let (now, then, at) = (spec.field(name), before.field(name), at.child(name));
+        match name {
+            "podFailurePolicy" => immutable_struct(now, then, internal::FAILURE_POLICY, &at, errors),
+            "successPolicy" => immutable_struct(now, then, internal::SUCCESS_POLICY, &at, errors),
+            _ => immutable(now, then, &at, errors),
+        }
     }
 }
 

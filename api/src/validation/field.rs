@@ -300,6 +300,16 @@ impl FieldErrors {
         self.push(ErrorKind::NotFound, at, Some(value.into()), "");
     }
 
+    /// The value names something that is not there, where `detail` says what is.
+    pub fn not_found_because(
+        &mut self,
+        at: &Path<'_>,
+        value: impl Into<BadValue>,
+        detail: impl Into<String>,
+    ) {
+        self.push(ErrorKind::NotFound, at, Some(value.into()), detail);
+    }
+
     /// The value must be unique and is not.
     pub fn duplicate(&mut self, at: &Path<'_>, value: impl Into<BadValue>) {
         self.push(ErrorKind::Duplicate, at, Some(value.into()), "");

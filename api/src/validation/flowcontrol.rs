@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::field::{FieldErrors, Path};
+use super::internal;
 use super::meta::faults;
 use crate::names;
 use crate::object::Fields;
@@ -31,7 +32,7 @@ pub(super) fn flow_schema(schema: &Value, errors: &mut FieldErrors) {
     {
         errors.not_supported(
             &at.child("distinguisherMethod.type"),
-            method,
+            internal::shown(method, internal::DISTINGUISHER),
             &["ByNamespace", "ByUser"],
         );
     }

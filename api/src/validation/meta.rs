@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::NameRule;
 use super::field::{FieldErrors, Path};
+use super::internal::{Shape, shown_pointer};
 use crate::names;
 use crate::object::{Fields, same};
 use crate::quote::quote;
@@ -117,6 +118,31 @@ pub(crate) fn faults(at: &Path<'_>, value: &str, messages: Vec<String>, errors: 
 pub(crate) fn immutable(new: Option<&Value>, old: Option<&Value>, at: &Path<'_>, errors: &mut FieldErrors) {
     if !same(new, old) {
         errors.invalid(at, new.unwrap_or(&Value::Null), IMMUTABLE);
+    }
+}
+
+/// As [`immutable`], for text, which upstream shows empty when it is absent.
+pub(crate) fn immutable_text(
+    new: Option<&Value>,
+    old: Option<&Value>,
+    at: &Path<'_>,
+    errors: &mut FieldErrors,
+) {
+    if !same(new, old) {
+        errors.invalid(at, new.and_then(Value::as_str).unwrap_or_default(), IMMUTABLE);
+    }
+}
+
+/// As [`immutable`], for a struct that upstream shows in a form of its own.
+pub(super) fn immutable_struct(
+    new: Option<&Value>,
+    old: Option<&Value>,
+    shape: Shape,
+    at: &Path<'_>,
+    errors: &mut FieldErrors,
+) {
+    if !same(new, old) {
+        errors.invalid(at, shown_pointer(new, shape), IMMUTABLE);
     }
 }
 

@@ -17,6 +17,7 @@ mod devices;
 mod disks;
 pub mod field;
 mod flowcontrol;
+mod internal;
 mod ip;
 pub mod meta;
 mod networking;
@@ -182,12 +183,12 @@ fn group_rules(group: &str, version: &str, kind: &str) -> Option<Rules> {
         ("certificates.k8s.io", "CertificateSigningRequest") => Rules::new(access::certificate_request)
             .named(names::path_segment)
             .on_update(access::certificate_request_update),
-        ("authorization.k8s.io", "SubjectAccessReview" | "LocalSubjectAccessReview") => {
-            Rules::new(access::review)
-        }
+        ("authorization.k8s.io", "SubjectAccessReview") => Rules::new(access::review),
+        ("authorization.k8s.io", "LocalSubjectAccessReview") => Rules::new(access::local_review),
         ("authorization.k8s.io", "SelfSubjectAccessReview") => Rules::new(access::self_review),
         ("rbac.authorization.k8s.io", _) => rbac_rules(kind)?.named(names::path_segment),
         ("policy", "PodDisruptionBudget") => Rules::new(policy::disruption_budget)
+            .named(names::path_segment)
             .on_update(|new, _, e| policy::disruption_budget(new, e))
             .on_status(policy::disruption_budget_status),
         ("scheduling.k8s.io", "PriorityClass") => {
@@ -258,6 +259,12 @@ fn admission_rules(kind: &str) -> Option<Rules> {
         "ValidatingAdmissionPolicyBinding" => {
             Rules::new(admission::binding).on_update(|new, _, e| admission::binding(new, e))
         }
+        "MutatingAdmissionPolicy" => {
+            Rules::new(admission::mutating_policy).on_update(|new, _, e| admission::mutating_policy(new, e))
+        }
+        "MutatingAdmissionPolicyBinding" => {
+            Rules::new(admission::mutating_binding).on_update(|new, _, e| admission::mutating_binding(new, e))
+        }
         _ => return None,
     })
 }
@@ -283,7 +290,7 @@ pub fn create(gvk: Gvk, object: &Value) -> FieldErrors {
     let mut errors = FieldErrors::new();
     let rules = rules(gvk).unwrap_or(Rules::META);
     // A review is a question, not an object: it needs no name.
-    if gvk.group != "authorization.k8s.io" {
+    if !matches!(gvk.group, "authorization.k8s.io" | "authentication.k8s.io") {
         meta::object_meta(
             &object["metadata"],
             is_namespaced(gvk),

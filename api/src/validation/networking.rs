@@ -52,7 +52,9 @@ pub(super) fn network_policy(policy: &Value, errors: &mut FieldErrors) {
 
 fn policy_port(port: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
     if port.has("protocol") && !PROTOCOLS.contains(&port.text("protocol")) {
-        errors.not_supported(&at.child("protocol"), port.text("protocol"), &PROTOCOLS);
+        // Upstream names them in another order here than elsewhere.
+        let named = ["TCP", "UDP", "SCTP"];
+        errors.not_supported(&at.child("protocol"), port.text("protocol"), &named);
     }
     let end = port.number("endPort");
     let at_end = at.child("endPort");

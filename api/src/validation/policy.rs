@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::field::{FieldErrors, Path};
-use super::meta::{faults, immutable, labels, non_negative};
+use super::internal;
+use super::meta::{faults, immutable, immutable_text, labels, non_negative};
 use super::pod::{limits, one_of, tolerations};
 use super::selector::label_selector;
 use super::workloads::{at_most_all, int_or_percent};
@@ -152,13 +153,14 @@ pub(super) fn runtime_class(class: &Value, errors: &mut FieldErrors) {
     let all = scheduling.items("tolerations");
     for (index, toleration) in all.iter().enumerate() {
         if all[..index].iter().any(|other| key(other) == key(toleration)) {
-            errors.duplicate(&list.index(index), toleration);
+            let shown = internal::shown(toleration, internal::TOLERATION);
+            errors.duplicate(&list.index(index), shown);
         }
     }
 }
 
 pub(super) fn runtime_class_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
-    immutable(
+    immutable_text(
         new.field("handler"),
         old.field("handler"),
         &Path::new("handler"),

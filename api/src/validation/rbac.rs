@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::field::{FieldErrors, Path};
+use super::internal;
 use super::meta::faults;
 use super::selector::label_selector;
 use crate::names;
@@ -69,7 +70,12 @@ pub(super) fn cluster_role(role: &Value, errors: &mut FieldErrors) {
         );
     }
     for (index, selector) in aggregation.items("clusterRoleSelectors").iter().enumerate() {
-        label_selector(Some(selector), &at.index(index), errors);
+        let at = at.index(index);
+        let before = errors.len();
+        label_selector(Some(selector), &at, errors);
+        if errors.len() > before {
+            errors.invalid(&at, &Value::Null, "invalid label selector.");
+        }
     }
 }
 
@@ -125,7 +131,8 @@ pub(super) fn cluster_role_binding(object: &Value, errors: &mut FieldErrors) {
 /// A binding's role never changes: whoever may change subjects need not be allowed to grant another role.
 fn same_role(new: &Value, old: &Value, errors: &mut FieldErrors) {
     if !same(new.get("roleRef"), old.get("roleRef")) {
-        errors.invalid(&Path::new("roleRef"), &new["roleRef"], "cannot change roleRef");
+        let shown = internal::shown(&new["roleRef"], internal::ROLE_REF);
+        errors.invalid(&Path::new("roleRef"), shown, "cannot change roleRef");
     }
 }
 

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::core::storage;
 use super::field::{FieldErrors, Path};
+use super::internal;
 use super::meta::{faults, immutable, non_negative};
 use super::pod::{for_controller, runs_on, selected, template_spec};
 use super::selector::{is_empty, label_selector};
@@ -85,7 +86,10 @@ fn deployment_strategy(strategy: &Value, at: &Path<'_>, errors: &mut FieldErrors
         ("Recreate", None) => {}
         ("RollingUpdate", None) => errors.required(&rolling, "this should be defaulted and never be nil"),
         ("RollingUpdate", Some(update)) => rolling_update(update, &rolling, errors),
-        _ => errors.not_supported(at, strategy, &["Recreate", "RollingUpdate"]),
+        _ => {
+            let strategy = internal::shown(strategy, internal::DEPLOYMENT_STRATEGY);
+            errors.not_supported(at, strategy, &["Recreate", "RollingUpdate"]);
+        }
     }
 }
 
@@ -296,7 +300,10 @@ fn daemon_strategy(strategy: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
             };
             daemon_rolling_update(update, &at, errors);
         }
-        _ => errors.not_supported(at, strategy, &["RollingUpdate", "OnDelete"]),
+        _ => {
+            let strategy = internal::shown(strategy, internal::DEPLOYMENT_STRATEGY);
+            errors.not_supported(at, strategy, &["RollingUpdate", "OnDelete"]);
+        }
     }
 }
 
@@ -450,7 +457,10 @@ fn stateful_strategy(strategy: &Value, at: &Path<'_>, errors: &mut FieldErrors) 
             }
         }
         ("OnDelete" | "RollingUpdate", None) => {}
-        _ => errors.invalid(at, strategy, "must be 'RollingUpdate' or 'OnDelete'"),
+        _ => {
+            let strategy = internal::shown(strategy, internal::STATEFUL_STRATEGY);
+            errors.invalid(at, strategy, "must be 'RollingUpdate' or 'OnDelete'");
+        }
     }
 }
 

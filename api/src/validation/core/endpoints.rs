@@ -7,8 +7,9 @@ use serde_json::Value;
 use crate::names;
 use crate::object::{Fields, same};
 use crate::validation::field::{FieldErrors, Path};
+use crate::validation::internal;
 use crate::validation::ip;
-use crate::validation::meta::{faults, immutable, labels};
+use crate::validation::meta::{faults, immutable, immutable_struct, immutable_text, labels};
 use crate::validation::pod::{PROTOCOLS, one_of, port_number};
 
 const ENDPOINTS_MAX: usize = 1000;
@@ -378,6 +379,23 @@ pub(in crate::validation) fn new_event_update(new: &Value, old: &Value, errors: 
         ("reportingInstance", "reportingInstance"),
     ];
     for (name, shown) in fields {
-        immutable(new.field(name), old.field(name), &Path::new(shown), errors);
+        let (now, then, at) = (new.field(name), old.field(name), Path::new(shown));
+        match name {
+            "regarding" => {
+                let reference = Some(&new["regarding"]);
+                immutable_struct(
+                    reference,
+                    Some(&old["regarding"]),
+                    internal::OBJECT_REFERENCE,
+                    &at,
+                    errors,
+                );
+            }
+            "related" => immutable_struct(now, then, internal::OBJECT_REFERENCE, &at, errors),
+            "reason" | "note" | "type" | "action" | "reportingController" | "reportingInstance" => {
+                immutable_text(now, then, &at, errors);
+            }
+            _ => immutable(now, then, &at, errors),
+        }
     }
 }

@@ -7,6 +7,7 @@ use crate::object::{Fields, same};
 use crate::quantity::Quantity;
 use crate::validation::disks::{self, Owner};
 use crate::validation::field::{FieldErrors, Path};
+use crate::validation::internal;
 use crate::validation::meta::{faults, immutable};
 use crate::validation::pod::{amount, host_path, no_backsteps};
 use crate::validation::selector::{label_selector, node_selector};
@@ -64,6 +65,11 @@ pub(in crate::validation) fn claim_spec(spec: &Value, at: &Path<'_>, errors: &mu
         if let Some(source) = spec.field(name) {
             data_source(source, &at.child(name), errors);
         }
+    }
+    let namespace = spec["dataSourceRef"].text("namespace");
+    if !namespace.is_empty() {
+        let at = at.child("dataSourceRef.namespace");
+        faults(&at, namespace, names::dns1123_label(namespace), errors);
     }
 }
 
@@ -124,7 +130,7 @@ fn data_source(source: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
 /// The name of a CSI driver.
 pub(in crate::validation) fn driver_name(name: &str, at: &Path<'_>, errors: &mut FieldErrors) {
     if name.is_empty() {
-        errors.required(at, "");
+        return errors.required(at, "");
     }
     if name.len() > DRIVER_MAX {
         errors.too_long(at, DRIVER_MAX);
@@ -353,6 +359,10 @@ pub(in crate::validation) fn volume_update(new: &Value, old: &Value, errors: &mu
             "spec.persistentvolumesource is immutable after creation",
         );
     }
+    if before.has("volumeAttributesClassName") && !spec.has("volumeAttributesClassName") {
+        let rule = "update from non-nil value to nil is forbidden";
+        errors.forbidden(&at.child("volumeAttributesClassName"), rule);
+    }
     // Upstream leaves `spec` out of these two paths.
     immutable(
         spec.field("volumeMode"),
@@ -362,6 +372,7 @@ pub(in crate::validation) fn volume_update(new: &Value, old: &Value, errors: &mu
     );
     if before.has("nodeAffinity") && !same(spec.get("nodeAffinity"), before.get("nodeAffinity")) {
         let rule = "field is immutable, except for updating from beta label to GA";
-        errors.invalid(&Path::new("nodeAffinity"), &spec["nodeAffinity"], rule);
+        let shown = internal::shown_pointer(spec.field("nodeAffinity"), internal::VOLUME_AFFINITY);
+        errors.invalid(&Path::new("nodeAffinity"), shown, rule);
     }
 }

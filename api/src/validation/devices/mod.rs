@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::core::storage::driver_name;
 use super::field::{FieldErrors, Path};
-use super::meta::{annotations, faults, immutable, labels};
+use super::internal;
+use super::meta::{annotations, faults, immutable, immutable_struct, labels};
 use super::pod::is_extended_resource;
 use super::selector::node_selector;
 use crate::names;
@@ -82,7 +83,13 @@ pub(super) fn claim(claim: &Value, errors: &mut FieldErrors) {
 }
 
 pub(super) fn claim_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
-    immutable(new.field("spec"), old.field("spec"), &Path::new("spec"), errors);
+    immutable_struct(
+        new.field("spec"),
+        old.field("spec"),
+        internal::CLAIM_SPEC,
+        &Path::new("spec"),
+        errors,
+    );
 }
 
 pub(super) fn claim_template(template: &Value, errors: &mut FieldErrors) {
@@ -94,7 +101,8 @@ pub(super) fn claim_template(template: &Value, errors: &mut FieldErrors) {
 }
 
 pub(super) fn claim_template_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
-    claim_update(new, old, errors);
+    claim_template(new, errors);
+    immutable(new.field("spec"), old.field("spec"), &Path::new("spec"), errors);
 }
 
 fn device_claim(devices: &Value, at: &Path<'_>, errors: &mut FieldErrors) {

@@ -11,7 +11,7 @@ use crate::object::{Fields, same};
 use crate::quantity::Quantity;
 use crate::validation::core::storage::driver_name;
 use crate::validation::field::{FieldErrors, Path};
-use crate::validation::meta::{faults, immutable};
+use crate::validation::meta::{faults, immutable, immutable_text};
 use crate::validation::pod::amount;
 use crate::validation::selector::node_selector;
 
@@ -56,7 +56,7 @@ fn spec(spec: &Value, before: Option<&Value>, errors: &mut FieldErrors) {
     pool(&spec["pool"], &at.child("pool"), errors);
     if let Some(before) = before {
         let (name, was) = (spec["pool"].field("name"), before["pool"].field("name"));
-        immutable(name, was, &at.child("pool.name"), errors);
+        immutable_text(name, was, &at.child("pool.name"), errors);
         for name in ["driver", "nodeName"] {
             immutable(spec.field(name), before.field(name), &at.child(name), errors);
         }

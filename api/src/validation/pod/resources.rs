@@ -9,6 +9,7 @@ use crate::names;
 use crate::object::Fields;
 use crate::quantity::Quantity;
 use crate::validation::field::{FieldErrors, Path};
+use crate::validation::internal;
 use crate::validation::meta::faults;
 
 const FOR_CONTAINERS: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
@@ -220,6 +221,12 @@ fn claims(requirements: &Value, pod: &Pod<'_>, at: &Path<'_>, errors: &mut Field
         .iter()
         .map(|claim| claim.text("name"))
         .collect();
+    let sorted = known.iter().filter(|name| !name.is_empty()).copied();
+    let sorted = sorted
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect::<Vec<_>>()
+        .join(", ");
     let mut seen = BTreeSet::new();
     for (index, claim) in requirements.items("claims").iter().enumerate() {
         let at = at.index(index);
@@ -242,7 +249,45 @@ fn claims(requirements: &Value, pod: &Pod<'_>, at: &Path<'_>, errors: &mut Field
             errors.duplicate(&at, name);
         }
         if !known.contains(&name) {
-            errors.not_found(&at, name);
+            let known = match sorted.as_str() {
+                "" => " which is empty".to_owned(),
+                sorted => format!(": {sorted}"),
+            };
+            let rule = format!("must be one of the names in pod.spec.resourceClaims{known}");
+            errors.not_found_because(&at, name, rule);
+        }
+    }
+}
+
+/// The claims that a pod brings along, for its containers to refer to.
+pub(super) fn claims_of_pod(spec: &Value, list: &Path<'_>, errors: &mut FieldErrors) {
+    let claims = spec.items("resourceClaims");
+    for (index, claim) in claims.iter().enumerate() {
+        let at = list.index(index);
+        let name = claim.text("name");
+        if name.is_empty() {
+            errors.required(&at.child("name"), "");
+        } else if claims[..index].iter().any(|other| other.text("name") == name) {
+            errors.duplicate(&at.child("name"), name);
+        } else {
+            faults(&at.child("name"), name, names::dns1123_label(name), errors);
+        }
+        let sources = ["resourceClaimName", "resourceClaimTemplateName"];
+        match sources.iter().filter(|source| claim.has(source)).count() {
+            0 => {
+                let rule = "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`";
+                errors.invalid(&at, internal::shown(claim, internal::POD_CLAIM), rule);
+            }
+            1 => {}
+            _ => {
+                let rule =
+                    "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified";
+                errors.invalid(&at, internal::shown(claim, internal::POD_CLAIM), rule);
+            }
+        }
+        for source in sources.into_iter().filter(|source| claim.has(source)) {
+            let name = claim.text(source);
+            faults(&at.child(source), name, names::dns1123_subdomain(name), errors);
         }
     }
 }

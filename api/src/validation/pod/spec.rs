@@ -88,6 +88,7 @@ pub(super) fn pod_spec(spec: &Value, name: Option<&str>, at: &Path<'_>, errors: 
         volumes: BTreeMap::new(),
     };
     pod.volumes = volume::volumes(&pod, &at.child("volumes"), errors);
+    resources::claims_of_pod(spec, &at.child("resourceClaims"), errors);
     container::containers(&pod, &at.child("containers"), errors);
     container::init_containers(&pod, &at.child("initContainers"), errors);
     container::ephemeral_containers(&pod, &at.child("ephemeralContainers"), errors);

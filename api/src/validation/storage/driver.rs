@@ -8,7 +8,8 @@ use crate::object::{Fields, same};
 use crate::quantity::Quantity;
 use crate::validation::core::storage::driver_name;
 use crate::validation::field::{FieldErrors, Path};
-use crate::validation::meta::{faults, immutable, non_negative};
+use crate::validation::internal;
+use crate::validation::meta::{faults, immutable, immutable_struct, non_negative};
 use crate::validation::pod::amount;
 use crate::validation::selector::label_selector;
 
@@ -146,7 +147,13 @@ pub(in crate::validation) fn node_update(new: &Value, old: &Value, errors: &mut 
         for driver in new["spec"].items("drivers") {
             if driver.text("name") == before.text("name") {
                 let at = Path::new("spec.drivers");
-                immutable(Some(&fixed(driver)), Some(&fixed(before)), &at, errors);
+                immutable_struct(
+                    Some(&fixed(driver)),
+                    Some(&fixed(before)),
+                    internal::CSI_NODE_DRIVER,
+                    &at,
+                    errors,
+                );
             }
         }
     }

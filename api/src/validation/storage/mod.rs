@@ -126,17 +126,14 @@ pub(super) fn volume_attachment(attachment: &Value, errors: &mut FieldErrors) {
             errors.forbidden(&at_source, rule);
         }
         (true, false) => {
-            let name = source.text("persistentVolumeName");
-            match name {
-                "" => errors.required(
-                    &at_source.child("persistentVolumeName"),
-                    "must specify non empty persistentVolumeName",
-                ),
-                name => {
-                    let at = at_source.child("persistentVolumeName");
-                    faults(&at, name, names::dns1123_subdomain(name), errors);
-                }
+            let (name, at) = (
+                source.text("persistentVolumeName"),
+                at_source.child("persistentVolumeName"),
+            );
+            if name.is_empty() {
+                errors.required(&at, "must specify non empty persistentVolumeName");
             }
+            faults(&at, name, names::dns1123_subdomain(name), errors);
         }
         (false, true) => {
             inline_volume(
