@@ -3,6 +3,8 @@
 //! A plugin is a pure decision over the request, the object and what the cluster looks like. Mutating plugins run in
 //! order on every write, validating ones after the object has been checked against its kind's rules.
 
+mod default_classes;
+mod limit_ranger;
 mod namespace_lifecycle;
 mod priority;
 mod runtime_class;
@@ -67,18 +69,23 @@ pub(crate) type Validate =
 /// In upstream's order.
 const MUTATING: &[(&str, Mutate)] = &[
     ("NamespaceLifecycle", namespace_lifecycle::admit),
+    ("LimitRanger", limit_ranger::admit),
     ("ServiceAccount", service_account::admit),
     ("TaintNodesByCondition", tolerations::taint_new_nodes),
     ("Priority", priority::admit),
     ("DefaultTolerationSeconds", tolerations::default_seconds),
+    ("DefaultStorageClass", default_classes::storage),
     ("StorageObjectInUseProtection", storage_protection::admit),
     ("RuntimeClass", runtime_class::admit),
+    ("DefaultIngressClass", default_classes::ingress),
 ];
 
 const VALIDATING: &[(&str, Validate)] = &[
     ("NamespaceLifecycle", namespace_lifecycle::validate),
+    ("LimitRanger", limit_ranger::validate),
     ("ServiceAccount", service_account::validate),
     ("Priority", priority::validate),
+    ("PersistentVolumeClaimResize", default_classes::resize),
     ("RuntimeClass", runtime_class::validate),
 ];
 
