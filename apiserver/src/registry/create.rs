@@ -104,6 +104,8 @@ impl Registry {
         };
         let reservation = self.services.reserve(served, &mut object, held, self.chance())?;
         admission::validate(&attributes, Some(&object), None, &*self.reader)?;
+        // What was set since may have defaults of its own, which upstream fills in whenever it reads the object.
+        rules::default(served.stored.gvk(), &mut object);
         let key = served.key(&namespace, &name);
         if served.cache.get(&key).is_some() {
             return Ok(None);

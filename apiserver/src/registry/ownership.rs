@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use coracle_api::apply::{self, Manager, Operation, Writer};
+use coracle_api::codec::DecodeError;
 use coracle_api::status::ApiError;
 use coracle_api::strategy;
+use coracle_api::table::Type;
 use coracle_api::validation::{FieldErrors, Path};
 use http::{Response, StatusCode, header};
 use serde_json::Value;
@@ -34,10 +36,22 @@ impl Registry {
         live: Option<&Entry>,
         object: &mut Value,
     ) {
-        let live = live.map(Entry::value);
+        if served.version == 0 {
+            let live = live.map(Entry::value);
+            return self.with_writer(ctx, served, Operation::Update, |writer| {
+                apply::track_update(live.as_deref(), object, writer);
+            });
+        }
+        // Ownership is of fields of the version that the client wrote.
+        let live = live.map(|entry| encode::in_version(served, entry)).transpose();
+        let shown = rules::convert(object.clone(), served.stored, served.resource);
+        let (Ok(live), Ok(mut shown)) = (live, shown) else {
+            return;
+        };
         self.with_writer(ctx, served, Operation::Update, |writer| {
-            apply::track_update(live.as_deref(), object, writer);
+            apply::track_update(live.as_ref(), &mut shown, writer);
         });
+        meta::set(object, "managedFields", shown["metadata"]["managedFields"].take());
     }
 
     pub(super) async fn apply(
@@ -49,19 +63,20 @@ impl Registry {
         let accepted = accepted(ctx, Purpose::Object)?;
         let options = WriteOptions::read(ctx, "PatchOptions")?;
         require_manager(ctx)?;
-        let (mut config, findings) = configuration::read(&bytes, options.field_validation)?;
+        let (sent, findings) = configuration::read(&bytes, options.field_validation)?;
         let namespace = if served.resource.namespaced {
             ctx.info.namespace.as_str()
         } else {
             ""
         };
+        let mut config = sent.clone();
         rules::name_config(&mut config, &ctx.info.name, namespace);
         meta::check_name(&config, &ctx.info.name, namespace)?;
         for _ in 0..TRIES {
             let current = self.current(served, namespace, &ctx.info.name).await?;
             let object = self.applied(ctx, served, current.as_deref(), &config)?;
             let (object, mut warnings) = body::patched(served, object, options.field_validation)
-                .map_err(|error| ApiError::bad_request(error.to_string()))?;
+                .map_err(|error| unconvertible(served, &sent, &error))?;
             warnings.extend(findings.iter().cloned());
             let object = body::to_storage(served, object)?;
             let Some(current) = current else {
@@ -119,12 +134,7 @@ impl Registry {
         operation: Operation,
         act: impl FnOnce(Writer<'_>) -> T,
     ) -> T {
-        // A configuration is of the version of the request; what is tracked otherwise is of the stored one.
-        let resource = if operation == Operation::Apply {
-            served.resource
-        } else {
-            served.stored
-        };
+        let resource = served.resource;
         let manager = Manager {
             name: manager_name(ctx),
             operation,
@@ -142,6 +152,20 @@ impl Registry {
     }
 }
 
+/// Upstream merges before it converts to the kind's own type, and calls it the server's failure when that cannot be done.
+fn unconvertible(served: &Served, config: &Value, error: &DecodeError) -> ApiError {
+    if matches!(error, DecodeError::Strict(_)) {
+        return ApiError::bad_request(error.to_string());
+    }
+    let resource = served.resource;
+    let kind = format!("{}/{}, Kind={}", resource.group, resource.version, resource.kind);
+    let (namespace, name) = (meta::text(config, "namespace"), meta::text(config, "name"));
+    let fault = format!(
+        "failed to convert new object ({namespace}/{name}; {kind}) to proper version: unable to convert unstructured object to {kind}: "
+    );
+    ApiError::unknown(format!("{fault}{error}"))
+}
+
 fn require_manager(ctx: &RequestContext) -> Result<(), ApiError> {
     if ctx
         .query("fieldManager")
@@ -152,6 +176,23 @@ fn require_manager(ctx: &RequestContext) -> Result<(), ApiError> {
     let mut errors = FieldErrors::new();
     errors.required(&Path::new("fieldManager"), "is required for apply patch");
     Err(ApiError::invalid("meta.k8s.io", "PatchOptions", "", &errors))
+}
+
+/// The `managedFields` of an object that is answered and not stored.
+pub(crate) fn track_answered(ctx: &RequestContext, ty: &'static Type, object: &mut Value, now: &str) {
+    let manager = Manager {
+        name: manager_name(ctx),
+        operation: Operation::Update,
+        api_version: object["apiVersion"].as_str().unwrap_or_default().to_owned(),
+        subresource: String::new(),
+    };
+    let writer = Writer {
+        manager: &manager,
+        ty,
+        resets: &["status"],
+        now,
+    };
+    apply::track_update(None, object, writer);
 }
 
 /// The manager that the request names, or the program that sent it.

@@ -10,7 +10,7 @@ mod rules;
 use std::sync::Arc;
 
 use coracle_api::status::ApiError;
-use coracle_api::table::Gvk;
+use coracle_api::table::{self, Gvk};
 use http::Response;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use crate::authn::Authenticator;
 use crate::authz::Authorizer;
 use crate::http::document;
+use crate::registry::track_answered;
 use crate::request::{RequestBody, RequestContext, RequestInfo, ResponseBody, UserInfo};
 
 /// Answers every kind of review.
@@ -93,6 +94,18 @@ impl Reviews {
         let asked = document::read(context, body, review.kind()).await?;
         let mut answer = asked.object;
         let status = self.status(review, &answer, context)?;
+        let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let kind = review.kind();
+        match review {
+            Review::SelfSubject => answer["metadata"]["creationTimestamp"] = now.into(),
+            // What was asked is not repeated.
+            Review::SelfSubjectRules => answer["spec"] = json!({}),
+            _ => {
+                if let Some(ty) = table::by_gvk(kind.group, kind.version, kind.kind) {
+                    track_answered(context, ty, &mut answer, &now);
+                }
+            }
+        }
         answer["status"] = status;
         Ok(document::answer(&context.headers, 201, answer, &asked.warnings))
     }
