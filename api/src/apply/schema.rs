@@ -35,6 +35,7 @@ impl Schema {
             return Schema::Atomic;
         }
         match (field.ty.outer, field.ty.item, field.list_type) {
+            (Outer::Value, Item::Type(ty), _) if field.granular => Schema::Struct(ty),
             (Outer::Value, Item::Type(ty), _) => Schema::of_type(ty),
             (Outer::List, Item::Type(ty), ListType::Map) => Schema::Keyed(field.list_map_keys, ty),
             (Outer::List, _, ListType::Set) => Schema::Set,

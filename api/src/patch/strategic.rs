@@ -59,10 +59,7 @@ impl Schema {
             },
             Schema::Container(ty) => Ok(Patched {
                 schema: Schema::inside(ty.element()),
-                strategy: PatchStrategy {
-                    merge: false,
-                    retain_keys: false,
-                },
+                strategy: PatchStrategy::default(),
                 merge_key: "",
             }),
         }
@@ -126,7 +123,11 @@ fn merge_field(
     let merged = match (object.remove(&name), change) {
         (Some(Value::Object(old)), Value::Object(change)) => {
             let inner = schema.lookup(&name)?;
-            Some(Value::Object(merge_objects(old, change, inner.schema)?))
+            Some(Value::Object(if inner.strategy.replace {
+                change
+            } else {
+                merge_objects(old, change, inner.schema)?
+            }))
         }
         (Some(Value::Array(old)), Value::Array(change)) => {
             let inner = schema.lookup(&name)?;

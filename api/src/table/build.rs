@@ -90,9 +90,11 @@ pub(super) const fn f(name: &'static str, number: u32, ty: Ty) -> Field {
         list_type: ListType::Unset,
         list_map_keys: &[],
         atomic: false,
+        granular: false,
         patch_strategy: PatchStrategy {
             merge: false,
             retain_keys: false,
+            replace: false,
         },
         patch_merge_key: "",
         go: "",
@@ -162,9 +164,19 @@ impl Field {
         self
     }
 
+    pub(super) const fn granular(mut self) -> Self {
+        self.granular = true;
+        self
+    }
+
     pub(super) const fn merge(mut self, key: &'static str) -> Self {
         self.patch_strategy.merge = true;
         self.patch_merge_key = key;
+        self
+    }
+
+    pub(super) const fn replace(mut self) -> Self {
+        self.patch_strategy.replace = true;
         self
     }
 

@@ -101,6 +101,8 @@ pub struct Field {
     pub list_map_keys: &'static [&'static str],
     /// Whether server-side apply owns a map or object as a whole at this field (`x-kubernetes-map-type: atomic`).
     pub atomic: bool,
+    /// Whether it owns an object field by field at this field, although the object's type is atomic elsewhere.
+    pub granular: bool,
     /// How a strategic merge patch treats it.
     pub patch_strategy: PatchStrategy,
     /// The key by which a strategic merge patch matches items; empty where there is none.
@@ -142,6 +144,8 @@ pub struct PatchStrategy {
     pub merge: bool,
     /// Keys that the patch does not name are cleared (`retainKeys`).
     pub retain_keys: bool,
+    /// The patch's object takes the place of what is there, as it stands (`replace`).
+    pub replace: bool,
 }
 
 /// What a field holds: an item, bare or in a container.

@@ -239,8 +239,11 @@ fn write_merge_facts(line: &mut String, field: &Field) -> anyhow::Result<()> {
         None => {}
         Some(other) => bail!("list type {other}"),
     }
-    if field.map_type.as_deref() == Some("atomic") {
-        line.push_str(".atomic()");
+    match field.map_type.as_deref() {
+        Some("atomic") => line.push_str(".atomic()"),
+        Some("granular") => line.push_str(".granular()"),
+        None => {}
+        Some(other) => bail!("map type {other}"),
     }
     for strategy in field
         .patch_strategy
@@ -252,7 +255,7 @@ fn write_merge_facts(line: &mut String, field: &Field) -> anyhow::Result<()> {
                 let _ = write!(line, ".merge({:?})", field.patch_merge_key);
             }
             "retainKeys" => line.push_str(".retain_keys()"),
-            "replace" => {}
+            "replace" => line.push_str(".replace()"),
             other => bail!("patch strategy {other}"),
         }
     }

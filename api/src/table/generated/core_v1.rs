@@ -1393,7 +1393,7 @@ pub(super) static PersistentVolumeClaimSpec: Type = Type {
 pub(super) static PersistentVolumeClaimStatus: Type = Type {
     fields: &[
         f("accessModes", 2, list(STR)).list_atomic().go("[]v1.PersistentVolumeAccessMode"),
-        f("allocatedResourceStatuses", 7, map(STR)).go("map[v1.ResourceName]v1.ClaimResourceStatus"),
+        f("allocatedResourceStatuses", 7, map(STR)).granular().go("map[v1.ResourceName]v1.ClaimResourceStatus"),
         f("allocatedResources", 5, map(r(&resource::Quantity))).go("v1.ResourceList"),
         f("capacity", 3, map(r(&resource::Quantity))).go("v1.ResourceList"),
         f("conditions", 4, list(r(&PersistentVolumeClaimCondition))).list_map(&["type"]).merge("type"),
@@ -1443,7 +1443,7 @@ pub(super) static PersistentVolumeSpec: Type = Type {
         f("capacity", 1, map(r(&resource::Quantity))).go("v1.ResourceList"),
         f("cephfs", 9, r(&CephFSPersistentVolumeSource)).inside(&[2]).ptr().at("PersistentVolumeSource"),
         f("cinder", 8, r(&CinderPersistentVolumeSource)).inside(&[2]).ptr().at("PersistentVolumeSource"),
-        f("claimRef", 4, r(&ObjectReference)).ptr(),
+        f("claimRef", 4, r(&ObjectReference)).ptr().granular(),
         f("csi", 22, r(&CSIPersistentVolumeSource)).inside(&[2]).ptr().at("PersistentVolumeSource"),
         f("fc", 10, r(&FCVolumeSource)).inside(&[2]).ptr().at("PersistentVolumeSource"),
         f("flexVolume", 12, r(&FlexPersistentVolumeSource)).inside(&[2]).ptr().at("PersistentVolumeSource"),

@@ -42,7 +42,7 @@ pub(super) static PodDisruptionBudgetSpec: Type = Type {
     fields: &[
         f("maxUnavailable", 3, r(&intstr::IntOrString)).ptr(),
         f("minAvailable", 1, r(&intstr::IntOrString)).ptr(),
-        f("selector", 2, r(&meta_v1::LabelSelector)).ptr(),
+        f("selector", 2, r(&meta_v1::LabelSelector)).ptr().replace(),
         f("unhealthyPodEvictionPolicy", 4, STR).ptr().one_of(&["AlwaysAllow", "IfHealthyBudget"]).go("v1.UnhealthyPodEvictionPolicyType"),
     ],
     by_number: &[1, 2, 0, 3],
