@@ -303,6 +303,11 @@ pub fn create(gvk: Gvk, object: &Value) -> FieldErrors {
     errors
 }
 
+/// The faults of a Service's fields about its cluster addresses, which are told alone: before any address is allocated.
+pub fn service_addresses(service: &Value) -> FieldErrors {
+    service::addresses(service)
+}
+
 /// The faults of an update through the main resource. Metadata that the client may leave out has been filled in from `old`.
 pub fn update(gvk: Gvk, new: &Value, old: &Value) -> FieldErrors {
     let mut errors = FieldErrors::new();

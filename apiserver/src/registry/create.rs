@@ -97,12 +97,14 @@ impl Registry {
         meta::prepare_create(&mut object, self.now(), self.new_uid());
         rules::prepare_create(served, &mut object, self.now());
         requester::stamp(served, &mut object, &ctx.user);
-        rules::validate_create(served, &object)?;
+        // What cannot be allocated is told before what is wrong otherwise.
+        let verdict = rules::validate_create(served, &object);
         let held = Held {
             old: None,
             dry_run: options.dry_run,
         };
         let reservation = self.services.reserve(served, &mut object, held, self.chance())?;
+        verdict?;
         admission::validate(&attributes, Some(&object), None, &*self.reader)?;
         // What was set since may have defaults of its own, which upstream fills in whenever it reads the object.
         rules::default(served.stored.gvk(), &mut object);

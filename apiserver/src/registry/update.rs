@@ -119,13 +119,14 @@ impl Registry {
         let unconditional = self.check_revision(served, &object, current)?;
         meta::prepare_update(&mut object, &old);
         rules::prepare_update(served, &ctx.info.subresource, &mut object, &old);
-        self.services.inherit(served, &mut object, &old);
-        rules::validate_update(served, &ctx.info.subresource, &object, &old)?;
+        // What cannot be allocated is told before what is wrong otherwise.
+        let verdict = rules::validate_update(served, &ctx.info.subresource, &object, &old);
         let held = Held {
             old: Some(&old),
             dry_run: options.dry_run,
         };
         let reservation = self.services.reserve(served, &mut object, held, self.chance())?;
+        verdict?;
         admission::validate(&attributes, Some(&object), Some(&old), &*self.reader)?;
         if object == old {
             return Ok(Tried::Done(Arc::clone(current)));

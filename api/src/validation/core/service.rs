@@ -63,6 +63,18 @@ pub(in crate::validation) fn service(service: &Value, errors: &mut FieldErrors) 
     traffic(service, kind, &at, errors);
 }
 
+/// The fields about cluster addresses, which upstream judges before it allocates any.
+pub(in crate::validation) fn addresses(service: &Value) -> FieldErrors {
+    let mut errors = FieldErrors::new();
+    cluster_ips(
+        &service["spec"],
+        is_headless(service),
+        &Path::new("spec"),
+        &mut errors,
+    );
+    errors
+}
+
 fn external_name(spec: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
     for name in ["clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
         if spec.count(name) > 0 || name == "ipFamilyPolicy" && spec.has(name) {

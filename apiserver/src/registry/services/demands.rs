@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::Holdings;
 
@@ -123,75 +123,6 @@ pub(super) fn holdings(service: &Value) -> Holdings {
     found
 }
 
-/// An update that leaves out what was allocated means what the service has.
-pub(super) fn inherit(service: &mut Value, old: &Value) {
-    let (kind, old_kind) = (
-        text(service, "/spec/type").to_owned(),
-        text(old, "/spec/type").to_owned(),
-    );
-    let needs_address = |kind: &str| kind != "ExternalName";
-    let unset = cluster_ip(service).is_empty();
-    let old_ports = ports(old).to_vec();
-    let health_check = old.pointer("/spec/healthCheckNodePort").cloned();
-    let families = ["ipFamilies", "ipFamilyPolicy"].map(|field| (field, old["spec"].get(field).cloned()));
-    let addresses = (
-        old.pointer("/spec/clusterIP").cloned(),
-        old.pointer("/spec/clusterIPs").cloned(),
-    );
-    let Some(spec) = service.get_mut("spec").and_then(Value::as_object_mut) else {
-        return;
-    };
-    if needs_address(&kind) && needs_address(&old_kind) && unset {
-        set_or_leave(spec, "clusterIP", addresses.0);
-        set_or_leave(spec, "clusterIPs", addresses.1);
-    }
-    if needs_address(&kind) && needs_address(&old_kind) {
-        for (field, value) in families {
-            if let (None, Some(value)) = (spec.get(field), value) {
-                spec.insert(field.to_owned(), value);
-            }
-        }
-    }
-    let exposes = |kind: &str| kind == "NodePort" || kind == "LoadBalancer";
-    if !exposes(&kind) || !exposes(&old_kind) {
-        return;
-    }
-    for port in spec
-        .get_mut("ports")
-        .and_then(Value::as_array_mut)
-        .into_iter()
-        .flatten()
-    {
-        inherit_port(port, &old_ports);
-    }
-    if port_number(spec.get("healthCheckNodePort")).is_none() && kind == "LoadBalancer" {
-        set_or_leave(spec, "healthCheckNodePort", health_check);
-    }
-}
-
-fn inherit_port(port: &mut Value, old: &[Value]) {
-    if port_number(port.get("nodePort")).is_some() {
-        return;
-    }
-    let same = |other: &&Value| {
-        other.get("port") == port.get("port") && other.get("protocol") == port.get("protocol")
-    };
-    let number = old
-        .iter()
-        .find(same)
-        .and_then(|other| other.get("nodePort"))
-        .cloned();
-    if let (Some(number), Some(port)) = (number, port.as_object_mut()) {
-        port.insert("nodePort".to_owned(), number);
-    }
-}
-
-fn set_or_leave(spec: &mut Map<String, Value>, field: &str, value: Option<Value>) {
-    if let Some(value) = value {
-        spec.insert(field.to_owned(), value);
-    }
-}
-
 /// Writes the address, and what goes with it.
 pub(super) fn set_address(service: &mut Value, address: IpAddr) {
     let Some(spec) = service.get_mut("spec").and_then(Value::as_object_mut) else {
@@ -203,22 +134,6 @@ pub(super) fn set_address(service: &mut Value, address: IpAddr) {
         Some(list) if !list.is_empty() => list[0] = Value::from(address.to_string()),
         _ => *listed = json!([address.to_string()]),
     }
-}
-
-/// Writes which families the addresses are of. A headless service without an address of its own is of IPv4.
-pub(super) fn set_families(service: &mut Value) {
-    let address = cluster_ip(service).to_owned();
-    if text(service, "/spec/type") == "ExternalName" {
-        return;
-    }
-    let family = if address.contains(':') { "IPv6" } else { "IPv4" };
-    let Some(spec) = service.get_mut("spec").and_then(Value::as_object_mut) else {
-        return;
-    };
-    spec.entry("clusterIPs").or_insert_with(|| json!([address]));
-    spec.entry("ipFamilies").or_insert_with(|| json!([family]));
-    spec.entry("ipFamilyPolicy")
-        .or_insert_with(|| json!("SingleStack"));
 }
 
 /// Writes a node port.

@@ -5,6 +5,7 @@
 
 pub mod addresses;
 mod demands;
+mod families;
 pub mod ports;
 
 use std::net::IpAddr;
@@ -125,13 +126,6 @@ impl Services {
         }
     }
 
-    /// Fills in what an update leaves out and the service has.
-    pub(super) fn inherit(&self, served: &Served, service: &mut Value, old: &Value) {
-        if served.is("", "services") {
-            demands::inherit(service, old);
-        }
-    }
-
     /// Takes what a service needs besides what it has, writes it into it, and keeps in mind what it no longer needs. A dry
     /// run takes nothing beyond this call.
     ///
@@ -149,6 +143,9 @@ impl Services {
         }
         let before = held.old.map(demands::holdings).unwrap_or_default();
         let name = meta::text(service, "name").to_owned();
+        let own = families::name(self.range().first().is_ipv6());
+        families::settle(service, held.old, own)
+            .map_err(|errors| ApiError::invalid("", "Service", &name, &errors))?;
         let demand = demands::of(service);
         let mut taken = Holdings::default();
         {
@@ -159,7 +156,6 @@ impl Services {
             }
             satisfied.map_err(|refusal| refusal.status(&name))?;
         }
-        demands::set_families(service);
         let mut reservation = Reservation::default();
         if !held.dry_run {
             reservation.freed = before.without(&demands::holdings(service));
