@@ -41,6 +41,19 @@ pub struct UserInfo {
     pub extra: BTreeMap<String, Vec<String>>,
 }
 
+impl UserInfo {
+    /// The apiserver itself, which may do everything.
+    pub(crate) fn server() -> Self {
+        Self {
+            name: "system:apiserver".to_owned(),
+            groups: ["system:masters", "system:authenticated"]
+                .map(str::to_owned)
+                .to_vec(),
+            ..Self::default()
+        }
+    }
+}
+
 /// What a path asks for, by the rules of upstream's `RequestInfoFactory`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequestInfo {

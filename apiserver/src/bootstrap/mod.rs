@@ -4,6 +4,7 @@
 //! Made where missing when the registry starts, in few transactions; roles that may be updated by the server get back
 //! what they lost. Nothing that somebody has changed is taken away.
 
+mod flow_schemas;
 mod kubernetes_service;
 mod manifests;
 mod reconcile;
@@ -16,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::reader::GroupResource;
 use crate::registry::Registry;
+
+pub(crate) use flow_schemas::keep_conditions;
 
 /// Makes what is missing.
 ///

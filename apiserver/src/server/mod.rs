@@ -23,7 +23,7 @@ use crate::registry::services::ServiceConfig;
 use crate::registry::services::addresses::CidrError;
 use crate::registry::services::ports::PortRangeError;
 use crate::registry::{self, Registry};
-use crate::request::ResourceHandler;
+use crate::request::{ResourceHandler, UserInfo};
 use crate::tokens::KeyError;
 
 /// Why an apiserver could not start. Each says what to do where something can be done.
@@ -113,6 +113,8 @@ impl ApiServer {
         let authorizer = prepared.authorizer(registry.reader());
         registry.guard_grants(authorizer.clone());
         let running = prepared.run(store, resources, authorizer).await?;
+        let (reader, own) = (registry.reader(), running.client(UserInfo::server()));
+        tasks.spawn(bootstrap::keep_conditions(reader, own, shutdown.clone()));
         tasks.spawn(bootstrap::publish(registry, running.advertised(), shutdown));
         running.set_started();
         Ok(running)
