@@ -160,6 +160,7 @@ pub(super) fn runtime_class(class: &Value, errors: &mut FieldErrors) {
 }
 
 pub(super) fn runtime_class_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+    runtime_class(new, errors);
     immutable_text(
         new.field("handler"),
         old.field("handler"),

@@ -18,6 +18,7 @@ pub(super) fn admit(
     let finalizer = match () {
         () if attributes.is("", "persistentvolumes") => "kubernetes.io/pv-protection",
         () if attributes.is("", "persistentvolumeclaims") => "kubernetes.io/pvc-protection",
+        () if attributes.is("storage.k8s.io", "volumeattributesclasses") => "kubernetes.io/vac-protection",
         () => return Ok(()),
     };
     let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else {
