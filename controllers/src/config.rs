@@ -11,6 +11,8 @@ pub enum ControllerName {
     Deployment,
     /// Keeps the number of a ReplicaSet's pods.
     ReplicaSet,
+    /// Keeps the number of a ReplicationController's pods.
+    ReplicationController,
     /// Keeps the EndpointSlices of Services.
     EndpointSlice,
     /// Keeps the legacy Endpoints of Services.
@@ -37,7 +39,7 @@ pub enum ControllerName {
 
 impl ControllerName {
     /// All of them, in the order they start.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::ServiceAccount,
         Self::RootCaPublisher,
         Self::ClusterRoleAggregation,
@@ -45,6 +47,7 @@ impl ControllerName {
         Self::NodeLifecycle,
         Self::TaintEviction,
         Self::ReplicaSet,
+        Self::ReplicationController,
         Self::Deployment,
         Self::EndpointSlice,
         Self::Endpoints,
@@ -59,6 +62,7 @@ impl ControllerName {
         match self {
             Self::Deployment => "deployment-controller",
             Self::ReplicaSet => "replicaset-controller",
+            Self::ReplicationController => "replicationcontroller-controller",
             Self::EndpointSlice => "endpointslice-controller",
             Self::Endpoints => "endpoints-controller",
             Self::Namespace => "namespace-controller",
@@ -79,6 +83,7 @@ impl ControllerName {
         match self {
             Self::Deployment => "deployment-controller",
             Self::ReplicaSet => "replicaset-controller",
+            Self::ReplicationController => "replication-controller",
             Self::EndpointSlice => "endpointslice-controller",
             Self::Endpoints => "endpoint-controller",
             Self::Namespace => "namespace-controller",

@@ -10,7 +10,9 @@ use crate::workloads::{deployment, replicaset};
 use crate::{cluster, garbage, nodes};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, Service, ServiceAccount,
+};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -39,6 +41,7 @@ pub enum RunError {
 pub(crate) struct Informers {
     pub(crate) deployments: Informer<Deployment>,
     pub(crate) replica_sets: Informer<ReplicaSet>,
+    pub(crate) replication_controllers: Informer<ReplicationController>,
     pub(crate) pods: Informer<Pod>,
     pub(crate) services: Informer<Service>,
     pub(crate) endpoint_slices: Informer<EndpointSlice>,
@@ -60,6 +63,9 @@ impl Informers {
             deployments: Informer::new("deployments", Api::all(all()), |_| Vec::new()),
             replica_sets: Informer::new("replica_sets", Api::all(all()), |set| {
                 vec![owner_term(&set.metadata)]
+            }),
+            replication_controllers: Informer::new("replication_controllers", Api::all(all()), |older| {
+                vec![owner_term(&older.metadata)]
             }),
             pods: Informer::new("pods", Api::all(all()), pod_terms),
             services: Informer::new("services", Api::all(all()), |_| Vec::new()),
@@ -86,6 +92,7 @@ impl Informers {
     async fn synced(&self) {
         synced(&self.deployments).await;
         synced(&self.replica_sets).await;
+        synced(&self.replication_controllers).await;
         synced(&self.pods).await;
         synced(&self.services).await;
         synced(&self.endpoint_slices).await;
@@ -182,6 +189,9 @@ impl Starting {
         match name {
             ControllerName::Deployment => self.work(name, deployment::start(&context, informers)),
             ControllerName::ReplicaSet => self.work(name, replicaset::start(&context, informers)),
+            ControllerName::ReplicationController => {
+                self.work(name, replicaset::start_older(&context, informers));
+            }
             ControllerName::EndpointSlice => self.work(name, endpointslice::start(&context, informers)),
             ControllerName::Endpoints => self.work(name, endpoints::start(&context, informers)),
             ControllerName::Namespace => self.work(name, cluster::namespace::start(&context, informers)),
@@ -259,6 +269,7 @@ impl Starting {
         let all = &self.informers;
         self.follow_one(all, |all| &all.deployments);
         self.follow_one(all, |all| &all.replica_sets);
+        self.follow_one(all, |all| &all.replication_controllers);
         self.follow_one(all, |all| &all.pods);
         self.follow_one(all, |all| &all.services);
         self.follow_one(all, |all| &all.endpoint_slices);

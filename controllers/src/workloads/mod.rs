@@ -1,4 +1,4 @@
-//! Controllers that keep pods running: Deployment and ReplicaSet.
+//! Controllers that keep pods running: Deployment, ReplicaSet and ReplicationController.
 
 pub(crate) mod deployment;
 pub(crate) mod pods;

@@ -9,7 +9,7 @@ use super::deployment::plan as deployment;
 use super::pods;
 use super::replicaset::fixtures::template;
 use super::replicaset::plan as replicaset;
-use crate::owners::is_controlled_by;
+use crate::owners::{controller_reference, is_controlled_by};
 use k8s_openapi::api::apps::v1::{
     Deployment, DeploymentSpec, DeploymentStrategy, ReplicaSet, RollingUpdateDeployment,
 };
@@ -288,7 +288,8 @@ impl World {
                 return Outcome::Crash;
             }
             let version = self.next_version();
-            let mut pod = replicaset::new_pod(&set);
+            let mut pod =
+                replicaset::new_pod(&set, controller_reference("apps/v1", "ReplicaSet", &set.metadata));
             let name = format!("{}{}", pod.metadata.generate_name.take().unwrap(), self.revision);
             pod.metadata.uid = Some(name.clone());
             pod.metadata.name = Some(name.clone());

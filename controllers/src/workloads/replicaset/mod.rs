@@ -1,9 +1,11 @@
-//! The ReplicaSet controller: keeps the number of a set's pods.
+//! The ReplicaSet controller: keeps the number of a set's pods. That of ReplicationControllers is the same, with another
+//! [`kind`].
 //!
 //! [`plan`] decides; this shell asks, creates in batches that grow while creating succeeds, deletes, and writes the status.
 
 #[cfg(test)]
 pub(crate) mod fixtures;
+mod kind;
 pub(crate) mod plan;
 mod ranking;
 
@@ -13,11 +15,14 @@ use crate::run::{Context, Informers};
 use crate::runtime::events::reference;
 use crate::runtime::worker::until;
 use crate::runtime::write::{self, Part};
-use crate::runtime::{Cache, Change, Note, ObjectKey, Queue, Reconcile, ReconcileError, Recorder};
+use crate::runtime::{Cache, Change, Informer, Note, ObjectKey, Queue, Reconcile, ReconcileError, Recorder};
 use crate::target::Target;
 use futures::future::join_all;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, ReplicationController};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kind::KeepsReplicas;
+use kube::Resource;
 use kube::api::{Api, ApiResource, DynamicObject, PostParams};
 use plan::{Failure, Observed, Plan};
 use serde_json::json;
@@ -27,50 +32,63 @@ use std::time::Duration;
 /// The first batch of pods that is created; each later one is twice as large.
 const SLOW_START: usize = 1;
 
-pub(crate) struct ReplicaSets {
+pub(crate) struct ReplicaSets<S: KeepsReplicas> {
     client: kube::Client,
     clock: Clock,
-    sets: Arc<Cache<ReplicaSet>>,
+    sets: Arc<Cache<S>>,
     pods: Arc<Cache<Pod>>,
     recorder: Recorder,
 }
 
-/// Builds the controller and its queue, fed by the informers.
-pub(crate) fn start(context: &Context, informers: &Informers) -> (Arc<ReplicaSets>, Arc<Queue<ObjectKey>>) {
+/// A controller and its queue.
+type Started<S> = (Arc<ReplicaSets<S>>, Arc<Queue<ObjectKey>>);
+
+/// Builds the controller of ReplicaSets, fed by the informers.
+pub(crate) fn start(context: &Context, informers: &Informers) -> Started<ReplicaSet> {
+    start_for(context, &informers.replica_sets, &informers.pods)
+}
+
+/// Builds the controller of ReplicationControllers, fed by the informers.
+pub(crate) fn start_older(context: &Context, informers: &Informers) -> Started<ReplicationController> {
+    start_for(context, &informers.replication_controllers, &informers.pods)
+}
+
+fn start_for<S: KeepsReplicas>(
+    context: &Context,
+    informer: &Informer<S>,
+    pods: &Informer<Pod>,
+) -> Started<S> {
     let queue = Arc::new(Queue::new());
     let own = queue.clone();
-    informers
-        .replica_sets
-        .subscribe(move |change| own.add(ObjectKey::of(&change.object().metadata)));
-    let (own, sets) = (queue.clone(), informers.replica_sets.cache().clone());
-    informers
-        .pods
-        .subscribe(move |change| enqueue_for_pod(&own, &sets, change));
+    informer.subscribe(move |change| own.add(ObjectKey::of(Resource::meta(&**change.object()))));
+    let (own, sets) = (queue.clone(), informer.cache().clone());
+    pods.subscribe(move |change| enqueue_for_pod(&own, &sets, change));
     let controller = ReplicaSets {
         client: context.client.clone(),
         clock: context.config.clock,
-        sets: informers.replica_sets.cache().clone(),
-        pods: informers.pods.cache().clone(),
+        sets: informer.cache().clone(),
+        pods: pods.cache().clone(),
         recorder: context.recorder.clone(),
     };
     (Arc::new(controller), queue)
 }
 
 /// A pod concerns the set that controls it, the set that did before, and if nobody does, every set that may adopt it.
-fn enqueue_for_pod(queue: &Queue<ObjectKey>, sets: &Cache<ReplicaSet>, change: &Change<'_, Pod>) {
+fn enqueue_for_pod<S: KeepsReplicas>(queue: &Queue<ObjectKey>, sets: &Cache<S>, change: &Change<'_, Pod>) {
     let pod = change.object();
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let owners = [Some(pod), change.old()]
         .into_iter()
         .flatten()
         .filter_map(|pod| controller_of(&pod.metadata));
-    for owner in owners.filter(|owner| owner.kind == "ReplicaSet") {
+    for owner in owners.filter(|owner| owner.kind == S::kind(&())) {
         queue.add(ObjectKey::new(namespace, &owner.name));
     }
     if controller_of(&pod.metadata).is_some() || matches!(change, Change::Deleted(_)) {
         return;
     }
     for set in sets.in_namespace(namespace) {
+        let set = set.as_replica_set();
         let selector = set
             .spec
             .as_ref()
@@ -81,13 +99,14 @@ fn enqueue_for_pod(queue: &Queue<ObjectKey>, sets: &Cache<ReplicaSet>, change: &
     }
 }
 
-impl Reconcile for ReplicaSets {
+impl<S: KeepsReplicas> Reconcile for ReplicaSets<S> {
     type Key = ObjectKey;
 
     async fn reconcile(&self, key: &ObjectKey) -> Result<Option<Duration>, ReconcileError> {
-        let Some(set) = self.sets.get(key) else {
+        let Some(found) = self.sets.get(key) else {
             return Ok(None);
         };
+        let set = found.as_replica_set();
         let (pods, siblings) = self.observe(&set);
         let now = self.clock.now();
         let plan = plan::plan(
@@ -99,7 +118,10 @@ impl Reconcile for ReplicaSets {
             now,
         );
         let failure = self.act(&set, &plan).await?;
-        let (status, next) = plan::status(&set, &plan.claimed, failure.as_ref(), now);
+        let (mut status, next) = plan::status(&set, &plan.claimed, failure.as_ref(), now);
+        if !S::COUNTS_TERMINATING {
+            status.terminating_replicas = None;
+        }
         if !plan::same_status(set.status.as_ref(), &status) {
             self.write_status(&set, status).await?;
         }
@@ -110,7 +132,7 @@ impl Reconcile for ReplicaSets {
     }
 }
 
-impl ReplicaSets {
+impl<S: KeepsReplicas> ReplicaSets<S> {
     fn observe(&self, set: &ReplicaSet) -> (Vec<Arc<Pod>>, Vec<Arc<Pod>>) {
         let uid = set.metadata.uid.as_deref().unwrap_or_default();
         let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
@@ -120,7 +142,9 @@ impl ReplicaSets {
             None => self.pods.by_term(&format!("owner/{uid}")),
             Some(owner) => {
                 let sets = self.sets.by_term(&format!("owner/{}", owner.uid));
-                let uids = sets.iter().filter_map(|set| set.metadata.uid.as_deref());
+                let uids = sets
+                    .iter()
+                    .filter_map(|set| Resource::meta(&**set).uid.as_deref());
                 uids.flat_map(|uid| self.pods.by_term(&format!("owner/{uid}")))
                     .collect()
             }
@@ -146,14 +170,14 @@ impl ReplicaSets {
     ) -> Result<(), ReconcileError> {
         if !plan.adopt.is_empty() {
             let target = Target::of(&set.metadata);
-            let own: Api<ReplicaSet> = Api::namespaced(self.client.clone(), &target.namespace);
+            let own: Api<S> = Api::namespaced(self.client.clone(), &target.namespace);
             if !write::is_still_there(&own, &target).await? {
                 return Err(ReconcileError::Stale(target.name));
             }
         }
         for pod in &plan.adopt {
             let mut owners = pod.metadata.owner_references.clone().unwrap_or_default();
-            owners.push(controller_reference("apps/v1", "ReplicaSet", &set.metadata));
+            owners.push(owner_reference::<S>(&set.metadata));
             self.set_owners(api, pod, json!(owners)).await?;
         }
         for pod in &plan.release {
@@ -192,7 +216,7 @@ impl ReplicaSets {
     /// Creates pods in batches of 1, 2, 4…, and stops at the first batch with a failure: what fails once, such as a quota,
     /// would fail as often.
     async fn create(&self, api: &Api<Pod>, set: &ReplicaSet, count: usize) -> Result<(), Failure> {
-        let pod = plan::new_pod(set);
+        let pod = plan::new_pod(set, owner_reference::<S>(&set.metadata));
         let mut left = count;
         let mut batch = SLOW_START;
         let params = PostParams::default();
@@ -275,7 +299,7 @@ impl ReplicaSets {
 
     async fn write_status(&self, set: &ReplicaSet, status: ReplicaSetStatus) -> Result<(), ReconcileError> {
         let target = Target::of(&set.metadata);
-        let resource = ApiResource::erase::<ReplicaSet>(&());
+        let resource = ApiResource::erase::<S>(&());
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &target.namespace, &resource);
         let written = write::update(&api, &target, Part::Status, |object| {
             object.data["status"] = json!(status)
@@ -293,7 +317,12 @@ impl ReplicaSets {
     }
 
     fn note(&self, set: &ReplicaSet, note: Note) {
-        self.recorder
-            .record(&reference("apps/v1", "ReplicaSet", &set.metadata), note);
+        let about = reference(&S::api_version(&()), &S::kind(&()), &set.metadata);
+        self.recorder.record(&about, note);
     }
+}
+
+/// What marks a pod as a set's.
+fn owner_reference<S: KeepsReplicas>(set: &ObjectMeta) -> OwnerReference {
+    controller_reference(&S::api_version(&()), &S::kind(&()), set)
 }

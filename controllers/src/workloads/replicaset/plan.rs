@@ -2,11 +2,11 @@
 
 use super::ranking;
 use crate::labels;
-use crate::owners::{Claim, claim, controller_reference, is_controlled_by};
+use crate::owners::{Claim, claim, is_controlled_by};
 use crate::workloads::pods;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use k8s_openapi::jiff::Timestamp;
 use std::sync::Arc;
 
@@ -112,8 +112,8 @@ fn uid(set: &ReplicaSet) -> &str {
     set.metadata.uid.as_deref().unwrap_or_default()
 }
 
-/// A pod from the set's template, controlled by the set.
-pub(crate) fn new_pod(set: &ReplicaSet) -> Pod {
+/// A pod from the set's template, controlled by its owner.
+pub(crate) fn new_pod(set: &ReplicaSet, owner: OwnerReference) -> Pod {
     let template = set.spec.as_ref().and_then(|spec| spec.template.as_ref());
     let meta = template
         .and_then(|template| template.metadata.clone())
@@ -126,7 +126,7 @@ pub(crate) fn new_pod(set: &ReplicaSet) -> Pod {
             labels: meta.labels,
             annotations: meta.annotations,
             finalizers: meta.finalizers,
-            owner_references: Some(vec![controller_reference("apps/v1", "ReplicaSet", &set.metadata)]),
+            owner_references: Some(vec![owner]),
             ..ObjectMeta::default()
         },
         spec: template.and_then(|template| template.spec.clone()),
