@@ -28,13 +28,18 @@ enum Condition {
     Damaged,
 }
 
-/// Whether the only thing wrong with the logs in a data directory is that the last write is spoilt.
+/// The length of a write of nothing: what RocksDB begins a log with after it has left out the end of the one before.
+const NOTHING_BYTES: usize = 12;
+
+/// Whether the only thing wrong with the logs in a data directory is that the last write is spoilt. Power may have been lost
+/// again while that was being dealt with: then there are later logs, without writes.
 pub(super) fn last_write_is_torn(dir: &Path) -> io::Result<bool> {
     let mut conditions = Vec::new();
     for path in logs(dir)? {
         let log = fs::read(path)?;
-        if !log.is_empty() {
-            conditions.push(inspect(&log));
+        let condition = inspect(&log);
+        if condition != Condition::Whole || holds_a_write(&log) {
+            conditions.push(condition);
         }
     }
     let newest = conditions.pop();
@@ -99,6 +104,12 @@ fn is_passed_over(log: &[u8], mut at: usize) -> bool {
         at = (at / BLOCK_BYTES + 1) * BLOCK_BYTES;
     }
     true
+}
+
+fn holds_a_write(log: &[u8]) -> bool {
+    let records = (0..log.len()).filter(|at| write_begins(log, *at));
+    let mut found = records.filter_map(|at| Record::at(log, at));
+    found.any(|record| record.payload_bytes() > NOTHING_BYTES)
 }
 
 fn write_begins(log: &[u8], at: usize) -> bool {
@@ -257,6 +268,30 @@ mod tests {
                 };
                 assert_eq!(inspect(&torn), expected, "{writes:?} without {lost:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_torn_log_is_the_last_that_holds_a_write() {
+        let whole = log(&[100, 500]);
+        let mut torn = log(&[100, 40_000]);
+        torn[200..300].fill(0xff);
+        let nothing = log(&[NOTHING_BYTES]);
+        let table: [(&[&[u8]], bool); 7] = [
+            (&[&whole, &torn], true),
+            (&[&whole, &torn, &[]], true),
+            (&[&whole, &torn, &nothing, &[]], true),
+            (&[&torn, &nothing, &nothing], true),
+            (&[&torn, &whole], false),
+            (&[&torn, &nothing, &torn], false),
+            (&[&whole, &nothing], false),
+        ];
+        for (number, (logs, expected)) in table.into_iter().enumerate() {
+            let dir = tempfile::tempdir().unwrap();
+            for (name, log) in logs.iter().enumerate() {
+                fs::write(dir.path().join(format!("{name:06}.log")), log).unwrap();
+            }
+            assert_eq!(last_write_is_torn(dir.path()).unwrap(), expected, "row {number}");
         }
     }
 
