@@ -278,17 +278,19 @@ fn write_binary(out: &mut fmt::Formatter<'_>, mut whole: i128) -> fmt::Result {
 }
 
 fn write_decimal(out: &mut fmt::Formatter<'_>, value: i128, scale: i32, format: Format) -> fmt::Result {
-    let (mut value, mut scale) = stripped(value, scale);
+    let (value, mut scale) = stripped(value, scale);
     let most = if format == Format::DecimalSi { 18 } else { i32::MAX };
+    write!(out, "{value}")?;
     while scale % 3 != 0 || scale > most {
-        value = value.saturating_mul(10);
+        // Not multiplied: the number may have no room for more digits.
+        out.write_str("0")?;
         scale -= 1;
     }
     if scale == 0 {
-        return write!(out, "{value}");
+        return Ok(());
     }
     if format == Format::DecimalExponent {
-        return write!(out, "{value}e{scale}");
+        return write!(out, "e{scale}");
     }
     let suffix = match scale {
         -9 => "n",
@@ -301,7 +303,7 @@ fn write_decimal(out: &mut fmt::Formatter<'_>, value: i128, scale: i32, format: 
         15 => "P",
         _ => "E",
     };
-    write!(out, "{value}{suffix}")
+    out.write_str(suffix)
 }
 
 #[cfg(test)]
@@ -327,6 +329,10 @@ mod tests {
             ("8Ki", "8Ki"),
             ("1024Mi", "1Gi"),
             ("1.1Ki", "1126400m"),
+            (
+                "92833720316047545808009283372547000E",
+                "92833720316047545808009283372547000E",
+            ),
             ("1e3", "1e3"),
             ("1000e0", "1e3"),
             ("12E-3", "12E-3"),
