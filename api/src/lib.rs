@@ -1,5 +1,6 @@
 //! What an object is: the type table of Kubernetes 1.36 and all that follows from it. Pure: no IO, no tokio, no clock.
 
+pub mod amounts;
 pub mod apply;
 pub mod codec;
 pub mod convert;
@@ -8,6 +9,7 @@ pub mod names;
 pub mod object;
 pub mod patch;
 pub mod quantity;
+pub mod quota;
 pub mod quote;
 pub mod resources;
 pub mod selector;

@@ -1,9 +1,9 @@
 //! `LimitRanger`: containers of a namespace get the requests and limits that its LimitRanges say, and pods and claims stay
 //! within their bounds.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use coracle_api::amounts::{self, Amounts, Counting};
 use coracle_api::object::Fields;
 use coracle_api::quantity::Quantity;
 use coracle_api::status::ApiError;
@@ -15,10 +15,6 @@ use crate::reader::{GroupResource, ObjectReader};
 const ANNOTATION: &str = "kubernetes.io/limit-ranger";
 /// Above it, amounts are compared as whole numbers.
 const MILLI_MAX: i64 = i64::MAX / 1000;
-/// Requests of a pod as a whole take the place of its containers' for these.
-const OF_PODS: [&str; 2] = ["cpu", "memory"];
-
-type Amounts = BTreeMap<String, Quantity>;
 
 fn ranges(attributes: &Attributes<'_>, reader: &dyn ObjectReader) -> Vec<Arc<Value>> {
     reader.list(&GroupResource::new("", "limitranges"), attributes.namespace)
@@ -60,12 +56,12 @@ pub(super) fn validate(
                 "PersistentVolumeClaim" if of_claim => claim(limit, &object["spec"], &mut faults),
                 "Container" if of_pod => {
                     for container in containers(&object["spec"]) {
-                        let amounts = |name: &str| self::amounts(&container["resources"][name]);
+                        let amounts = |name: &str| amounts::read(&container["resources"][name]);
                         bounds(limit, &amounts("requests"), &amounts("limits"), &mut faults);
                     }
                 }
                 "Pod" if of_pod => {
-                    let total = |name: &str| of_pod_as_a_whole(&object["spec"], name);
+                    let total = |name: &str| amounts::of_pod(object, name, Counting::default());
                     bounds(limit, &total("requests"), &total("limits"), &mut faults);
                 }
                 _ => {}
@@ -143,58 +139,6 @@ fn fill_amounts(container: &mut Value, name: &str, defaults: &Map<String, Value>
         .into_iter()
         .map(|(resource, _)| resource.clone())
         .collect()
-}
-
-fn amounts(list: &Value) -> Amounts {
-    let entries = list.as_object().into_iter().flatten();
-    entries
-        .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.parse().ok()?)))
-        .collect()
-}
-
-fn add(total: &mut Amounts, more: &Amounts) {
-    for (name, amount) in more {
-        let sum = total
-            .get(name)
-            .map_or_else(|| amount.clone(), |sum| sum.plus(amount));
-        total.insert(name.clone(), sum);
-    }
-}
-
-fn raise(total: &mut Amounts, least: &Amounts) {
-    for (name, amount) in least {
-        if total.get(name).is_none_or(|most| most < amount) {
-            total.insert(name.clone(), amount.clone());
-        }
-    }
-}
-
-/// What a pod needs at most at any time: its containers together with sidecars, or an init container with the sidecars
-/// before it; what it says for itself as a whole counts instead.
-fn of_pod_as_a_whole(spec: &Value, kind: &str) -> Amounts {
-    let of = |container: &Value| amounts(&container["resources"][kind]);
-    let mut total = Amounts::new();
-    for container in spec.items("containers") {
-        add(&mut total, &of(container));
-    }
-    let (mut sidecars, mut at_start) = (Amounts::new(), Amounts::new());
-    for container in spec.items("initContainers") {
-        let own = of(container);
-        if container.text("restartPolicy") == "Always" {
-            add(&mut total, &own);
-            add(&mut sidecars, &own);
-            raise(&mut at_start, &sidecars);
-        } else {
-            let mut with_sidecars = own;
-            add(&mut with_sidecars, &sidecars);
-            raise(&mut at_start, &with_sidecars);
-        }
-    }
-    raise(&mut total, &at_start);
-    let whole = amounts(&spec["resources"][kind]).into_iter();
-    total
-        .extend(whole.filter(|(name, _)| OF_PODS.contains(&name.as_str()) || name.starts_with("hugepages-")));
-    total
 }
 
 /// A bound and the amounts that are held against it, in a unit that all of them fit.
@@ -316,7 +260,7 @@ fn bounds(limit: &Value, requests: &Amounts, limits: &Amounts, faults: &mut Vec<
 }
 
 fn claim(limit: &Value, spec: &Value, faults: &mut Vec<String>) {
-    let (requests, none) = (amounts(&spec["resources"]["requests"]), Amounts::new());
+    let (requests, none) = (amounts::read(&spec["resources"]["requests"]), Amounts::new());
     for (resource, enforced) in limit.entries("min") {
         faults.extend(Bound::new(limit, resource, enforced, &requests, &none).min());
     }
@@ -359,7 +303,7 @@ mod tests {
     fn bounds_are_worded_as_upstream_words_them() {
         let limit = &range()["spec"]["limits"][0];
         let mut faults = Vec::new();
-        let of = |cpu: &str| amounts(&json!({ "cpu": cpu }));
+        let of = |cpu: &str| amounts::read(&json!({ "cpu": cpu }));
         bounds(limit, &of("5m"), &of("3"), &mut faults);
         bounds(limit, &Amounts::new(), &Amounts::new(), &mut faults);
         assert_eq!(
@@ -380,15 +324,5 @@ mod tests {
             faults,
             ["minimum storage usage per PersistentVolumeClaim is 1Gi, but request is 5"]
         );
-    }
-
-    #[test]
-    fn a_pod_needs_what_its_hungriest_moment_needs() {
-        let of = |cpu: &str| json!({"requests": {"cpu": cpu}});
-        let spec = json!({
-            "containers": [{"resources": of("1")}, {"resources": of("1")}],
-            "initContainers": [{"resources": of("3")}, {"restartPolicy": "Always", "resources": of("500m")}, {"resources": of("3")}]});
-        let total = of_pod_as_a_whole(&spec, "requests");
-        assert_eq!(total["cpu"].milli_value(), 3500);
     }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use coracle_api::names;
 use coracle_api::status::ApiError;
-use coracle_store::Txn;
 use http::{Response, StatusCode};
 use serde_json::Value;
 
@@ -15,7 +14,7 @@ use super::options::WriteOptions;
 use super::served::Served;
 use super::services::Held;
 use super::write::Written;
-use super::{Registry, meta, requester, respond, rules};
+use super::{Registry, meta, quota, requester, respond, rules};
 use crate::admission::{self, Attributes, Operation};
 use crate::cache::entry::Entry;
 use crate::reader::{GroupResource, ObjectReader};
@@ -108,25 +107,45 @@ impl Registry {
         admission::validate(&attributes, Some(&object), None, &*self.reader)?;
         // What was set since may have defaults of its own, which upstream fills in whenever it reads the object.
         rules::default(served.stored.gvk(), &mut object);
-        let key = served.key(&namespace, &name);
-        if served.cache.get(&key).is_some() {
-            return Ok(None);
+        let made = self.commit_new(served, &attributes, object, options).await?;
+        if made.is_some() && !options.dry_run {
+            reservation.keep();
         }
-        if options.dry_run {
-            rules::canonical(served, &mut object)?;
-            return Ok(Some(Arc::new(Entry::unversioned(
-                &key,
-                object,
-                served.cache.kind(),
-            ))));
-        }
-        match self.put(served, &key, object, 0, Txn::new()).await? {
-            Written::Done(entry) => {
-                reservation.keep();
-                Ok(Some(entry))
+        Ok(made)
+    }
+
+    /// Charges a new object to the quotas of its namespace and commits both. None where the name is taken.
+    async fn commit_new(
+        &self,
+        served: &Arc<Served>,
+        attributes: &Attributes<'_>,
+        mut object: Value,
+        options: &WriteOptions,
+    ) -> Result<Option<Arc<Entry>>, ApiError> {
+        let key = served.key(attributes.namespace, attributes.name);
+        let mut charges = self.charges(attributes, &object, None)?;
+        for _ in 0..quota::TRIES {
+            if served.cache.get(&key).is_some() {
+                return Ok(None);
             }
-            Written::Conflict => Ok(None),
+            if options.dry_run {
+                rules::canonical(served, &mut object)?;
+                let entry = Entry::unversioned(&key, object, served.cache.kind());
+                return Ok(Some(Arc::new(entry)));
+            }
+            // Only what is charged to a quota may have to be tried again.
+            let kept = (!charges.is_empty()).then(|| object.clone());
+            match (self.put(served, &key, object, 0, charges.txn()).await?, kept) {
+                (Written::Done(entry), _) => return Ok(Some(entry)),
+                (Written::Conflict, None) => return Ok(None),
+                // It is the name that is taken, or a quota that others charged meanwhile.
+                (Written::Conflict, Some(kept)) => object = kept,
+            }
+            self.current(served, attributes.namespace, attributes.name)
+                .await?;
+            charges = self.charges(attributes, &object, None)?;
         }
+        Err(charges.overtaken())
     }
 
     /// A namespace's default account is made by a controller a moment after the namespace: a pod waits for it a little.

@@ -23,6 +23,7 @@ mod ownership;
 mod patch;
 mod pieces;
 mod pretty;
+mod quota;
 mod read;
 mod requester;
 mod respond;

@@ -128,6 +128,7 @@ impl Registry {
         let reservation = self.services.reserve(served, &mut object, held, self.chance())?;
         verdict?;
         admission::validate(&attributes, Some(&object), Some(&old), &*self.reader)?;
+        let charges = self.charges(&attributes, &object, Some(&old))?;
         if object == old {
             return Ok(Tried::Done(Arc::clone(current)));
         }
@@ -147,14 +148,20 @@ impl Registry {
             };
         }
         match self
-            .put(served, &key, object, current.revision(), Txn::new())
+            .put(served, &key, object, current.revision(), charges.txn())
             .await?
         {
             Written::Done(entry) => {
                 reservation.keep();
                 Ok(Tried::Done(entry))
             }
-            Written::Conflict => self.overtaken(served, current.name(), unconditional),
+            Written::Conflict => {
+                // Where the object is as it was, it is a quota that others charged meanwhile.
+                let now = self.current(served, current.namespace(), current.name()).await?;
+                let same = now.is_some_and(|now| now.revision() == current.revision());
+                let again = unconditional || same && !charges.is_empty();
+                self.overtaken(served, current.name(), again)
+            }
         }
     }
 

@@ -230,3 +230,86 @@ async fn a_scale_is_read_and_written() {
         (Some(1), Some(3))
     );
 }
+
+const QUOTAS: &str = "/api/v1/namespaces/default/resourcequotas";
+
+/// A quota whose usage is known.
+async fn quota(fixture: &Fixture, hard: Value, used: Value) {
+    let made = fixture
+        .create(QUOTAS, json!({"metadata": {"name": "q"}, "spec": {"hard": hard}}))
+        .await;
+    let mut quota = made.json();
+    quota["status"] = json!({"hard": hard, "used": used});
+    let status = format!("{QUOTAS}/q/status");
+    assert_eq!(fixture.put(&status, quota).await.code, 200);
+}
+
+async fn used(fixture: &Fixture) -> Value {
+    fixture.get(&format!("{QUOTAS}/q")).await.json()["status"]["used"].take()
+}
+
+#[tokio::test]
+async fn a_quota_is_charged_with_what_it_allows_and_refuses_the_rest() {
+    let fixture = Fixture::new().await;
+    let config_maps = "/api/v1/namespaces/default/configmaps";
+    quota(
+        &fixture,
+        json!({"count/configmaps": "1"}),
+        json!({"count/configmaps": "0"}),
+    )
+    .await;
+    let dry = format!("{config_maps}?dryRun=All");
+    fixture.create(&dry, json!({"metadata": {"name": "a"}})).await;
+    assert_eq!(used(&fixture).await, json!({"count/configmaps": "0"}));
+    fixture
+        .create(config_maps, json!({"metadata": {"name": "a"}}))
+        .await;
+    assert_eq!(used(&fixture).await, json!({"count/configmaps": "1"}));
+    let second = json!({"metadata": {"name": "b"}});
+    let answer = fixture.ask(Method::POST, config_maps, Some(second)).await;
+    assert_eq!(
+        answer.message(),
+        "configmaps \"b\" is forbidden: exceeded quota: q, requested: count/configmaps=1, used: count/configmaps=1, limited: count/configmaps=1"
+    );
+}
+
+#[tokio::test]
+async fn an_update_is_charged_for_what_it_adds() {
+    let fixture = Fixture::new().await;
+    let services = "/api/v1/namespaces/default/services";
+    quota(
+        &fixture,
+        json!({"services.nodeports": "1"}),
+        json!({"services.nodeports": "0"}),
+    )
+    .await;
+    let made = fixture
+        .create(
+            services,
+            json!({"metadata": {"name": "s"}, "spec": {"ports": [{"name": "a", "port": 1}]}}),
+        )
+        .await;
+    let mut service = made.json();
+    service["spec"]["type"] = json!("NodePort");
+    let path = format!("{services}/s");
+    assert_eq!(fixture.put(&path, service.clone()).await.code, 200);
+    assert_eq!(used(&fixture).await, json!({"services.nodeports": "1"}));
+    service["metadata"]["resourceVersion"] = Value::Null;
+    service["spec"]["ports"] = json!([{"name": "a", "port": 1}, {"name": "b", "port": 2}]);
+    assert_eq!(fixture.put(&path, service).await.code, 403);
+}
+
+#[tokio::test]
+async fn a_quota_is_never_overshot_by_many_at_once() {
+    let fixture = Fixture::new().await;
+    quota(&fixture, json!({"pods": "5"}), json!({"pods": "0"})).await;
+    let names: Vec<String> = (0..20).map(|number| format!("p{number}")).collect();
+    let writes = names
+        .iter()
+        .map(|name| fixture.ask(Method::POST, PODS, Some(pod(name))));
+    let answers = futures::future::join_all(writes).await;
+    let made = answers.iter().filter(|answer| answer.code == 201).count();
+    let refused = answers.iter().filter(|answer| answer.code == 403).count();
+    assert_eq!((made, refused), (5, 15));
+    assert_eq!(used(&fixture).await, json!({"pods": "5"}));
+}
