@@ -35,6 +35,8 @@ pub enum ControllerName {
     PodGarbageCollector,
     /// Fills ClusterRoles that have an aggregation rule.
     ClusterRoleAggregation,
+    /// Counts what is used of ResourceQuotas.
+    ResourceQuota,
 }
 
 impl ControllerName {
@@ -51,6 +53,7 @@ impl ControllerName {
         Self::Deployment,
         Self::EndpointSlice,
         Self::Endpoints,
+        Self::ResourceQuota,
         Self::Namespace,
         Self::GarbageCollector,
         Self::PodGarbageCollector,
@@ -74,6 +77,7 @@ impl ControllerName {
             Self::GarbageCollector => "garbage-collector-controller",
             Self::PodGarbageCollector => "pod-garbage-collector-controller",
             Self::ClusterRoleAggregation => "clusterrole-aggregation-controller",
+            Self::ResourceQuota => "resourcequota-controller",
         }
     }
 
@@ -93,6 +97,7 @@ impl ControllerName {
             Self::GarbageCollector => "generic-garbage-collector",
             Self::PodGarbageCollector => "pod-garbage-collector",
             Self::ClusterRoleAggregation => "clusterrole-aggregation-controller",
+            Self::ResourceQuota => "resourcequota-controller",
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::{cluster, garbage, nodes};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, Service, ServiceAccount,
+    ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, ResourceQuota, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::rbac::v1::ClusterRole;
@@ -54,6 +54,7 @@ pub(crate) struct Informers {
     /// Only those of nodes.
     pub(crate) node_leases: Informer<Lease>,
     pub(crate) cluster_roles: Informer<ClusterRole>,
+    pub(crate) resource_quotas: Informer<ResourceQuota>,
 }
 
 impl Informers {
@@ -83,6 +84,7 @@ impl Informers {
                 Vec::new()
             }),
             cluster_roles: Informer::new("cluster_roles", Api::all(all()), |_| Vec::new()),
+            resource_quotas: Informer::new("resource_quotas", Api::all(all()), |_| Vec::new()),
         }
     }
 }
@@ -103,6 +105,7 @@ impl Informers {
         synced(&self.nodes).await;
         synced(&self.node_leases).await;
         synced(&self.cluster_roles).await;
+        synced(&self.resource_quotas).await;
     }
 }
 
@@ -206,6 +209,11 @@ impl Starting {
             ControllerName::ClusterRoleAggregation => {
                 self.work(name, cluster::cluster_roles::start(&context, informers));
             }
+            ControllerName::ResourceQuota => {
+                let lifetime = (self.tasks.clone(), self.shutdown.clone());
+                let started = cluster::quotas::start(&context, informers, self.shared.clone(), lifetime);
+                self.work(name, started);
+            }
             ControllerName::NodeIpam => {
                 if let Some(started) = nodes::ipam::start(&context, informers) {
                     self.work(name, started);
@@ -280,6 +288,7 @@ impl Starting {
         self.follow_one(all, |all| &all.nodes);
         self.follow_one(all, |all| &all.node_leases);
         self.follow_one(all, |all| &all.cluster_roles);
+        self.follow_one(all, |all| &all.resource_quotas);
     }
 
     fn follow_one<K: Observable>(&self, all: &Arc<Informers>, which: fn(&Informers) -> &Informer<K>) {

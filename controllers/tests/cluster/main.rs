@@ -11,7 +11,7 @@ mod world;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Event, Namespace, Node, Pod, Service, ServiceAccount,
+    ConfigMap, Endpoints, Event, Namespace, Node, Pod, ResourceQuota, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
@@ -197,5 +197,42 @@ async fn a_node_gets_a_network_and_loses_its_taint() {
         })
         .await;
     assert_eq!(node.spec.unwrap().pod_cidr.as_deref(), Some("10.244.0.0/24"));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quota_knows_what_its_namespace_uses() {
+    let world = World::start().await;
+    let namespace = world.namespace("counted").await;
+    let quotas: Api<ResourceQuota> = world.api(&namespace);
+    let pods: Api<Pod> = world.api(&namespace);
+    world.apply(&pods, world::pod("before", "100m")).await;
+    let hard = json!({"pods": "2", "requests.cpu": "1", "count/replicasets.apps": "1", "configmaps": "10"});
+    let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q"}, "spec": {"hard": hard}});
+    world.apply(&quotas, quota).await;
+    let uses = |wanted: serde_json::Value| {
+        move |quota: &ResourceQuota| {
+            let status = quota.status.clone().unwrap_or_default();
+            serde_json::to_value(status.used.unwrap_or_default()).unwrap() == wanted
+        }
+    };
+    // The root CA is in every namespace.
+    let used = |pods: &str, cpu: &str, sets: &str| json!({"pods": pods, "requests.cpu": cpu, "count/replicasets.apps": sets, "configmaps": "1"});
+    world.until(&quotas, "q", uses(used("1", "100m", "0"))).await;
+    world.apply(&pods, world::pod("after", "200m")).await;
+    world.until(&quotas, "q", uses(used("2", "300m", "0"))).await;
+
+    pods.delete("before", &DeleteParams::default().grace_period(0))
+        .await
+        .unwrap();
+    world.until(&quotas, "q", uses(used("1", "200m", "0"))).await;
+    let deployments: Api<Deployment> = world.api(&namespace);
+    world.apply(&deployments, world::deployment("web", 0)).await;
+    world.until(&quotas, "q", uses(used("1", "200m", "1"))).await;
+    deployments
+        .delete("web", &DeleteParams::background())
+        .await
+        .unwrap();
+    world.until(&quotas, "q", uses(used("1", "200m", "0"))).await;
     world.stop().await;
 }
