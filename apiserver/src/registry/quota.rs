@@ -85,7 +85,11 @@ impl Registry {
         let served = self.catalog.find("", "v1", "resourcequotas");
         let served = served.ok_or_else(|| ApiError::internal("there are no resource quotas"))?;
         let name = meta::text(quota, "name").to_owned();
-        let key = format!("{}{}", served.prefix, served.key(meta::text(quota, "namespace"), &name));
+        let key = format!(
+            "{}{}",
+            served.prefix,
+            served.key(meta::text(quota, "namespace"), &name)
+        );
         let revision: Result<u64, _> = meta::text(quota, "resourceVersion").parse();
         let value = stored::encode(quota).map_err(ApiError::internal)?;
         if charges.is_empty() {
