@@ -93,9 +93,7 @@ impl<'a> Counted<'a> {
             ("", "services") => OF_SERVICES.contains(&name),
             ("", "persistentvolumeclaims") => {
                 let of_class = |what: &&str| name.ends_with(&format!("{BY_CLASS}{what}"));
-                name == self.count_name()
-                    || OF_CLAIMS.contains(&name)
-                    || OF_CLAIMS.iter().any(|what| of_class(&what))
+                name == self.count_name() || OF_CLAIMS.contains(&name) || OF_CLAIMS.iter().any(of_class)
             }
             ("resource.k8s.io", "resourceclaims") => name == self.count_name() || name.ends_with(DEVICES),
             ("", "configmaps" | "resourcequotas" | "replicationcontrollers" | "secrets") => {

@@ -24,11 +24,8 @@ fn count(items: usize) -> Quantity {
 pub fn usage(counted: Counted<'_>, object: &Value, now: Timestamp) -> Amounts {
     let mut used = Amounts::from([(counted.count_name(), whole(1))]);
     match counted.key() {
-        ("", "pods") => {
-            if runs(object, now) {
-                amounts::add(&mut used, &of_pod(object));
-            }
-        }
+        ("", "pods") if runs(object, now) => amounts::add(&mut used, &of_pod(object)),
+        ("", "pods") => {}
         ("", "services") => of_service(&object["spec"], &mut used),
         ("", "persistentvolumeclaims") => of_claim(object, &mut used),
         ("resource.k8s.io", "resourceclaims") => of_devices(&object["spec"]["devices"], &mut used),

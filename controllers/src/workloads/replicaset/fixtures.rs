@@ -79,9 +79,9 @@ impl PodBuilder {
     }
 
     pub(crate) fn owned_by(mut self, set: &ReplicaSet) -> Self {
-        self.0.metadata.owner_references =
-            Some(vec![controller_reference("apps/v1", "ReplicaSet", &set.metadata)]);
-        self.0.metadata.labels = new_pod(set).metadata.labels;
+        let made = new_pod(set, controller_reference("apps/v1", "ReplicaSet", &set.metadata));
+        self.0.metadata.owner_references = made.metadata.owner_references;
+        self.0.metadata.labels = made.metadata.labels;
         self
     }
 
