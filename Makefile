@@ -80,6 +80,10 @@ crash: prepare ## Kill the apiserver hundreds of times, take its power, crowd it
 	tools/with-ccache cargo build --locked --package coracle --features failpoints
 	@CORACLE=$(CARGO_TARGET_DIR)/debug/coracle tools/crash $(KILLS) $(POWER_LOSSES)
 
+.PHONY: fuzz
+fuzz: prepare ## Search each decoder of outside bytes for inputs that break it, for a minute; TARGET=json, FUZZ_SECONDS=600
+	@tools/fuzz
+
 .PHONY: bench
 bench: build kubectl ## Measure into docs/figures.md; WHAT=alone or WHAT=compare for one half, ARGS for coracle-bench
 	@tools/with-ccache cargo build --release --locked --package coracle-bench

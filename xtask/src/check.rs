@@ -22,6 +22,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("coracle", PARTS),
     ("coracle-e2e", PARTS),
     ("coracle-bench", PARTS),
+    ("coracle-fuzz", PARTS),
     ("xtask", &["coracle-images"]),
 ];
 
