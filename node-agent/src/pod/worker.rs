@@ -4,6 +4,7 @@
 //! it and report back; the plan is made anew each time and what is already in flight is not begun twice.
 
 mod act;
+mod overwritten;
 mod resize;
 
 use std::collections::{BTreeMap, HashMap};
@@ -15,6 +16,7 @@ use k8s_openapi::api::core::v1::{Pod, PodStatus, ResourceRequirements};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
+use self::overwritten::Overwritten;
 use super::context::Context;
 use super::directory::{Known, Wish};
 use super::operation::{FailedStart, Finished, Key, Outcome};
@@ -110,6 +112,7 @@ pub(super) struct Worker {
     /// The status last written, or found in the API at the beginning.
     written: Option<PodStatus>,
     writing: Option<PodStatus>,
+    overwritten: Overwritten,
     torn_down: bool,
     finished: bool,
     delete_after: Option<Timestamp>,
@@ -171,6 +174,7 @@ impl Worker {
             retries: HashMap::new(),
             written: None,
             writing: None,
+            overwritten: Overwritten::default(),
             status,
             torn_down: false,
             finished: false,
@@ -239,6 +243,8 @@ impl Worker {
             self.volumes_current = false;
         }
         self.take_pod(pod);
+        let told = self.writing.as_ref().or(self.written.as_ref());
+        self.overwritten.look(told, self.pod.status.as_ref());
         self.removed |= removed;
         self.subscribe();
     }

@@ -207,17 +207,25 @@ impl Worker {
         }
     }
 
-    /// Writes the status where it changed; a pod that ended and was deleted is let go once its last status is told.
+    /// Writes the status where it changed, or where others changed it; a pod that ended and was deleted is let go once its last status is told.
     pub(super) fn tell(&mut self, plan: &PodPlan, now: Timestamp) {
         if self.removed {
             return;
+        }
+        let writing = self.in_flight.contains_key(&Key::Status);
+        match self.overwritten.due(now) {
+            Some(at) if at <= now && !writing => {
+                self.overwritten.put_right(now);
+                self.written = None;
+            }
+            due => self.wake_no_later_than(due.filter(|at| now < *at)),
         }
         let told = self
             .written
             .get_or_insert_with(|| self.pod.status.clone().unwrap_or_default());
         let current = same(told, &plan.status);
         if !current {
-            if !self.in_flight.contains_key(&Key::Status) {
+            if !writing {
                 let (job, status) = (self.job(), plan.status.clone());
                 self.writing = Some(status.clone());
                 self.begin(Key::Status, now, move || job.write_status(status));
