@@ -207,7 +207,8 @@ impl Worker {
         }
     }
 
-    /// Writes the status where it changed, or where others changed it; a pod that ended and was deleted is let go once its last status is told.
+    /// Writes the status where it changed, or where others changed it; a pod that ended and was deleted is let go once its last
+    /// status is told.
     pub(super) fn tell(&mut self, plan: &PodPlan, now: Timestamp) {
         if self.removed {
             return;
