@@ -37,11 +37,17 @@ pub enum ControllerName {
     ClusterRoleAggregation,
     /// Counts what is used of ResourceQuotas.
     ResourceQuota,
+    /// Keeps claims that pods use.
+    ClaimProtection,
+    /// Keeps volumes that are bound.
+    VolumeProtection,
+    /// Keeps volume attributes classes that claims or volumes have.
+    AttributesClassProtection,
 }
 
 impl ControllerName {
     /// All of them, in the order they start.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::ServiceAccount,
         Self::RootCaPublisher,
         Self::ClusterRoleAggregation,
@@ -54,6 +60,9 @@ impl ControllerName {
         Self::EndpointSlice,
         Self::Endpoints,
         Self::ResourceQuota,
+        Self::ClaimProtection,
+        Self::VolumeProtection,
+        Self::AttributesClassProtection,
         Self::Namespace,
         Self::GarbageCollector,
         Self::PodGarbageCollector,
@@ -78,6 +87,9 @@ impl ControllerName {
             Self::PodGarbageCollector => "pod-garbage-collector-controller",
             Self::ClusterRoleAggregation => "clusterrole-aggregation-controller",
             Self::ResourceQuota => "resourcequota-controller",
+            Self::ClaimProtection => "persistentvolumeclaim-protection-controller",
+            Self::VolumeProtection => "persistentvolume-protection-controller",
+            Self::AttributesClassProtection => "volumeattributesclass-protection-controller",
         }
     }
 
@@ -98,6 +110,9 @@ impl ControllerName {
             Self::PodGarbageCollector => "pod-garbage-collector",
             Self::ClusterRoleAggregation => "clusterrole-aggregation-controller",
             Self::ResourceQuota => "resourcequota-controller",
+            Self::ClaimProtection => "pvc-protection-controller",
+            Self::VolumeProtection => "pv-protection-controller",
+            Self::AttributesClassProtection => "volumeattributesclass-protection-controller",
         }
     }
 }

@@ -19,6 +19,7 @@ mod owners;
 mod run;
 mod runtime;
 mod services;
+mod storage;
 mod target;
 mod workloads;
 
