@@ -120,10 +120,13 @@ pub(super) async fn pass(
     Ok(response)
 }
 
-/// A GET of the proxied root without a slash at its end is sent there: relative links would go astray otherwise.
+/// A GET or HEAD of the proxied root without a slash at its end is sent there: relative links would go astray otherwise.
 pub(super) fn redirect_to_slash(context: &RequestContext) -> Option<Response<ResponseBody>> {
     let bare = context.info.parts.len() == 3 && !context.info.path.ends_with('/');
-    if !bare || context.headers.contains_key(header::UPGRADE) || context.method != Method::GET {
+    if !bare
+        || context.headers.contains_key(header::UPGRADE)
+        || !matches!(context.method, Method::GET | Method::HEAD)
+    {
         return None;
     }
     let path = utf8_percent_encode(&context.info.path, PATH_ESCAPES).to_string();
@@ -326,6 +329,10 @@ mod tests {
             moved.headers()[header::LOCATION],
             "/api/v1/namespaces/a/pods/web/proxy/?x=1"
         );
+        for (method, moves) in [(Method::HEAD, true), (Method::POST, false)] {
+            bare.method = method;
+            assert_eq!(redirect_to_slash(&bare).is_some(), moves);
+        }
         let mut deep = context("/api/v1/namespaces/a/pods/web/proxy/x");
         deep.headers.remove(header::UPGRADE);
         assert!(redirect_to_slash(&deep).is_none());
