@@ -11,6 +11,7 @@ mod container;
 mod destination;
 mod dial;
 mod log_options;
+mod log_socket;
 mod relay;
 mod stream_options;
 
@@ -101,7 +102,7 @@ impl NodeProxy {
             context.info.namespace, context.info.name
         );
         let destination = self.agent(node)?.to(&path, &log_options::query(&options));
-        relay::logs(&self.dialer, destination, incoming, &self.tasks).await
+        relay::logs(&self.dialer, destination, incoming, &self.tasks, &self.shutdown).await
     }
 
     async fn stream(&self, command: &str, incoming: Incoming) -> Answer {

@@ -15,6 +15,7 @@ use tracing::debug;
 
 use super::destination::Destination;
 use super::dial::Dialer;
+use super::log_socket;
 use super::stream_options;
 use crate::http::respond;
 use crate::http::router::Incoming;
@@ -56,7 +57,9 @@ pub(super) async fn logs(
     destination: Destination,
     incoming: Incoming,
     tasks: &TaskTracker,
+    shutdown: &CancellationToken,
 ) -> Answer {
+    let socket = log_socket::wanted(&incoming.context.headers)?;
     let mut sender = dialer.dial(&destination, tasks).await.map_err(unreached)?;
     let request = Request::get(&destination.target)
         .header(header::HOST, destination.authority())
@@ -66,6 +69,10 @@ pub(super) async fn logs(
     let (head, body) = answer.into_parts();
     if !(200..=206).contains(&head.status.as_u16()) {
         return Err(refusal(head.status, body, &incoming.context).await);
+    }
+    if let (Some(socket), Some(upgrade)) = (socket, incoming.upgrade) {
+        tasks.spawn(log_socket::send(socket.framing, body, upgrade, shutdown.clone()));
+        return Ok(socket.answer);
     }
     let media_type = HeaderValue::from_static("text/plain");
     let mut response = Response::new(body_of(body));
