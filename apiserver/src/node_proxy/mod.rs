@@ -10,6 +10,7 @@ mod address;
 mod container;
 mod destination;
 mod dial;
+mod links;
 mod log_options;
 mod log_socket;
 mod relay;

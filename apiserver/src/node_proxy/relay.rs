@@ -15,8 +15,8 @@ use tracing::debug;
 
 use super::destination::Destination;
 use super::dial::Dialer;
-use super::log_socket;
 use super::stream_options;
+use super::{links, log_socket};
 use crate::http::respond;
 use crate::http::router::Incoming;
 use crate::request::{RequestContext, ResponseBody, full_body};
@@ -111,7 +111,8 @@ pub(super) async fn pass(
     let failed = |error: hyper::Error| ApiError::unknown(format!("error passing the request on: {error}"));
     let mut answer = sender.send_request(request).await.map_err(failed)?;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return Ok(back(answer));
+        let page = links::Page::of(&context, &destination);
+        return links::mended(page, back(answer)).await;
     }
     let Some(ours) = upgrade.filter(|_| upgrading) else {
         return Err(ApiError::unknown(
@@ -226,14 +227,13 @@ fn strip(headers: &mut HeaderMap) {
     }
 }
 
-fn back(answer: Response<TheirBody>) -> Response<ResponseBody> {
-    let (mut head, body) = answer.into_parts();
-    strip(&mut head.headers);
-    head.version = http::Version::default();
-    Response::from_parts(head, body_of(body))
+fn back(mut answer: Response<TheirBody>) -> Response<TheirBody> {
+    strip(answer.headers_mut());
+    *answer.version_mut() = http::Version::default();
+    answer
 }
 
-fn body_of(body: TheirBody) -> ResponseBody {
+pub(super) fn body_of(body: TheirBody) -> ResponseBody {
     body.map_err(std::io::Error::other).boxed_unsync()
 }
 
