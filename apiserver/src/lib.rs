@@ -19,6 +19,7 @@ pub mod http;
 pub mod metrics;
 mod node_proxy;
 pub mod openapi;
+mod outbound;
 pub mod pki;
 pub mod reader;
 pub mod registry;
@@ -28,6 +29,7 @@ mod server;
 mod tables;
 pub mod tokens;
 pub mod version;
+mod webhook;
 
 pub use config::Config;
 pub use server::{ApiServer, Resources, Running, StartError};

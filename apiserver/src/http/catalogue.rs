@@ -148,6 +148,7 @@ mod tests {
             method: Method::GET,
             query: Vec::new(),
             headers: HeaderMap::new(),
+            warnings: Default::default(),
         };
         match Catalogue::new("127.0.0.1:6443").answer(&context).await {
             Ok(Some(response)) => {

@@ -19,6 +19,7 @@ use crate::request::{RequestBody, RequestContext, ResourceHandler, ResponseBody}
 use crate::reviews::{Review, Reviews};
 use crate::tokens::{JWKS_PATH, OPENID_CONFIGURATION_PATH, TokenRequests};
 use crate::version;
+use crate::webhook::Webhooks;
 
 /// A request on its way to whoever answers it.
 pub(crate) struct Incoming {
@@ -37,6 +38,7 @@ pub(crate) struct Router {
     pub(crate) reviews: Reviews,
     pub(crate) tokens: TokenRequests,
     pub(crate) node_proxy: NodeProxy,
+    pub(crate) webhooks: Arc<Webhooks>,
     pub(crate) openid_configuration: Value,
     pub(crate) jwks: Value,
 }
@@ -52,7 +54,7 @@ impl Router {
         }
     }
 
-    async fn resource(&self, incoming: Incoming) -> Answer {
+    async fn resource(&self, mut incoming: Incoming) -> Answer {
         let info = &incoming.context.info;
         if let Some(review) = Review::of(info) {
             return self
@@ -66,6 +68,10 @@ impl Router {
             info.subresource.as_str(),
         );
         if let Some(passed) = Passed::of(group, resource, subresource) {
+            // Logs are read; everything else that is passed on is a connection.
+            if passed != Passed::Log {
+                self.webhooks.connect(&mut incoming.context).await?;
+            }
             return self.node_proxy.answer(passed, incoming).await;
         }
         if !self.catalogue.has_group(group) {

@@ -26,7 +26,7 @@ use uuid::Uuid;
 
 use self::address::{NodeAddress, ProxyName};
 use self::destination::{Destination, Transport};
-pub(crate) use self::dial::{Dialer, NodeTls, NodeTlsError};
+pub(crate) use self::dial::{Dialer, NodeTls};
 use crate::authz::{Attributes, Authorizer};
 use crate::http::respond;
 use crate::http::router::Incoming;

@@ -297,6 +297,7 @@ mod tests {
             method: Method::GET,
             query,
             headers,
+            warnings: Default::default(),
         }
     }
 

@@ -23,6 +23,7 @@ use crate::pki::{Pki, PkiError};
 use crate::reader::ObjectReader;
 use crate::reviews::Reviews;
 use crate::tokens::{TokenKeys, TokenLimits, TokenRequests, openid_configuration};
+use crate::webhook::Webhooks;
 
 /// What every part of a server shares from its first moment on.
 #[derive(Clone)]
@@ -49,6 +50,7 @@ struct Assembly {
     pki: Pki,
     store: Arc<dyn Store>,
     resources: Resources,
+    webhooks: Arc<Webhooks>,
     authorizer: Arc<Authorizer>,
     lifetime: Lifetime,
 }
@@ -88,6 +90,7 @@ impl Prepared {
         self,
         store: Arc<dyn Store>,
         resources: Resources,
+        webhooks: Arc<Webhooks>,
         authorizer: Arc<Authorizer>,
     ) -> Result<Running, StartError> {
         let Self {
@@ -102,6 +105,7 @@ impl Prepared {
             pki: pki.await??,
             store,
             resources,
+            webhooks,
             authorizer,
             lifetime,
         };
@@ -171,6 +175,7 @@ impl Assembly {
                 tasks: tasks.clone(),
                 shutdown: shutdown.clone(),
             },
+            webhooks: self.webhooks.clone(),
             openid_configuration: openid_configuration(&config.issuer(), &format!("https://{advertised}")),
             jwks: keys.jwks(),
         };

@@ -11,7 +11,8 @@ use tokio_rustls::TlsAcceptor;
 use super::StartError;
 use crate::authn::ClientCertificates;
 use crate::config::{CertificateFiles, Config};
-use crate::node_proxy::{NodeTls, NodeTlsError};
+use crate::node_proxy::NodeTls;
+use crate::outbound::TlsError;
 use crate::pki::{Pki, ServingCertificate};
 
 /// What the server shows, and whom it believes.
@@ -88,7 +89,7 @@ pub(super) fn node_tls(config: &Config, pki: &Pki) -> Result<NodeTls, StartError
     NodeTls::new(authorities.as_deref(), pki.kubelet_client()).map_err(node_tls_error)
 }
 
-pub(super) fn node_tls_error(error: NodeTlsError) -> StartError {
+pub(super) fn node_tls_error(error: TlsError) -> StartError {
     unusable("TLS towards node agents", &error)
 }
 
