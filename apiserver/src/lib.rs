@@ -8,6 +8,7 @@
 //! opened here and nowhere else.
 
 mod admission;
+mod aggregation;
 pub mod authn;
 pub mod authz;
 mod bootstrap;

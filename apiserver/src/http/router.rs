@@ -1,6 +1,6 @@
 //! Who answers a request that may be made.
 //!
-//! Resource requests go to the registry, save the few that nothing is stored for: reviews, tokens, and streams to a node.
+//! Requests for group versions that other servers answer for are passed on to those. Other resource requests go to the registry, save the few that nothing is stored for: reviews, tokens, and streams to a node.
 //! Other paths are few and fixed.
 
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::catalogue::Catalogue;
 use super::respond;
+use crate::aggregation::Aggregator;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::node_proxy::{NodeProxy, Passed};
@@ -39,6 +40,7 @@ pub(crate) struct Router {
     pub(crate) tokens: TokenRequests,
     pub(crate) node_proxy: NodeProxy,
     pub(crate) webhooks: Arc<Webhooks>,
+    pub(crate) aggregator: Arc<Aggregator>,
     pub(crate) openid_configuration: Value,
     pub(crate) jwks: Value,
 }
@@ -47,6 +49,9 @@ type Answer = Result<Response<ResponseBody>, ApiError>;
 
 impl Router {
     pub(crate) async fn answer(&self, incoming: Incoming) -> Answer {
+        if let Some(remote) = self.aggregator.remote(&incoming.context.info) {
+            return self.aggregator.pass(&remote, incoming).await;
+        }
         if incoming.context.info.is_resource_request {
             self.resource(incoming).await
         } else {

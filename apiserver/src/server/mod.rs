@@ -14,6 +14,7 @@ use coracle_store::Store;
 
 use self::assembly::{Lifetime, Prepared};
 pub use self::running::Running;
+use crate::aggregation;
 use crate::authn::TokenFileError;
 use crate::bootstrap;
 use crate::config::Config;
@@ -117,7 +118,16 @@ impl ApiServer {
             .run(store, resources, registry.webhooks(), authorizer)
             .await?;
         let (reader, own) = (registry.reader(), running.client(UserInfo::server()));
-        tasks.spawn(bootstrap::keep_conditions(reader, own, shutdown.clone()));
+        tasks.spawn(bootstrap::keep_conditions(reader, own.clone(), shutdown.clone()));
+        tasks.spawn(aggregation::keep(
+            running.aggregator.clone(),
+            own,
+            shutdown.clone(),
+        ));
+        let authorities = running.client_authorities().await?;
+        bootstrap::publish_authorities(&registry, &authorities)
+            .await
+            .map_err(StartError::Bootstrap)?;
         tasks.spawn(bootstrap::publish(registry, running.advertised(), shutdown));
         running.set_started();
         Ok(running)

@@ -3,8 +3,7 @@
 //! Connections are kept and used again for webhooks that are reached alike. A redirect is an answer like any other that is
 //! not a success: it is not followed. An answer is read up to a limit, and all of it takes no longer than its time.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +12,6 @@ use coracle_api::quote::quote;
 use coracle_api::status::ApiError;
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::client::conn::http1::SendRequest;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
@@ -22,26 +20,19 @@ use uuid::Uuid;
 use super::hook::{Hook, ReviewVersion, Target};
 use super::refusal::No;
 use super::review::{self, Fault, Verdict};
-use crate::outbound::{Place, Trust, client_config, connect};
+use crate::outbound::{Connection, Pool, Reached, client_config, connect};
 use crate::reader::ObjectReader;
-use crate::request::{ResponseBody, full_body};
+use crate::request::full_body;
 
 /// The largest answer that is read, in bytes: a patch that replaces the largest object, and room to spare.
 const ANSWER_MAX: usize = 8 << 20;
-/// How many connections without a request are kept for each place.
-const IDLE_MAX: usize = 16;
-/// How many places connections are kept for.
-const PLACES_MAX: usize = 200;
 /// How long a webhook has that does not say so itself.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-type Connection = SendRequest<ResponseBody>;
-type Reached = (Place, Trust);
 
 /// Asks webhooks.
 pub(super) struct Caller {
     reader: Arc<dyn ObjectReader>,
-    idle: Mutex<HashMap<Reached, Vec<Connection>>>,
+    idle: Pool,
     tasks: TaskTracker,
 }
 
@@ -57,7 +48,7 @@ impl Caller {
     pub(super) fn new(reader: Arc<dyn ObjectReader>) -> Self {
         Self {
             reader,
-            idle: Mutex::default(),
+            idle: Pool::default(),
             tasks: TaskTracker::new(),
         }
     }
@@ -104,7 +95,7 @@ impl Caller {
         body: Bytes,
     ) -> Result<(StatusCode, Bytes), String> {
         let reached = (target.place.clone(), target.trust.clone());
-        while let Some(kept) = self.take(&reached) {
+        while let Some(kept) = self.idle.take(&reached) {
             match self.send(&reached, kept, target, query, body.clone()).await {
                 Err(Broken::Stale(why)) => debug!(why, "a kept connection to a webhook had ended"),
                 Err(Broken::Failed(why)) => return Err(why),
@@ -153,38 +144,9 @@ impl Caller {
             Err(error) => return Err(Broken::Failed(error.to_string())),
         };
         if connection.ready().await.is_ok() {
-            self.keep(reached, connection);
+            self.idle.keep(reached, connection);
         }
         Ok((status, bytes))
-    }
-
-    /// A kept connection, the one used last first.
-    fn take(&self, reached: &Reached) -> Option<Connection> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = idle.get_mut(reached)?;
-        while let Some(connection) = kept.pop() {
-            if !connection.is_closed() {
-                return Some(connection);
-            }
-        }
-        None
-    }
-
-    fn keep(&self, reached: &Reached, connection: Connection) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() >= PLACES_MAX && !idle.contains_key(reached) {
-            idle.retain(|_, kept| {
-                kept.retain(|connection| !connection.is_closed());
-                !kept.is_empty()
-            });
-            if idle.len() >= PLACES_MAX {
-                return;
-            }
-        }
-        let kept = idle.entry(reached.clone()).or_default();
-        if kept.len() < IDLE_MAX {
-            kept.push(connection);
-        }
     }
 }
 

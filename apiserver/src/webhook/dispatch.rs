@@ -13,7 +13,8 @@ use super::hook::Hook;
 use super::matching::{self, Subject};
 use super::refusal::{self, No};
 use super::review::{self, Verdict};
-use super::{Asked, Rounds, Shapes, Source, Version, Webhooks, call, conditions, is_exempt};
+use super::{Asked, Rounds, Shapes, Version, Webhooks, call, conditions, is_exempt};
+use crate::reader::Prepared;
 
 /// A webhook that is to be asked, and what it is to see.
 struct Question<'a> {
@@ -90,7 +91,7 @@ impl Webhooks {
     }
 
     /// The webhooks of a source, where the request is one that they may be asked about.
-    fn hooks(&self, source: &Source, asked: &Asked<'_>) -> Option<Arc<[Hook]>> {
+    fn hooks(&self, source: &Prepared<Vec<Hook>>, asked: &Asked<'_>) -> Option<Arc<Vec<Hook>>> {
         let own = asked.versions.first()?;
         (!is_exempt(&own.kind_group, &own.kind)).then(|| source.now(&*self.reader))
     }

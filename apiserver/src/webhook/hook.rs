@@ -9,6 +9,7 @@ use coracle_api::selector::LabelSelector;
 use serde_json::Value;
 
 use crate::outbound::{Place, Trust};
+use crate::reader::GroupResource;
 
 /// The two kinds of webhooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,11 +85,12 @@ pub(crate) struct Hook {
 
 impl Sort {
     /// The resource that configures such webhooks.
-    pub(super) fn resource(self) -> &'static str {
-        match self {
+    pub(super) fn resource(self) -> GroupResource {
+        let resource = match self {
             Self::Mutating => "mutatingwebhookconfigurations",
             Self::Validating => "validatingwebhookconfigurations",
-        }
+        };
+        GroupResource::new(super::GROUP, resource)
     }
 }
 

@@ -22,17 +22,15 @@ pub(crate) mod stand_in;
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use coracle_api::object::Fields;
 use coracle_api::status::ApiError;
 use serde_json::Value;
-use tokio::sync::watch;
 
 use self::call::Caller;
 use self::hook::{Hook, Sort};
 pub(crate) use self::reinvocation::Rounds;
 use crate::admission::Operation;
-use crate::reader::{GroupResource, ObjectReader};
+use crate::reader::{ObjectReader, Prepared};
 use crate::request::{UserInfo, Warnings};
 
 const GROUP: &str = "admissionregistration.k8s.io";
@@ -92,25 +90,11 @@ pub(crate) trait Shapes: Send + Sync {
     fn taken(&self, object: &Value, shown: Value, version: &Version) -> Result<Value, ApiError>;
 }
 
-/// What is configured, as of some moment.
-struct Configured {
-    hooks: Arc<[Hook]>,
-    /// Tells whether it has changed since.
-    since: watch::Receiver<u64>,
-}
-
-/// The webhooks of one kind of configuration.
-struct Source {
-    sort: Sort,
-    resource: GroupResource,
-    current: ArcSwap<Configured>,
-}
-
 /// Everything that is configured, and the connections to it.
 pub(crate) struct Webhooks {
     reader: Arc<dyn ObjectReader>,
-    mutating: Source,
-    validating: Source,
+    mutating: Prepared<Vec<Hook>>,
+    validating: Prepared<Vec<Hook>>,
     caller: Caller,
 }
 
@@ -118,8 +102,12 @@ impl Webhooks {
     /// Of what is configured there.
     pub(crate) fn new(reader: Arc<dyn ObjectReader>) -> Self {
         Self {
-            mutating: Source::new(Sort::Mutating, &*reader),
-            validating: Source::new(Sort::Validating, &*reader),
+            mutating: Prepared::new(&[Sort::Mutating.resource()], &*reader, |reader| {
+                configured(Sort::Mutating, reader)
+            }),
+            validating: Prepared::new(&[Sort::Validating.resource()], &*reader, |reader| {
+                configured(Sort::Validating, reader)
+            }),
             caller: Caller::new(reader.clone()),
             reader,
         }
@@ -146,47 +134,12 @@ fn is_exempt(group: &str, kind: &str) -> bool {
         )
 }
 
-impl Source {
-    fn new(sort: Sort, reader: &dyn ObjectReader) -> Self {
-        let resource = GroupResource::new(GROUP, sort.resource());
-        let current = Configured::read(sort, &resource, reader.changes(&resource), reader);
-        Self {
-            sort,
-            current: ArcSwap::from_pointee(current),
-            resource,
-        }
-    }
-
-    /// What is configured now. Reads the configurations where they have changed since they were read last; of several who
-    /// do so at a time, one that was late leaves behind what tells the next one to read again.
-    fn now(&self, reader: &dyn ObjectReader) -> Arc<[Hook]> {
-        let current = self.current.load();
-        if !current.since.has_changed().unwrap_or(false) {
-            return current.hooks.clone();
-        }
-        let fresh = Configured::read(self.sort, &self.resource, current.since.clone(), reader);
-        let hooks = fresh.hooks.clone();
-        self.current.store(Arc::new(fresh));
-        hooks
-    }
-}
-
-impl Configured {
-    fn read(
-        sort: Sort,
-        resource: &GroupResource,
-        mut since: watch::Receiver<u64>,
-        reader: &dyn ObjectReader,
-    ) -> Self {
-        since.borrow_and_update();
-        let mut configurations = reader.list(resource, "");
-        configurations.sort_by(|a, b| a["metadata"].text("name").cmp(b["metadata"].text("name")));
-        let hooks = configurations
-            .iter()
-            .flat_map(|configuration| Hook::all_of(sort, configuration));
-        Self {
-            hooks: hooks.collect(),
-            since,
-        }
-    }
+/// The webhooks of every configuration of a kind, by the names of the configurations.
+fn configured(sort: Sort, reader: &dyn ObjectReader) -> Vec<Hook> {
+    let mut configurations = reader.list(&sort.resource(), "");
+    configurations.sort_by(|a, b| a["metadata"].text("name").cmp(b["metadata"].text("name")));
+    let hooks = configurations
+        .iter()
+        .flat_map(|configuration| Hook::all_of(sort, configuration));
+    hooks.collect()
 }
