@@ -12,7 +12,6 @@ use html5gum::emitters::default::DefaultEmitter;
 use html5gum::{StartTag, Token, Tokenizer};
 use http::{HeaderMap, HeaderValue, Response, header};
 use http_body_util::BodyExt;
-use hyper::body::Incoming as TheirBody;
 
 use super::destination::Destination;
 use crate::request::{RequestContext, ResponseBody, full_body};
@@ -124,7 +123,7 @@ impl Page {
     pub(super) async fn mend(
         &self,
         headers: &mut HeaderMap,
-        mut body: TheirBody,
+        mut body: ResponseBody,
     ) -> Result<ResponseBody, ApiError> {
         let text = |headers: &HeaderMap, name| {
             let value = headers
@@ -137,16 +136,16 @@ impl Page {
             if let Ok(target) = HeaderValue::from_str(&self.link(&target)) {
                 headers.insert(header::LOCATION, target);
             }
-            return Ok(super::relay::body_of(body));
+            return Ok(body);
         }
         let kind = text(headers, header::CONTENT_TYPE);
         let gzip = match text(headers, header::CONTENT_ENCODING).as_str() {
             "" => false,
             "gzip" => true,
-            _ => return Ok(super::relay::body_of(body)),
+            _ => return Ok(body),
         };
         if kind.split(';').next().map(str::trim) != Some("text/html") {
-            return Ok(super::relay::body_of(body));
+            return Ok(body);
         }
         let mut read = BytesMut::new();
         while let Some(frame) = body.frame().await {
@@ -188,20 +187,20 @@ impl Page {
 /// Answers without a body have nothing to mend but their redirect.
 pub(super) async fn mended(
     page: Option<Page>,
-    answer: Response<TheirBody>,
+    answer: Response<ResponseBody>,
 ) -> Result<Response<ResponseBody>, ApiError> {
     let (mut head, body) = answer.into_parts();
     let body = match page {
         Some(page) => page.mend(&mut head.headers, body).await?,
-        None => super::relay::body_of(body),
+        None => body,
     };
     Ok(Response::from_parts(head, body))
 }
 
 /// A body of which the beginning has been read already.
-fn begun(read: Bytes, rest: TheirBody) -> ResponseBody {
+fn begun(read: Bytes, rest: ResponseBody) -> ResponseBody {
     let begin = futures::stream::once(async move { Ok(http_body::Frame::data(read)) });
-    let rest = http_body_util::BodyStream::new(super::relay::body_of(rest));
+    let rest = http_body_util::BodyStream::new(rest);
     http_body_util::StreamBody::new(futures::StreamExt::chain(begin, rest)).boxed_unsync()
 }
 
