@@ -5,6 +5,8 @@ mod failures;
 
 use serde_json::{Map, Value, json};
 
+use crate::object::Fields;
+
 /// A machine-readable word for why a request failed (`metav1.StatusReason`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "the names are upstream's and say it all")]
@@ -31,7 +33,34 @@ pub enum Reason {
     ServiceUnavailable,
 }
 
+const REASONS: [Reason; 18] = [
+    Reason::Unauthorized,
+    Reason::Forbidden,
+    Reason::NotFound,
+    Reason::AlreadyExists,
+    Reason::Conflict,
+    Reason::Gone,
+    Reason::Invalid,
+    Reason::ServerTimeout,
+    Reason::Timeout,
+    Reason::TooManyRequests,
+    Reason::BadRequest,
+    Reason::MethodNotAllowed,
+    Reason::NotAcceptable,
+    Reason::RequestEntityTooLarge,
+    Reason::UnsupportedMediaType,
+    Reason::InternalError,
+    Reason::Expired,
+    Reason::ServiceUnavailable,
+];
+
 impl Reason {
+    /// The reason of a word; [`Reason::Unknown`] for words of others.
+    fn of(word: &str) -> Self {
+        let known = REASONS.into_iter().find(|reason| reason.as_str() == word);
+        known.unwrap_or(Self::Unknown)
+    }
+
     /// The word on the wire; empty for [`Reason::Unknown`].
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -94,6 +123,8 @@ pub struct ApiError {
     reason: Reason,
     message: String,
     details: Option<Box<Details>>,
+    /// A reason that is none of ours, of a failure that somebody else worded.
+    foreign_reason: Option<Box<str>>,
 }
 
 impl ApiError {
@@ -104,6 +135,23 @@ impl ApiError {
             reason,
             message: message.into(),
             details: details.map(Box::new),
+            foreign_reason: None,
+        }
+    }
+
+    /// A failure that another server worded, from its `metav1.Status`. What says no code is an internal error.
+    pub fn of_status(status: &Value) -> Self {
+        let code = status.number("code").and_then(|code| u16::try_from(code).ok());
+        let word = status.text("reason");
+        let reason = Reason::of(word);
+        Self {
+            foreign_reason: (reason.as_str() != word).then(|| word.into()),
+            ..Self::new(
+                code.unwrap_or(500),
+                reason,
+                status.text("message"),
+                status.field("details").map(Details::of_value),
+            )
         }
     }
 
@@ -143,7 +191,8 @@ impl ApiError {
         status.insert("metadata".into(), json!({}));
         status.insert("status".into(), "Failure".into());
         insert_text(&mut status, "message", &self.message);
-        insert_text(&mut status, "reason", self.reason.as_str());
+        let reason = self.foreign_reason.as_deref().unwrap_or(self.reason.as_str());
+        insert_text(&mut status, "reason", reason);
         if let Some(details) = &self.details {
             status.insert("details".into(), details.to_value());
         }
@@ -168,6 +217,20 @@ impl Details {
         Value::Object(out)
     }
 
+    fn of_value(details: &Value) -> Self {
+        let seconds = details.number("retryAfterSeconds");
+        Self {
+            name: details.text("name").to_owned(),
+            group: details.text("group").to_owned(),
+            kind: details.text("kind").to_owned(),
+            uid: details.text("uid").to_owned(),
+            causes: details.items("causes").iter().map(Cause::of_value).collect(),
+            retry_after_seconds: seconds
+                .and_then(|seconds| u32::try_from(seconds).ok())
+                .unwrap_or(0),
+        }
+    }
+
     fn of(group: &str, kind: &str, name: &str) -> Self {
         Self {
             name: name.into(),
@@ -186,6 +249,14 @@ impl Details {
 }
 
 impl Cause {
+    fn of_value(cause: &Value) -> Self {
+        Self {
+            reason: cause.text("reason").to_owned(),
+            message: cause.text("message").to_owned(),
+            field: cause.text("field").to_owned(),
+        }
+    }
+
     fn to_value(&self) -> Value {
         let mut out = Map::new();
         insert_text(&mut out, "reason", &self.reason);
@@ -256,6 +327,17 @@ mod tests {
         );
         assert_eq!(ApiError::generic(405, "").to_status()["details"], json!({}));
         assert_eq!(ApiError::unknown("x").to_status().get("reason"), None);
+    }
+
+    #[test]
+    fn the_status_of_another_server_is_told_as_it_is() {
+        let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": "no",
+            "reason": "TooOdd", "code": 418, "details": {"name": "a", "kind": "pods", "causes": [
+                {"reason": "FieldValueInvalid", "message": "odd", "field": "spec.a"}], "retryAfterSeconds": 3}});
+        assert_eq!(ApiError::of_status(&status).to_status(), status);
+        let ours = ApiError::forbidden("", "pods", "a", "no");
+        assert_eq!(ApiError::of_status(&ours.to_status()), ours);
+        assert_eq!(ApiError::of_status(&json!({})).code(), 500);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! opened here and nowhere else.
 
 mod admission;
+mod aggregation;
 pub mod authn;
 pub mod authz;
 mod bootstrap;
@@ -19,6 +20,7 @@ pub mod http;
 pub mod metrics;
 mod node_proxy;
 pub mod openapi;
+mod outbound;
 pub mod pki;
 pub mod reader;
 pub mod registry;
@@ -28,6 +30,7 @@ mod server;
 mod tables;
 pub mod tokens;
 pub mod version;
+mod webhook;
 
 pub use config::Config;
 pub use server::{ApiServer, Resources, Running, StartError};

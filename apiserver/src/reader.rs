@@ -5,6 +5,7 @@
 mod cached;
 #[cfg(test)]
 pub(crate) mod memory;
+mod prepared;
 
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 pub(crate) use cached::CacheReader;
+pub(crate) use prepared::Prepared;
 
 /// A resource as the store keeps it: group and plural name, without a version.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -2,6 +2,7 @@
 //! `authn`, `authz`) and whatever answers.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -94,6 +95,52 @@ pub struct RequestContext {
     pub query: Vec<(String, String)>,
     /// The request's headers.
     pub headers: HeaderMap,
+    /// What the client is warned of besides the answer itself.
+    pub warnings: Warnings,
+}
+
+/// Warnings that whoever has a part in answering a request adds, and the front sends along, with failures too. Shared by
+/// the clones of a request.
+#[derive(Clone, Debug, Default)]
+pub struct Warnings {
+    texts: Arc<Mutex<Vec<String>>>,
+}
+
+/// How many bytes of warnings are sent whole (upstream's `truncateAtTotalRunes`).
+const WARNINGS_WHOLE_MAX: usize = 4 * 1024;
+/// How long each may be where they are more (upstream's `truncateItemRunes`).
+const WARNING_CUT: usize = 256;
+
+impl Warnings {
+    /// Adds a warning, unless it was added before.
+    pub fn add(&self, text: &str) {
+        let mut texts = self.lock();
+        if !text.is_empty() && !texts.iter().any(|known| known == text) {
+            texts.push(text.to_owned());
+        }
+    }
+
+    /// Those that are sent: all where they are few; cut, and the first of them, where they are long.
+    pub fn sent(&self) -> Vec<String> {
+        let texts = self.lock();
+        if texts.iter().map(String::len).sum::<usize>() <= WARNINGS_WHOLE_MAX {
+            return texts.clone();
+        }
+        let cut = texts
+            .iter()
+            .map(|text| text.chars().take(WARNING_CUT).collect::<String>());
+        let mut room = WARNINGS_WHOLE_MAX;
+        cut.take_while(|text| {
+            let fits = text.len() <= room;
+            room = room.saturating_sub(text.len());
+            fits
+        })
+        .collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<String>> {
+        self.texts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A request's body, of which nothing was read yet.
@@ -176,6 +223,22 @@ impl RequestContext {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn warnings_are_told_once_and_cut_where_they_are_long() {
+        let warnings = Warnings::default();
+        for text in ["a", "", "b", "a"] {
+            warnings.clone().add(text);
+        }
+        assert_eq!(warnings.sent(), ["a", "b"]);
+        for letter in ('c'..='z').map(String::from) {
+            warnings.add(&letter.repeat(300));
+        }
+        let sent = warnings.sent();
+        assert!(sent.iter().all(|text| text.len() <= WARNING_CUT));
+        assert!(sent.iter().map(String::len).sum::<usize>() <= WARNINGS_WHOLE_MAX);
+        assert_eq!(sent.len(), 17);
+    }
 
     #[tokio::test]
     async fn a_body_is_taken_up_to_the_limit_and_not_beyond() {

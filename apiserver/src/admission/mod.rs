@@ -27,6 +27,20 @@ pub(crate) enum Operation {
     Update,
     /// It is to go.
     Delete,
+    /// Somebody connects to it, or through it. Only webhooks are asked about that.
+    Connect,
+}
+
+impl Operation {
+    /// The word that webhooks and their rules have for it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "CREATE",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+            Self::Connect => "CONNECT",
+        }
+    }
 }
 
 /// What is known of a write besides the object.
@@ -42,6 +56,8 @@ pub(crate) struct Attributes<'a> {
     pub namespace: &'a str,
     /// Empty where a name is still to be made.
     pub name: &'a str,
+    /// What the name is made of where it is still to be made.
+    pub generate_name: &'a str,
     /// Something random, for plugins that make up names.
     pub chance: u64,
 }
@@ -54,7 +70,11 @@ impl Attributes<'_> {
 
     /// The error that upstream's plugins answer a refusal with.
     pub(crate) fn forbidden(&self, why: &str) -> ApiError {
-        ApiError::forbidden(self.resource.group, self.resource.resource, self.name, why)
+        let name = match self.name {
+            "" => self.generate_name,
+            name => name,
+        };
+        ApiError::forbidden(self.resource.group, self.resource.resource, name, why)
     }
 }
 

@@ -4,6 +4,7 @@
 //! Made where missing when the registry starts, in few transactions; roles that may be updated by the server get back
 //! what they lost. Nothing that somebody has changed is taken away.
 
+mod authorities;
 mod flow_schemas;
 mod kubernetes_service;
 mod manifests;
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::reader::GroupResource;
 use crate::registry::Registry;
 
+pub(crate) use authorities::ClientAuthorities;
 pub(crate) use flow_schemas::keep_conditions;
 
 /// Makes what is missing.
@@ -28,6 +30,19 @@ pub(crate) async fn run(registry: &Registry) -> Result<(), ApiError> {
     registry.ensure(manifests::objects(), reconcile::restored).await?;
     let network = kubernetes_service::network(registry.service_range());
     registry.ensure(network, |_, _| None).await
+}
+
+/// Tells extension servers whom to believe.
+///
+/// # Errors
+/// Where the store does not take it.
+pub(crate) async fn publish_authorities(
+    registry: &Registry,
+    authorities: &ClientAuthorities,
+) -> Result<(), ApiError> {
+    registry
+        .ensure(vec![authorities.config_map()], authorities::corrected)
+        .await
 }
 
 /// Keeps the Service `kubernetes` and its endpoints as the address at which this server is reached wants them, until

@@ -27,7 +27,7 @@ pub struct Version {
 }
 
 /// A resource in a version.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The plural name.
     pub resource: Text,
@@ -50,7 +50,7 @@ pub struct Entry {
 }
 
 /// What lies below an object.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubEntry {
     /// The last part of the path.
     pub name: Text,

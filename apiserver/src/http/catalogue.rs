@@ -3,40 +3,73 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use coracle_api::status::ApiError;
 use http::{HeaderMap, HeaderName, Response, header};
 use serde_json::{Value, json};
 
-use crate::discovery::{Answer, Discovery, built_in};
+use crate::aggregation::{Aggregator, Mark};
+use crate::discovery::{Answer, Discovery, Group, built_in};
 use crate::openapi::{OpenApi, Wanted};
 use crate::request::{RequestContext, ResponseBody, full_body};
 
-/// Answers about what is served.
+/// Answers about what is served, by this server and by those that it passes requests on to.
 pub(crate) struct Catalogue {
-    discovery: Discovery,
+    own: Vec<Group>,
+    server_address: String,
+    aggregator: Option<Arc<Aggregator>>,
+    published: ArcSwap<Published>,
     openapi: Arc<OpenApi>,
+}
+
+/// What is told, and what it was made of.
+struct Published {
+    discovery: Discovery,
     groups: BTreeSet<String>,
+    made_of: Option<Mark>,
 }
 
 impl Catalogue {
     /// About the built-in resources, at a server with this address (`127.0.0.1:6443`).
     pub(crate) fn new(server_address: &str) -> Self {
-        let discovery = Discovery::new(built_in(), server_address);
-        let groups = discovery
-            .group_versions()
-            .iter()
-            .map(|version| group_of(version).to_owned())
-            .collect();
+        let own = built_in();
         Self {
-            discovery,
+            published: ArcSwap::from_pointee(Published::new(own.clone(), server_address, None)),
+            own,
+            server_address: server_address.to_owned(),
+            aggregator: None,
             openapi: Arc::default(),
-            groups,
+        }
+    }
+
+    /// About what other servers serve, too.
+    pub(crate) fn with(self, aggregator: Arc<Aggregator>) -> Self {
+        Self {
+            aggregator: Some(aggregator),
+            ..self
         }
     }
 
     /// Whether anything of an API group is served; core has an empty name.
     pub(crate) fn has_group(&self, group: &str) -> bool {
-        self.groups.contains(group)
+        self.published().groups.contains(group)
+    }
+
+    /// What is told now: made again by the first who asks after what other servers serve has changed.
+    fn published(&self) -> Arc<Published> {
+        let current = self.published.load_full();
+        let Some(aggregator) = &self.aggregator else {
+            return current;
+        };
+        let now = aggregator.mark();
+        let same = |(routes, served): &Mark| Arc::ptr_eq(routes, &now.0) && Arc::ptr_eq(served, &now.1);
+        if current.made_of.as_ref().is_some_and(same) {
+            return current;
+        }
+        let groups = aggregator.groups(&self.own);
+        let fresh = Arc::new(Published::new(groups, &self.server_address, Some(now)));
+        self.published.store(fresh.clone());
+        fresh
     }
 
     /// The answer at a path, where it is about what is served.
@@ -50,7 +83,8 @@ impl Catalogue {
         }
         let text = |name| text(&context.headers, name);
         let if_none_match = text(header::IF_NONE_MATCH);
-        if let Some(answer) = self.discovery.respond(
+        let published = self.published();
+        if let Some(answer) = published.discovery.respond(
             path,
             &text(header::ACCEPT).unwrap_or_default(),
             if_none_match.as_deref(),
@@ -59,7 +93,7 @@ impl Catalogue {
         }
         match path.trim_matches('/').split('/').collect::<Vec<_>>()[..] {
             // A version that is not served, of a group that is: upstream's own router answers, and with a Status.
-            ["apis", group, _] if self.has_group(group) => Err(ApiError::generic(404, "")),
+            ["apis", group, _] if published.groups.contains(group) => Err(ApiError::generic(404, "")),
             ["api", _] => Err(ApiError::generic(404, "")),
             _ => Ok(None),
         }
@@ -68,6 +102,7 @@ impl Catalogue {
     /// The documents are big and made when first asked for: not on a thread that others wait for.
     async fn openapi(&self, context: &RequestContext) -> Result<Option<Response<ResponseBody>>, ApiError> {
         let openapi = self.openapi.clone();
+        let schemas = self.aggregator.as_ref().map(|aggregator| aggregator.schemas());
         let (path, headers) = (context.info.path.clone(), context.headers.clone());
         let hash = context
             .query("hash")
@@ -82,7 +117,7 @@ impl Catalogue {
                 accept_encoding: &accept_encoding,
                 if_none_match: if_none_match.as_deref(),
             };
-            openapi.respond(&path, &hash, wanted)
+            openapi.respond_along(&path, &hash, wanted, &schemas.unwrap_or_default())
         });
         Ok(made.await.map_err(ApiError::internal)?.map(response))
     }
@@ -101,13 +136,29 @@ impl Catalogue {
             ]
             .map(str::to_owned),
         );
-        for version in self.discovery.group_versions() {
+        for version in self.published().discovery.group_versions() {
             match group_of(&version) {
                 "" => paths.extend([format!("/api/{version}")]),
                 group => paths.extend([format!("/apis/{group}"), format!("/apis/{version}")]),
             }
         }
         json!({"paths": paths})
+    }
+}
+
+impl Published {
+    fn new(groups: Vec<Group>, server_address: &str, made_of: Option<Mark>) -> Self {
+        let discovery = Discovery::new(groups, server_address);
+        let groups = discovery
+            .group_versions()
+            .iter()
+            .map(|version| group_of(version).to_owned())
+            .collect();
+        Self {
+            discovery,
+            groups,
+            made_of,
+        }
     }
 }
 
@@ -148,6 +199,7 @@ mod tests {
             method: Method::GET,
             query: Vec::new(),
             headers: HeaderMap::new(),
+            warnings: Default::default(),
         };
         match Catalogue::new("127.0.0.1:6443").answer(&context).await {
             Ok(Some(response)) => {

@@ -26,7 +26,7 @@ use super::router::{Incoming, Router};
 use crate::authn::{Authenticator, ClientIdentity, ImpersonationError, impersonate};
 use crate::authz::{Attributes, Authorizer, is_master};
 use crate::metrics::{Metrics, RequestLabels};
-use crate::request::{RequestBody, RequestContext, RequestInfo, ResponseBody, UserInfo};
+use crate::request::{RequestBody, RequestContext, RequestInfo, ResponseBody, UserInfo, Warnings};
 
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 
@@ -155,6 +155,7 @@ impl Inner {
             method: head.method.clone(),
             query,
             headers: head.headers.clone(),
+            warnings: Warnings::default(),
         };
         let asked = Incoming {
             context,
@@ -185,7 +186,7 @@ impl Inner {
 
     /// Lets a request in where there is room and its sender may, and answers it.
     async fn admit(&self, asked: Incoming, head: &Parts, started: Instant) -> Response<ResponseBody> {
-        let info = asked.context.info.clone();
+        let (info, warnings) = (asked.context.info.clone(), asked.context.warnings.clone());
         let streams = is_long_running(&info);
         let room = if streams || is_master(&asked.context.user) {
             Ok(self.in_flight.count_only(&info, streams))
@@ -204,7 +205,8 @@ impl Inner {
             Ok(()) => self.answer(asked, streams).await,
             Err(error) => Err(error),
         };
-        self.finish(&info, started, head, answer, guard).await
+        let response = self.finish(&info, started, head, answer, guard).await;
+        respond::with_warnings(response, &warnings.sent())
     }
 
     async fn answer(&self, asked: Incoming, streams: bool) -> Result<Response<ResponseBody>, ApiError> {

@@ -65,3 +65,20 @@ pub(crate) fn too_many_requests() -> Response<ResponseBody> {
         .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     response
 }
+
+/// Adds a `Warning` header for each warning.
+pub(crate) fn with_warnings(
+    mut response: Response<ResponseBody>,
+    warnings: &[String],
+) -> Response<ResponseBody> {
+    for warning in warnings {
+        let text = warning
+            .replace('\\', "\\\\")
+            .replace('"', "\\\"")
+            .replace(['\n', '\r'], " ");
+        if let Ok(header) = HeaderValue::from_str(&format!("299 - \"{text}\"")) {
+            response.headers_mut().append(header::WARNING, header);
+        }
+    }
+    response
+}

@@ -1,6 +1,6 @@
 //! Who answers a request that may be made.
 //!
-//! Resource requests go to the registry, save the few that nothing is stored for: reviews, tokens, and streams to a node.
+//! Requests for group versions that other servers answer for are passed on to those. Other resource requests go to the registry, save the few that nothing is stored for: reviews, tokens, and streams to a node.
 //! Other paths are few and fixed.
 
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::catalogue::Catalogue;
 use super::respond;
+use crate::aggregation::Aggregator;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::node_proxy::{NodeProxy, Passed};
@@ -19,6 +20,7 @@ use crate::request::{RequestBody, RequestContext, ResourceHandler, ResponseBody}
 use crate::reviews::{Review, Reviews};
 use crate::tokens::{JWKS_PATH, OPENID_CONFIGURATION_PATH, TokenRequests};
 use crate::version;
+use crate::webhook::Webhooks;
 
 /// A request on its way to whoever answers it.
 pub(crate) struct Incoming {
@@ -37,6 +39,8 @@ pub(crate) struct Router {
     pub(crate) reviews: Reviews,
     pub(crate) tokens: TokenRequests,
     pub(crate) node_proxy: NodeProxy,
+    pub(crate) webhooks: Arc<Webhooks>,
+    pub(crate) aggregator: Arc<Aggregator>,
     pub(crate) openid_configuration: Value,
     pub(crate) jwks: Value,
 }
@@ -45,6 +49,9 @@ type Answer = Result<Response<ResponseBody>, ApiError>;
 
 impl Router {
     pub(crate) async fn answer(&self, incoming: Incoming) -> Answer {
+        if let Some(remote) = self.aggregator.remote(&incoming.context.info) {
+            return self.aggregator.pass(&remote, incoming).await;
+        }
         if incoming.context.info.is_resource_request {
             self.resource(incoming).await
         } else {
@@ -52,7 +59,7 @@ impl Router {
         }
     }
 
-    async fn resource(&self, incoming: Incoming) -> Answer {
+    async fn resource(&self, mut incoming: Incoming) -> Answer {
         let info = &incoming.context.info;
         if let Some(review) = Review::of(info) {
             return self
@@ -66,6 +73,10 @@ impl Router {
             info.subresource.as_str(),
         );
         if let Some(passed) = Passed::of(group, resource, subresource) {
+            // Logs are read; everything else that is passed on is a connection.
+            if passed != Passed::Log {
+                self.webhooks.connect(&mut incoming.context).await?;
+            }
             return self.node_proxy.answer(passed, incoming).await;
         }
         if !self.catalogue.has_group(group) {

@@ -1,12 +1,11 @@
 //! Where a proxy request goes: the rules of upstream's `ResourceLocation` for pods, services and nodes.
 
-use std::net::IpAddr;
-
 use coracle_api::quote::quote;
 use coracle_api::status::ApiError;
 use serde_json::Value;
 
 use super::address::{self, ProxyName};
+use crate::outbound::service::{self, check_address};
 
 /// How a destination is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +75,7 @@ pub(super) fn pod(pod: &Value, name: &ProxyName) -> Result<Destination, ApiError
 
 /// One of the ready endpoints of a service, by chance.
 pub(super) fn service(
-    service: &Value,
+    object: &Value,
     slices: &[&Value],
     name: &ProxyName,
     chance: usize,
@@ -85,16 +84,7 @@ pub(super) fn service(
         "" => name.name.clone(),
         port => format!("{}:{port}", name.name),
     };
-    let port_name = service_port(service, name, &shown)?;
-    let endpoints: Vec<(&str, u16)> = slices
-        .iter()
-        .filter(|slice| belongs_to(slice, &name.name))
-        .flat_map(|slice| ready(slice, &port_name))
-        .collect();
-    if endpoints.is_empty() {
-        let message = format!("no endpoints available for service {}", quote(&shown));
-        return Err(ApiError::service_unavailable(message));
-    }
+    let endpoints = service::endpoints(object, slices, &name.port, &shown)?;
     let (ip, port) = endpoints[chance % endpoints.len()];
     check_address(ip)?;
     Ok(Destination::new(transport_of(name), ip, port))
@@ -129,90 +119,12 @@ fn number(text: &str) -> Result<u16, ApiError> {
         .map_err(|_| ApiError::bad_request(format!("invalid port {}", quote(text))))
 }
 
-/// Nobody reaches this machine's own services, or its cloud's metadata, by writing an address into a status.
-fn check_address(text: &str) -> Result<(), ApiError> {
-    let forbidden = match text.parse::<IpAddr>() {
-        Ok(IpAddr::V4(ip)) => {
-            ip.is_loopback() || ip.is_link_local() || ip.is_multicast() || ip.is_unspecified()
-        }
-        Ok(IpAddr::V6(ip)) => {
-            ip.is_loopback() || ip.is_unicast_link_local() || ip.is_multicast() || ip.is_unspecified()
-        }
-        Err(_) => true,
-    };
-    if forbidden {
-        Err(ApiError::bad_request("address not allowed"))
-    } else {
-        Ok(())
-    }
-}
-
 fn first_port(pod: &Value) -> Option<u16> {
     let containers = pod.pointer("/spec/containers")?.as_array()?;
     let port = containers
         .iter()
         .find_map(|container| container.get("ports")?.get(0)?.get("containerPort")?.as_u64());
     u16::try_from(port?).ok()
-}
-
-/// The name of the port meant: as given, or of the port with the number given.
-fn service_port(service: &Value, name: &ProxyName, shown: &str) -> Result<String, ApiError> {
-    let Ok(wanted) = name.port.parse::<u64>() else {
-        return Ok(name.port.clone());
-    };
-    let ports = service
-        .pointer("/spec/ports")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten();
-    let found = ports
-        .into_iter()
-        .find(|port| port.get("port").and_then(Value::as_u64) == Some(wanted));
-    let missing = || {
-        ApiError::service_unavailable(format!(
-            "no service port {wanted} found for service {}",
-            quote(shown)
-        ))
-    };
-    let found = found.ok_or_else(missing)?;
-    Ok(found
-        .get("name")
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_owned())
-}
-
-fn belongs_to(slice: &Value, service: &str) -> bool {
-    let labels = slice.pointer("/metadata/labels");
-    labels
-        .and_then(|labels| labels.get("kubernetes.io/service-name"))
-        .and_then(Value::as_str)
-        == Some(service)
-}
-
-/// Address and port of each endpoint of a slice that takes requests.
-fn ready<'s>(slice: &'s Value, port_name: &str) -> Vec<(&'s str, u16)> {
-    let ports = slice.get("ports").and_then(Value::as_array).into_iter().flatten();
-    let port = ports
-        .into_iter()
-        .find(|port| port.get("name").and_then(Value::as_str).unwrap_or_default() == port_name)
-        .and_then(|port| u16::try_from(port.get("port")?.as_u64()?).ok());
-    let Some(port) = port else {
-        return Vec::new();
-    };
-    let endpoints = slice
-        .get("endpoints")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten();
-    let ready = endpoints.filter(|endpoint| {
-        endpoint
-            .pointer("/conditions/ready")
-            .and_then(Value::as_bool)
-            .unwrap_or(true)
-    });
-    let addresses = ready.filter_map(|endpoint| endpoint.pointer("/addresses/0")?.as_str());
-    addresses.map(|address| (address, port)).collect()
 }
 
 #[cfg(test)]
@@ -251,8 +163,7 @@ mod tests {
 
     #[test]
     fn services_are_reached_at_a_ready_endpoint() {
-        let service_object =
-            json!({"spec": {"ports": [{"name": "http", "port": 80}, {"name": "admin", "port": 81}]}});
+        let service_object = json!({"metadata": {"name": "web"}, "spec": {"ports": [{"name": "http", "port": 80}, {"name": "admin", "port": 81}]}});
         let slice = json!({
             "metadata": {"labels": {"kubernetes.io/service-name": "web"}},
             "ports": [{"name": "http", "port": 8080}],

@@ -26,10 +26,11 @@ use uuid::Uuid;
 
 use self::address::{NodeAddress, ProxyName};
 use self::destination::{Destination, Transport};
-pub(crate) use self::dial::{Dialer, NodeTls, NodeTlsError};
+pub(crate) use self::dial::{Dialer, NodeTls};
 use crate::authz::{Attributes, Authorizer};
 use crate::http::respond;
 use crate::http::router::Incoming;
+use crate::outbound::raw_query;
 use crate::reader::{GroupResource, ObjectReader};
 use crate::request::{RequestContext, ResponseBody};
 
@@ -165,7 +166,7 @@ impl NodeProxy {
             }
             _ => destination::node(&*self.object("nodes", context, &name.name)?, &name)?,
         };
-        let destination = destination.to(&relay::rest_of_path(context), &relay::raw_query(&context.query));
+        let destination = destination.to(&relay::rest_of_path(context), &raw_query(&context.query));
         relay::pass(&self.dialer, destination, incoming, &self.tasks, &self.shutdown).await
     }
 

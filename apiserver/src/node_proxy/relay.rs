@@ -1,52 +1,24 @@
-//! Passing a request on and its answer back, and joining two streams once both sides agreed to become one.
+//! Passing requests on to pods, services and node agents.
 
 use bytes::Bytes;
 use coracle_api::status::ApiError;
-use http::header::{self, HeaderName};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming as TheirBody;
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use super::destination::Destination;
 use super::dial::Dialer;
-use super::stream_options;
 use crate::http::respond;
 use crate::http::router::Incoming;
+use crate::outbound::{PATH_ESCAPES, body_of, is_upgrading, outgoing, raw_query, returned};
 use crate::request::{RequestContext, ResponseBody, full_body};
 
 /// How much of a node agent's refusal is read, in bytes.
 const MAX_REFUSAL_BYTES: usize = 50_000;
-
-/// What may not stand in a path as it is.
-const PATH_ESCAPES: &AsciiSet = &CONTROLS
-    .add(b' ')
-    .add(b'"')
-    .add(b'#')
-    .add(b'%')
-    .add(b'<')
-    .add(b'>')
-    .add(b'?')
-    .add(b'`')
-    .add(b'{')
-    .add(b'}');
-
-/// Headers that are about one connection and end with it (RFC 9110, 7.6.1).
-const HOP_BY_HOP: [HeaderName; 8] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-];
 
 type Answer = Result<Response<ResponseBody>, ApiError>;
 
@@ -92,32 +64,18 @@ pub(super) async fn pass(
         upgrade,
         ..
     } = incoming;
-    let upgrading = upgrade.is_some() && context.headers.contains_key(header::UPGRADE);
+    let upgrade = upgrade.filter(|upgrade| is_upgrading(&context, Some(upgrade)));
     let dialed = dialer.dial(&destination, tasks).await;
     let mut sender = dialed.map_err(|error| ApiError::unknown(format!("error dialing backend: {error}")))?;
-    let body = if upgrading {
-        full_body(Bytes::new())
-    } else {
-        body.into_stream()
+    let body = match upgrade {
+        Some(_) => full_body(Bytes::new()),
+        None => body.into_stream(),
     };
-    let request = outgoing(&context, &destination, upgrading, body)?;
+    let (host, target) = (destination.authority(), &destination.target);
+    let request = outgoing(&context, &host, target, upgrade.is_some(), body)?;
     let failed = |error: hyper::Error| ApiError::unknown(format!("error passing the request on: {error}"));
-    let mut answer = sender.send_request(request).await.map_err(failed)?;
-    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return Ok(back(answer));
-    }
-    let Some(ours) = upgrade.filter(|_| upgrading) else {
-        return Err(ApiError::unknown(
-            "the backend switched protocols without having been asked to",
-        ));
-    };
-    let theirs = hyper::upgrade::on(&mut answer);
-    tasks.spawn(join(ours, theirs, shutdown.clone()));
-    let (head, _) = answer.into_parts();
-    let mut response = Response::new(full_body(Bytes::new()));
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    *response.headers_mut() = head.headers;
-    Ok(response)
+    let answer = sender.send_request(request).await.map_err(failed)?;
+    returned(answer, upgrade, tasks, shutdown)
 }
 
 /// A GET of the proxied root without a slash at its end is sent there: relative links would go astray otherwise.
@@ -151,82 +109,6 @@ pub(super) fn rest_of_path(context: &RequestContext) -> String {
     format!("/{}{slash}", utf8_percent_encode(&rest, PATH_ESCAPES))
 }
 
-/// The query as it was asked.
-pub(super) fn raw_query(query: &[(String, String)]) -> String {
-    stream_options::encode(query.iter().map(|(name, value)| (name.as_str(), value.as_str())))
-}
-
-fn outgoing(
-    context: &RequestContext,
-    destination: &Destination,
-    upgrading: bool,
-    body: ResponseBody,
-) -> Result<Request<ResponseBody>, ApiError> {
-    let mut request = Request::new(body);
-    *request.method_mut() = context.method.clone();
-    *request.uri_mut() = destination
-        .target
-        .parse()
-        .map_err(|_| ApiError::bad_request("the path cannot be passed on"))?;
-    let mut headers = context.headers.clone();
-    strip(&mut headers);
-    headers.remove(header::AUTHORIZATION);
-    headers.remove(header::CONTENT_LENGTH);
-    if upgrading {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    } else {
-        headers.remove(header::UPGRADE);
-    }
-    let forwarded = [
-        (
-            HeaderName::from_static("x-forwarded-host"),
-            headers.get(header::HOST).cloned(),
-        ),
-        (
-            HeaderName::from_static("x-forwarded-uri"),
-            HeaderValue::from_str(&context.info.path).ok(),
-        ),
-        (
-            HeaderName::from_static("x-forwarded-proto"),
-            Some(HeaderValue::from_static("https")),
-        ),
-    ];
-    for (name, value) in forwarded {
-        if let Some(value) = value {
-            headers.insert(name, value);
-        }
-    }
-    let host = HeaderValue::from_str(&destination.authority()).map_err(ApiError::internal)?;
-    headers.insert(header::HOST, host);
-    *request.headers_mut() = headers;
-    Ok(request)
-}
-
-fn strip(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .filter(|name| *name != header::UPGRADE)
-        .collect();
-    for name in named.iter().chain(&HOP_BY_HOP) {
-        headers.remove(name);
-    }
-}
-
-fn back(answer: Response<TheirBody>) -> Response<ResponseBody> {
-    let (mut head, body) = answer.into_parts();
-    strip(&mut head.headers);
-    head.version = http::Version::default();
-    Response::from_parts(head, body_of(body))
-}
-
-fn body_of(body: TheirBody) -> ResponseBody {
-    body.map_err(std::io::Error::other).boxed_unsync()
-}
-
 fn unreached(error: impl std::fmt::Display) -> ApiError {
     ApiError::unknown(error.to_string())
 }
@@ -249,28 +131,11 @@ async fn refusal(status: StatusCode, body: TheirBody, context: &RequestContext) 
     }
 }
 
-/// Carries bytes both ways until one side or the server ends.
-async fn join(ours: OnUpgrade, theirs: OnUpgrade, shutdown: CancellationToken) {
-    let (ours, theirs) = match tokio::try_join!(ours, theirs) {
-        Ok(both) => both,
-        Err(error) => {
-            debug!(%error, "a stream could not be joined");
-            return;
-        }
-    };
-    let (mut ours, mut theirs) = (TokioIo::new(ours), TokioIo::new(theirs));
-    tokio::select! {
-        () = shutdown.cancelled() => {}
-        ended = tokio::io::copy_bidirectional(&mut ours, &mut theirs) => {
-            if let Err(error) = ended {
-                debug!(%error, "a joined stream ended early");
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+    use http::header::HeaderName;
+
     use super::*;
     use crate::http::request_info::{parse, parse_query};
     use crate::request::UserInfo;
@@ -297,6 +162,7 @@ mod tests {
             method: Method::GET,
             query,
             headers,
+            warnings: Default::default(),
         }
     }
 
@@ -329,19 +195,5 @@ mod tests {
         let mut deep = context("/api/v1/namespaces/a/pods/web/proxy/x");
         deep.headers.remove(header::UPGRADE);
         assert!(redirect_to_slash(&deep).is_none());
-    }
-
-    #[test]
-    fn secrets_and_hop_by_hop_headers_stay_behind() {
-        let asked = context("/api/v1/namespaces/a/pods/web/proxy/x");
-        let destination =
-            Destination::new(super::super::destination::Transport::Plain, "10.0.0.1", 80).to("/x", "");
-        let plain = outgoing(&asked, &destination, false, full_body(Bytes::new())).unwrap();
-        let names: Vec<_> = plain.headers().keys().map(HeaderName::as_str).collect();
-        assert_eq!(names.len(), 4, "{names:?}");
-        assert_eq!(plain.headers()[header::HOST], "10.0.0.1:80");
-        let upgraded = outgoing(&asked, &destination, true, full_body(Bytes::new())).unwrap();
-        assert_eq!(upgraded.headers()[header::UPGRADE], "SPDY/3.1");
-        assert_eq!(upgraded.headers()[header::CONNECTION], "Upgrade");
     }
 }

@@ -23,6 +23,7 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, LOCATION, VARY};
+use serde_json::{Value, json as json_value};
 use sha2::{Digest, Sha512};
 
 use crate::discovery::{Answer, accepted};
@@ -71,9 +72,20 @@ impl OpenApi {
     /// Answers a GET of `path`, or nothing where no document has that path. `query` is what stands behind the question
     /// mark, empty where there is none.
     pub fn respond(&self, path: &str, query: &str, wanted: Wanted<'_>) -> Option<Answer> {
+        self.respond_along(path, query, wanted, &[])
+    }
+
+    /// The same, with documents of other servers that the index names besides: their places and URLs.
+    pub fn respond_along(
+        &self,
+        path: &str,
+        query: &str,
+        wanted: Wanted<'_>,
+        others: &[(String, String)],
+    ) -> Option<Answer> {
         match path.strip_suffix('/').unwrap_or(path) {
             "/openapi/v2" => Some(self.v2(wanted)),
-            "/openapi/v3" => Some(self.json(Document::V3Index, wanted)),
+            "/openapi/v3" => Some(self.index(wanted, others)),
             path => {
                 let below = path.strip_prefix("/openapi/v3/")?;
                 v3::has_document(below).then(|| self.v3(below, query, wanted))
@@ -94,6 +106,21 @@ impl OpenApi {
             Some((document, content_type)) => self.answer(document, content_type, wanted),
             None => Answer::failure(&ApiError::not_acceptable(&["application/json", V2_PROTOBUF])),
         }
+    }
+
+    fn index(&self, wanted: Wanted<'_>, others: &[(String, String)]) -> Answer {
+        let own = self.json(Document::V3Index, wanted);
+        if others.is_empty() || own.status.is_client_error() {
+            return own;
+        }
+        let made = self.made(&Document::V3Index, &OnceCell::new());
+        let mut index: Value =
+            serde_json::from_slice(&unzipped(&made.zipped)).expect("the index was written as JSON");
+        for (place, url) in others {
+            index["paths"][place] = json_value!({"serverRelativeURL": url});
+        }
+        let made = Made::of(&json::encode(&index));
+        made.answer("application/json", wanted)
     }
 
     fn v3(&self, below: &str, query: &str, wanted: Wanted<'_>) -> Answer {
@@ -129,17 +156,8 @@ impl OpenApi {
     }
 
     fn answer(&self, document: Document, content_type: &str, wanted: Wanted<'_>) -> Answer {
-        let made = self.made(&document, &OnceCell::new());
-        let zip = accepted(wanted.accept_encoding)
-            .iter()
-            .any(|element| element.media_type == "gzip");
-        let body = if zip { made.zipped } else { unzipped(&made.zipped) };
-        let mut answer = Answer::found(body, content_type);
-        if zip {
-            answer.set(CONTENT_ENCODING, "gzip");
-        }
-        answer.set(VARY, "Accept, Accept-Encoding");
-        answer.with_etag(&made.etag, wanted.if_none_match)
+        self.made(&document, &OnceCell::new())
+            .answer(content_type, wanted)
     }
 
     /// The document, made if need be; `descriptions` are opened at the first that is.
@@ -157,20 +175,39 @@ impl OpenApi {
             })),
             Document::V3(below) => json::encode(&v3::document(below, described())),
         };
-        let etag = Sha512::digest(&body)
-            .iter()
-            .map(|byte| format!("{byte:02X}"))
-            .collect();
-        let made = Made {
-            zipped: zipped(&body),
-            etag,
-        };
+        let made = Made::of(&body);
         self.lock().insert(document.clone(), made.clone());
         made
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Document, Made>> {
         self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Made {
+    fn of(body: &[u8]) -> Self {
+        let etag = Sha512::digest(body)
+            .iter()
+            .map(|byte| format!("{byte:02X}"))
+            .collect();
+        Self {
+            zipped: zipped(body),
+            etag,
+        }
+    }
+
+    fn answer(self, content_type: &str, wanted: Wanted<'_>) -> Answer {
+        let zip = accepted(wanted.accept_encoding)
+            .iter()
+            .any(|element| element.media_type == "gzip");
+        let body = if zip { self.zipped } else { unzipped(&self.zipped) };
+        let mut answer = Answer::found(body, content_type);
+        if zip {
+            answer.set(CONTENT_ENCODING, "gzip");
+        }
+        answer.set(VARY, "Accept, Accept-Encoding");
+        answer.with_etag(&self.etag, wanted.if_none_match)
     }
 }
 

@@ -8,6 +8,7 @@ use coracle_api::status::ApiError;
 use http::{Response, StatusCode};
 use serde_json::Value;
 
+use super::admit::Admission;
 use super::body::{self, Decoded};
 use super::negotiate::{Accepted, Purpose, accepted};
 use super::options::WriteOptions;
@@ -15,7 +16,7 @@ use super::served::Served;
 use super::services::Held;
 use super::write::Written;
 use super::{Registry, meta, quota, requester, respond, rules};
-use crate::admission::{self, Attributes, Operation};
+use crate::admission::{Attributes, Operation};
 use crate::cache::entry::Entry;
 use crate::reader::{GroupResource, ObjectReader};
 use crate::request::{RequestContext, ResponseBody};
@@ -51,6 +52,7 @@ impl Registry {
         options: &WriteOptions,
     ) -> Result<Arc<Entry>, ApiError> {
         let (group, resource) = (served.resource.group, served.resource.resource);
+        let object = self.admit_new(ctx, served, object, options).await?;
         let generate = meta::text(&object, "generateName").to_owned();
         let name = meta::text(&object, "name").to_owned();
         if !name.is_empty() || generate.is_empty() {
@@ -68,6 +70,54 @@ impl Registry {
         Err(ApiError::generate_name_conflict(group, resource, &generate))
     }
 
+    /// The object as everybody leaves it who may change it. Once for all the names that may be tried.
+    async fn admit_new(
+        &self,
+        ctx: &RequestContext,
+        served: &Served,
+        mut object: Value,
+        options: &WriteOptions,
+    ) -> Result<Value, ApiError> {
+        let (name, generate_name) = (
+            meta::text(&object, "name").to_owned(),
+            meta::text(&object, "generateName").to_owned(),
+        );
+        let admission = self.creation(ctx, served, (&name, &generate_name), options);
+        self.await_default_account(&admission.attributes, &object).await;
+        self.admit(&admission, &mut object, None).await?;
+        self.check_grant(ctx, served, &object, None)?;
+        Ok(object)
+    }
+
+    fn creation<'a>(
+        &self,
+        ctx: &'a RequestContext,
+        served: &'a Served,
+        (name, generate_name): (&'a str, &'a str),
+        options: &WriteOptions,
+    ) -> Admission<'a> {
+        let namespace = if served.resource.namespaced {
+            ctx.info.namespace.as_str()
+        } else {
+            ""
+        };
+        let attributes = Attributes {
+            operation: Operation::Create,
+            resource: served.resource,
+            subresource: "",
+            namespace,
+            name,
+            generate_name,
+            chance: self.chance(),
+        };
+        Admission {
+            ctx,
+            served,
+            attributes,
+            dry_run: options.dry_run,
+        }
+    }
+
     /// None where the name is taken.
     async fn create_named(
         &self,
@@ -77,22 +127,7 @@ impl Registry {
         options: &WriteOptions,
     ) -> Result<Option<Arc<Entry>>, ApiError> {
         let name = meta::text(&object, "name").to_owned();
-        let namespace = if served.resource.namespaced {
-            ctx.info.namespace.clone()
-        } else {
-            String::new()
-        };
-        let attributes = Attributes {
-            operation: Operation::Create,
-            resource: served.resource,
-            subresource: "",
-            namespace: &namespace,
-            name: &name,
-            chance: self.chance(),
-        };
-        self.await_default_account(&attributes, &object).await;
-        admission::mutate(&attributes, &mut object, None, &*self.reader)?;
-        self.check_grant(ctx, served, &object, None)?;
+        let admission = self.creation(ctx, served, (&name, ""), options);
         meta::prepare_create(&mut object, self.now(), self.new_uid());
         rules::prepare_create(served, &mut object, self.now());
         requester::stamp(served, &mut object, &ctx.user);
@@ -104,10 +139,12 @@ impl Registry {
         };
         let reservation = self.services.reserve(served, &mut object, held, self.chance())?;
         verdict?;
-        admission::validate(&attributes, Some(&object), None, &*self.reader)?;
+        self.admit_finally(&admission, &object, None).await?;
         // What was set since may have defaults of its own, which upstream fills in whenever it reads the object.
         rules::default(served.stored.gvk(), &mut object);
-        let made = self.commit_new(served, &attributes, object, options).await?;
+        let made = self
+            .commit_new(served, &admission.attributes, object, options)
+            .await?;
         if made.is_some() && !options.dry_run {
             reservation.keep();
         }

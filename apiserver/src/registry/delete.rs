@@ -9,6 +9,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
+use super::admit::Admission;
 use super::body;
 use super::deletion::{self, Decision};
 use super::list;
@@ -24,6 +25,17 @@ use crate::request::{RequestContext, ResponseBody};
 const TRIES: usize = 100;
 /// How many objects of a collection are deleted at a time; they share the store's commits.
 const AT_ONCE: usize = 16;
+
+/// Whom a deletion asks, as what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asks {
+    /// Webhooks, about the object that the request names.
+    Named,
+    /// Webhooks, about one object of those that the request does not name.
+    Collection,
+    /// Nobody: they were asked about what brought it about.
+    Nobody,
+}
 
 /// What is left of an object that was asked to go.
 pub(super) struct Deleted {
@@ -42,7 +54,9 @@ impl Registry {
     ) -> Result<Response<ResponseBody>, ApiError> {
         let accepted = accepted(ctx, Purpose::Object)?;
         let options = DeleteOptions::read(ctx, body::delete_options(ctx, &bytes)?.as_ref())?;
-        let deleted = self.delete_object(ctx, served, &ctx.info.name, &options).await?;
+        let deleted = self
+            .delete_object(ctx, served, &ctx.info.name, &options, Asks::Named)
+            .await?;
         let accepted_later = !deleted.gone && options.orphan_dependents == Some(false);
         let status = if accepted_later {
             StatusCode::ACCEPTED
@@ -67,6 +81,7 @@ impl Registry {
         served: &Arc<Served>,
         name: &str,
         options: &DeleteOptions,
+        asks: Asks,
     ) -> Result<Deleted, ApiError> {
         let namespace = if served.resource.namespaced {
             ctx.info.namespace.as_str()
@@ -79,7 +94,17 @@ impl Registry {
             subresource: "",
             namespace,
             name,
+            generate_name: "",
             chance: self.chance(),
+        };
+        let admission = Admission {
+            ctx,
+            served,
+            attributes: Attributes {
+                name: if asks == Asks::Collection { "" } else { name },
+                ..attributes
+            },
+            dry_run: options.dry_run,
         };
         for _ in 0..TRIES {
             let Some(current) = self.current(served, namespace, name).await? else {
@@ -88,6 +113,9 @@ impl Registry {
             let old = Value::clone(&current.value());
             admission::validate(&attributes, None, Some(&old), &*self.reader)?;
             check_preconditions(served, options, &old)?;
+            if asks != Asks::Nobody {
+                self.admit_deletion(&admission, options, &old).await?;
+            }
             let decision = deletion::decide(served.resource, &old, options, self.now());
             if let Some(deleted) = self
                 .carry_out(served, &current, decision, options.dry_run)
@@ -179,7 +207,8 @@ impl Registry {
     ) -> Result<Option<Arc<Entry>>, ApiError> {
         let mut ctx = ctx.clone();
         ctx.info.namespace = entry.namespace().to_owned();
-        match self.delete_object(&ctx, served, entry.name(), options).await {
+        let deleted = self.delete_object(&ctx, served, entry.name(), options, Asks::Collection);
+        match deleted.await {
             Ok(deleted) => Ok(Some(deleted.entry)),
             Err(error) if error.code() == 404 => Ok(None),
             Err(error) => Err(error),

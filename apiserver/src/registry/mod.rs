@@ -4,6 +4,7 @@
 //! the watch cache. Writes are decoded, admitted, checked and committed with the revision they were made from, and
 //! answered once the cache shows them; so whoever was answered sees the write, and so does everybody who asks later.
 
+mod admit;
 mod body;
 mod configuration;
 mod continuation;
@@ -31,6 +32,7 @@ mod rules;
 mod select;
 mod served;
 pub mod services;
+mod shapes;
 mod subresource;
 mod update;
 mod watch;
@@ -57,6 +59,7 @@ use crate::authz::Authorizer;
 use crate::cache::{Cache, LoadError};
 use crate::reader::{CacheReader, ObjectReader};
 use crate::request::{RequestBody, RequestContext, ResourceHandler, ResponseBody};
+use crate::webhook::Webhooks;
 pub(crate) use ownership::track_answered;
 pub(crate) use served::Catalog;
 use served::Served;
@@ -83,6 +86,7 @@ pub struct Registry {
     catalog: Arc<Catalog>,
     reader: Arc<CacheReader>,
     services: Services,
+    webhooks: Arc<Webhooks>,
     cancel: CancellationToken,
     /// Says whether a role or binding grants more than its writer holds. Set once, before anybody asks.
     grants: OnceLock<Arc<Authorizer>>,
@@ -107,11 +111,13 @@ impl Registry {
         let catalog = Arc::new(Catalog::new(&cache));
         let reader = Arc::new(CacheReader::new(Arc::clone(&catalog)));
         let services = Services::new(&config.services, &*reader);
+        let webhooks = Arc::new(Webhooks::new(Arc::clone(&reader) as _));
         Ok(Arc::new(Self {
             cache,
             catalog,
             reader,
             services,
+            webhooks,
             cancel,
             grants: OnceLock::new(),
             _following: following.drop_guard(),
@@ -137,6 +143,11 @@ impl Registry {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The webhooks that are asked about writes.
+    pub(crate) fn webhooks(&self) -> Arc<Webhooks> {
+        Arc::clone(&self.webhooks)
     }
 
     /// Reads current objects, for authentication, authorization and admission.

@@ -10,6 +10,7 @@ use super::negotiate::{Accepted, Format, View};
 use super::pretty::Indenter;
 use super::served::Served;
 use crate::cache::entry::Entry;
+use crate::http::respond::with_warnings;
 use crate::request::{ResponseBody, full_body};
 use crate::tables;
 
@@ -62,23 +63,6 @@ pub(super) fn success(
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details,
     });
     value(&body, accepted, status)
-}
-
-/// Adds a `Warning` header for each warning.
-pub(super) fn with_warnings(
-    mut response: Response<ResponseBody>,
-    warnings: &[String],
-) -> Response<ResponseBody> {
-    for warning in warnings {
-        let text = warning
-            .replace('\\', "\\\\")
-            .replace('"', "\\\"")
-            .replace(['\n', '\r'], " ");
-        if let Ok(header) = HeaderValue::from_str(&format!("299 - \"{text}\"")) {
-            response.headers_mut().append(header::WARNING, header);
-        }
-    }
-    response
 }
 
 /// Bytes with their media type.

@@ -71,6 +71,17 @@ impl Catalog {
             .find(|served| std::ptr::eq(served.resource, resource))
     }
 
+    /// The other versions in which the same objects are served.
+    pub(crate) fn served_alike(&self, served: &Served) -> Vec<Arc<Served>> {
+        let all = self.served.values().flatten();
+        let alike = all.filter(|other| {
+            Arc::ptr_eq(&other.cache, &served.cache) && !std::ptr::eq(other.resource, served.resource)
+        });
+        let mut alike: Vec<_> = alike.cloned().collect();
+        alike.sort_by_key(|other| (other.resource.group, other.resource.version));
+        alike
+    }
+
     /// The resource in the version it is stored in. `events.k8s.io` events are found as core events.
     pub(crate) fn stored(&self, group: &str, resource: &str) -> Option<&Arc<Served>> {
         let resource = resources::versions(group, resource).next()?;

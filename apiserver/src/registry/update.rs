@@ -9,6 +9,7 @@ use coracle_store::Txn;
 use http::{Response, StatusCode};
 use serde_json::Value;
 
+use super::admit::Admission;
 use super::body::{self, Decoded};
 use super::list::wait_error;
 use super::negotiate::{Purpose, accepted};
@@ -17,7 +18,7 @@ use super::served::Served;
 use super::services::Held;
 use super::write::Written;
 use super::{Registry, meta, respond, rules};
-use crate::admission::{self, Attributes, Operation};
+use crate::admission::{Attributes, Operation};
 use crate::cache::entry::Entry;
 use crate::request::{RequestContext, ResponseBody};
 
@@ -112,9 +113,16 @@ impl Registry {
             subresource: &ctx.info.subresource,
             namespace: current.namespace(),
             name: current.name(),
+            generate_name: "",
             chance: self.chance(),
         };
-        admission::mutate(&attributes, &mut object, Some(&old), &*self.reader)?;
+        let admission = Admission {
+            ctx,
+            served,
+            attributes,
+            dry_run: options.dry_run,
+        };
+        self.admit(&admission, &mut object, Some(&old)).await?;
         self.check_grant(ctx, served, &object, Some(&old))?;
         let unconditional = self.check_revision(served, &object, current)?;
         meta::prepare_update(&mut object, &old);
@@ -127,7 +135,7 @@ impl Registry {
         };
         let reservation = self.services.reserve(served, &mut object, held, self.chance())?;
         verdict?;
-        admission::validate(&attributes, Some(&object), Some(&old), &*self.reader)?;
+        self.admit_finally(&admission, &object, Some(&old)).await?;
         let charges = self.charges(&attributes, &object, Some(&old))?;
         if object == old {
             return Ok(Tried::Done(Arc::clone(current)));

@@ -11,6 +11,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::{Resources, Running, StartError, certificates};
+use crate::aggregation::Aggregator;
 use crate::authn::{Authenticator, ServiceAccountTokens, StaticTokens};
 use crate::authz::Authorizer;
 use crate::config::Config;
@@ -23,6 +24,7 @@ use crate::pki::{Pki, PkiError};
 use crate::reader::ObjectReader;
 use crate::reviews::Reviews;
 use crate::tokens::{TokenKeys, TokenLimits, TokenRequests, openid_configuration};
+use crate::webhook::Webhooks;
 
 /// What every part of a server shares from its first moment on.
 #[derive(Clone)]
@@ -49,6 +51,7 @@ struct Assembly {
     pki: Pki,
     store: Arc<dyn Store>,
     resources: Resources,
+    webhooks: Arc<Webhooks>,
     authorizer: Arc<Authorizer>,
     lifetime: Lifetime,
 }
@@ -88,6 +91,7 @@ impl Prepared {
         self,
         store: Arc<dyn Store>,
         resources: Resources,
+        webhooks: Arc<Webhooks>,
         authorizer: Arc<Authorizer>,
     ) -> Result<Running, StartError> {
         let Self {
@@ -102,6 +106,7 @@ impl Prepared {
             pki: pki.await??,
             store,
             resources,
+            webhooks,
             authorizer,
             lifetime,
         };
@@ -117,9 +122,23 @@ impl Assembly {
         let advertised = self.config.advertised(&bound);
         let started = Started::default();
         let node_tls = Arc::new(certificates::node_tls(&self.config, &self.pki)?);
-        let front = self.front(advertised, &started, node_tls.clone())?;
-        let tls = certificates::Tls::load(&self.config, &self.pki, node_tls)?;
-        let Lifetime { tasks, shutdown } = self.lifetime;
+        let Lifetime { tasks, shutdown } = self.lifetime.clone();
+        let own = self.pki.front_proxy_client();
+        let aggregator = Aggregator::new(
+            self.resources.reader.clone(),
+            own,
+            tasks.clone(),
+            shutdown.clone(),
+        );
+        let aggregator = Arc::new(
+            aggregator.map_err(|error| certificates::unusable("TLS towards extension servers", &error))?,
+        );
+        let callers = certificates::Callers {
+            nodes: node_tls.clone(),
+            aggregator: aggregator.clone(),
+        };
+        let front = self.front(advertised, &started, node_tls, aggregator.clone())?;
+        let tls = certificates::Tls::load(&self.config, &self.pki, callers)?;
         listeners.serve(&Connections {
             front: front.clone(),
             tls: tls.acceptor(),
@@ -130,6 +149,7 @@ impl Assembly {
         });
         let running = Running {
             front,
+            aggregator,
             pki: Arc::new(Mutex::new(self.pki)),
             bound,
             advertised,
@@ -148,6 +168,7 @@ impl Assembly {
         advertised: SocketAddr,
         started: &Started,
         node_tls: Arc<NodeTls>,
+        aggregator: Arc<Aggregator>,
     ) -> Result<Front, StartError> {
         let config = &self.config;
         let Lifetime { tasks, shutdown } = &self.lifetime;
@@ -159,7 +180,8 @@ impl Assembly {
         let metrics = Arc::new(Metrics::new());
         let router = Router {
             resources: self.resources.handler.clone(),
-            catalogue: Catalogue::new(&advertised.to_string()),
+            catalogue: Catalogue::new(&advertised.to_string()).with(aggregator.clone()),
+            aggregator,
             health: Health::new(self.store.clone(), started.clone(), shutdown.clone()),
             metrics: metrics.clone(),
             reviews: Reviews::new(authenticator.clone(), authorizer.clone()),
@@ -171,6 +193,7 @@ impl Assembly {
                 tasks: tasks.clone(),
                 shutdown: shutdown.clone(),
             },
+            webhooks: self.webhooks.clone(),
             openid_configuration: openid_configuration(&config.issuer(), &format!("https://{advertised}")),
             jwks: keys.jwks(),
         };

@@ -9,9 +9,11 @@ use rustls_pki_types::pem::PemObject;
 use tokio_rustls::TlsAcceptor;
 
 use super::StartError;
+use crate::aggregation::Aggregator;
 use crate::authn::ClientCertificates;
 use crate::config::{CertificateFiles, Config};
-use crate::node_proxy::{NodeTls, NodeTlsError};
+use crate::node_proxy::NodeTls;
+use crate::outbound::TlsError;
 use crate::pki::{Pki, ServingCertificate};
 
 /// What the server shows, and whom it believes.
@@ -19,13 +21,19 @@ pub(super) struct Tls {
     serving: Arc<ServingCertificate>,
     clients: Arc<ClientCertificates>,
     config: Arc<ServerConfig>,
-    nodes: Arc<NodeTls>,
+    callers: Callers,
     /// Where the serving certificate comes from, when it is not our own.
     files: Option<CertificateFiles>,
 }
 
+/// Those who call others under certificates of this server's.
+pub(super) struct Callers {
+    pub(super) nodes: Arc<NodeTls>,
+    pub(super) aggregator: Arc<Aggregator>,
+}
+
 impl Tls {
-    pub(super) fn load(config: &Config, pki: &Pki, nodes: Arc<NodeTls>) -> Result<Self, StartError> {
+    pub(super) fn load(config: &Config, pki: &Pki, callers: Callers) -> Result<Self, StartError> {
         let (chain, key) = current(config.serving_certificate.as_ref(), pki)?;
         let serving = ServingCertificate::new(&chain, &key)
             .map_err(|error| unusable("the serving certificate", &error))?;
@@ -49,7 +57,7 @@ impl Tls {
             serving,
             clients: Arc::new(clients),
             config: Arc::new(tls),
-            nodes,
+            callers,
             files: config.serving_certificate.clone(),
         })
     }
@@ -68,13 +76,20 @@ impl Tls {
         self.serving.shown()
     }
 
-    /// Shows what stands in the files, or in our own directory, from now on, to clients and to node agents.
+    /// Shows what stands in the files, or in our own directory, from now on, to clients and to those who are called.
     pub(super) fn refresh(&self, pki: &Pki) -> Result<(), StartError> {
         let (chain, key) = current(self.files.as_ref(), pki)?;
         self.serving
             .replace(&chain, &key)
             .map_err(|error| unusable("the serving certificate", &error))?;
-        self.nodes.replace(pki.kubelet_client()).map_err(node_tls_error)
+        self.callers
+            .nodes
+            .replace(pki.kubelet_client())
+            .map_err(node_tls_error)?;
+        self.callers
+            .aggregator
+            .replace(pki.front_proxy_client())
+            .map_err(|error| unusable("TLS towards extension servers", &error))
     }
 }
 
@@ -88,7 +103,7 @@ pub(super) fn node_tls(config: &Config, pki: &Pki) -> Result<NodeTls, StartError
     NodeTls::new(authorities.as_deref(), pki.kubelet_client()).map_err(node_tls_error)
 }
 
-pub(super) fn node_tls_error(error: NodeTlsError) -> StartError {
+pub(super) fn node_tls_error(error: TlsError) -> StartError {
     unusable("TLS towards node agents", &error)
 }
 
@@ -116,14 +131,14 @@ fn current(files: Option<&CertificateFiles>, pki: &Pki) -> Result<(String, Strin
     }
 }
 
-fn read(path: &Path) -> Result<String, StartError> {
+pub(super) fn read(path: &Path) -> Result<String, StartError> {
     std::fs::read_to_string(path).map_err(|source| StartError::File {
         path: path.to_owned(),
         source,
     })
 }
 
-fn unusable(what: &str, error: &dyn std::fmt::Display) -> StartError {
+pub(super) fn unusable(what: &str, error: &dyn std::fmt::Display) -> StartError {
     StartError::Tls {
         what: what.to_owned(),
         reason: error.to_string(),

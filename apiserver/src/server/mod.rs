@@ -14,6 +14,7 @@ use coracle_store::Store;
 
 use self::assembly::{Lifetime, Prepared};
 pub use self::running::Running;
+use crate::aggregation;
 use crate::authn::TokenFileError;
 use crate::bootstrap;
 use crate::config::Config;
@@ -25,6 +26,7 @@ use crate::registry::services::ports::PortRangeError;
 use crate::registry::{self, Registry};
 use crate::request::{ResourceHandler, UserInfo};
 use crate::tokens::KeyError;
+use crate::webhook::Webhooks;
 
 /// Why an apiserver could not start. Each says what to do where something can be done.
 #[derive(Debug, thiserror::Error)]
@@ -112,9 +114,20 @@ impl ApiServer {
         };
         let authorizer = prepared.authorizer(registry.reader());
         registry.guard_grants(authorizer.clone());
-        let running = prepared.run(store, resources, authorizer).await?;
+        let running = prepared
+            .run(store, resources, registry.webhooks(), authorizer)
+            .await?;
         let (reader, own) = (registry.reader(), running.client(UserInfo::server()));
-        tasks.spawn(bootstrap::keep_conditions(reader, own, shutdown.clone()));
+        tasks.spawn(bootstrap::keep_conditions(reader, own.clone(), shutdown.clone()));
+        tasks.spawn(aggregation::keep(
+            running.aggregator.clone(),
+            own,
+            shutdown.clone(),
+        ));
+        let authorities = running.client_authorities().await?;
+        bootstrap::publish_authorities(&registry, &authorities)
+            .await
+            .map_err(StartError::Bootstrap)?;
         tasks.spawn(bootstrap::publish(registry, running.advertised(), shutdown));
         running.set_started();
         Ok(running)
@@ -131,7 +144,8 @@ impl ApiServer {
     ) -> Result<Running, StartError> {
         let prepared = Prepared::new(config).await?;
         let authorizer = prepared.authorizer(resources.reader.clone());
-        let running = prepared.run(store, resources, authorizer).await?;
+        let webhooks = Arc::new(Webhooks::new(resources.reader.clone()));
+        let running = prepared.run(store, resources, webhooks, authorizer).await?;
         running.set_started();
         Ok(running)
     }

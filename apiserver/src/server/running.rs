@@ -13,6 +13,8 @@ use tracing::{error, info, warn};
 
 use super::certificates::Tls;
 use super::{StartError, kubeconfigs};
+use crate::aggregation::Aggregator;
+use crate::bootstrap::ClientAuthorities;
 use crate::config::Config;
 use crate::health::Started;
 use crate::http::{Front, InProcessService};
@@ -22,6 +24,7 @@ use crate::request::UserInfo;
 /// Handle of a running apiserver. Dropping it asks the server to stop and does not wait.
 pub struct Running {
     pub(super) front: Front,
+    pub(super) aggregator: Arc<Aggregator>,
     pub(super) pki: Arc<Mutex<Pki>>,
     pub(super) bound: Vec<SocketAddr>,
     pub(super) advertised: SocketAddr,
@@ -64,6 +67,19 @@ impl Running {
     /// Where the administrator's kubeconfig stands.
     pub fn admin_kubeconfig(&self) -> PathBuf {
         self.config.data_dir.join(kubeconfigs::ADMIN)
+    }
+
+    /// Who vouches for clients, and for whoever speaks in the name of clients, as PEM.
+    pub(super) async fn client_authorities(&self) -> Result<ClientAuthorities, StartError> {
+        let pki = self.pki.lock().await;
+        let mut clients = pki.ca().certificate_pem().to_owned();
+        if let Some(path) = &self.config.client_ca_file {
+            clients.push_str(&super::certificates::read(path)?);
+        }
+        Ok(ClientAuthorities {
+            clients,
+            front_proxy: pki.authorities().front_proxy_ca().certificate_pem().to_owned(),
+        })
     }
 
     /// Ends when the server was asked to stop.
@@ -148,15 +164,22 @@ impl Keeper {
 mod tests {
     use jiff::ToSpan;
 
-    use super::super::certificates::node_tls;
+    use super::super::certificates::{Callers, node_tls};
     use super::*;
+    use crate::reader::memory::MemoryReader;
 
     fn keeper(directory: &Path, now: Timestamp) -> Keeper {
         let config = Config::new(directory);
         let names = config.server_names().unwrap();
         let pki = Pki::open(&directory.join("pki"), &names, now).unwrap();
-        let nodes = Arc::new(node_tls(&config, &pki).unwrap());
-        let tls = Arc::new(Tls::load(&config, &pki, nodes).unwrap());
+        let (tasks, shutdown) = Default::default();
+        let own = pki.front_proxy_client();
+        let aggregator = Aggregator::new(Arc::new(MemoryReader::default()), own, tasks, shutdown);
+        let callers = Callers {
+            nodes: Arc::new(node_tls(&config, &pki).unwrap()),
+            aggregator: Arc::new(aggregator.unwrap()),
+        };
+        let tls = Arc::new(Tls::load(&config, &pki, callers).unwrap());
         let url = "https://127.0.0.1:6443".to_owned();
         Keeper {
             pki: Arc::new(Mutex::new(pki)),

@@ -7,6 +7,7 @@
 )]
 
 mod access;
+mod aggregation;
 mod bad_input;
 mod bounds;
 mod certificates;

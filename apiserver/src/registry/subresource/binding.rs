@@ -14,8 +14,9 @@ use serde_json::{Value, json};
 use crate::registry::negotiate::{Purpose, accepted};
 use crate::registry::options::WriteOptions;
 use crate::registry::served::Served;
+use crate::registry::shapes::Version;
 use crate::registry::write::Written;
-use crate::registry::{Registry, body, meta, respond};
+use crate::registry::{Registry, body, meta, respond, shapes};
 use crate::request::{RequestBody, RequestContext, ResponseBody};
 
 const TRIES: usize = 20;
@@ -55,11 +56,16 @@ impl Registry {
     ) -> Result<Response<ResponseBody>, ApiError> {
         let accepted = accepted(ctx, Purpose::Object)?;
         let options = WriteOptions::read(ctx, "CreateOptions")?;
-        let (binding, _) = body::of_kind(ctx, &bytes, BINDING, options.field_validation)?;
+        let (mut binding, _) = body::of_kind(ctx, &bytes, BINDING, options.field_validation)?;
         if !meta::text(&binding, "name").is_empty() && meta::text(&binding, "name") != name {
             return Err(ApiError::bad_request(
                 "name in URL does not match name in Binding object",
             ));
+        }
+        let version = self.binding_version(ctx, pods);
+        if let Some(version) = version {
+            self.admit_part(ctx, version, name, options.dry_run, &mut binding)
+                .await?;
         }
         check(&binding)?;
         for _ in 0..TRIES {
@@ -80,6 +86,18 @@ impl Registry {
         let success =
             json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
         respond::value(&success, accepted, StatusCode::CREATED)
+    }
+
+    /// A binding as webhooks name it: of the resource that it was posted to.
+    fn binding_version(&self, ctx: &RequestContext, pods: &Served) -> Option<Version> {
+        let below = shapes::version(pods, "binding")?;
+        Some(match ctx.info.subresource.as_str() {
+            "" => Version {
+                resource: "bindings".to_owned(),
+                ..below
+            },
+            _ => below,
+        })
     }
 }
 

@@ -11,11 +11,12 @@ use http::{Response, StatusCode};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::registry::delete::Asks;
 use crate::registry::negotiate::{Purpose, accepted};
 use crate::registry::options::{DeleteOptions, WriteOptions};
 use crate::registry::served::Served;
 use crate::registry::write::Written;
-use crate::registry::{Registry, body, meta, respond};
+use crate::registry::{Registry, body, meta, respond, shapes};
 use crate::request::{RequestContext, ResponseBody};
 
 const TRIES: usize = 20;
@@ -36,12 +37,16 @@ impl Registry {
     ) -> Result<Response<ResponseBody>, ApiError> {
         let accepted = accepted(ctx, Purpose::Object)?;
         let options = WriteOptions::read(ctx, "CreateOptions")?;
-        let (eviction, _) = body::of_kind(ctx, &bytes, EVICTION, options.field_validation)?;
+        let (mut eviction, _) = body::of_kind(ctx, &bytes, EVICTION, options.field_validation)?;
         let name = &ctx.info.name;
         if meta::text(&eviction, "name") != name {
             return Err(ApiError::bad_request(
                 "name in URL does not match name in Eviction object",
             ));
+        }
+        if let Some(version) = shapes::version(pods, "eviction") {
+            self.admit_part(ctx, version, name, options.dry_run, &mut eviction)
+                .await?;
         }
         let mut delete = DeleteOptions::read(ctx, eviction.get("deleteOptions").or(Some(&json!({}))))?;
         delete.dry_run |= options.dry_run;
@@ -50,7 +55,7 @@ impl Registry {
         if needs_budget(&pod) {
             self.spend_budget(ctx, &pod, delete.dry_run).await?;
         }
-        self.delete_object(ctx, pods, name, &delete).await?;
+        self.delete_object(ctx, pods, name, &delete, Asks::Nobody).await?;
         let success =
             json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
         respond::value(&success, accepted, StatusCode::CREATED)

@@ -3,7 +3,7 @@
 
 mod binding;
 mod eviction;
-mod scale;
+pub(super) mod scale;
 
 use std::sync::Arc;
 

@@ -98,14 +98,7 @@ const SCALE: Gvk = Gvk {
 
 /// The object with the replicas of a scale; its revision is the one that the scale names.
 fn scaled(current: &Entry, before: &Value, scale: &Value) -> Value {
-    let mut object = Value::clone(&current.value());
-    let replicas = scale
-        .pointer("/spec/replicas")
-        .cloned()
-        .unwrap_or_else(|| json!(0));
-    if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
-        spec.insert("replicas".to_owned(), replicas);
-    }
+    let mut object = with_replicas(Value::clone(&current.value()), scale);
     let revision = match meta::text(scale, "resourceVersion") {
         "" => meta::text(before, "resourceVersion"),
         revision => revision,
@@ -114,7 +107,20 @@ fn scaled(current: &Entry, before: &Value, scale: &Value) -> Value {
     object
 }
 
-fn scale_of(object: &Value) -> Value {
+/// The object with the replicas of a scale.
+pub(in crate::registry) fn with_replicas(mut object: Value, scale: &Value) -> Value {
+    let replicas = scale
+        .pointer("/spec/replicas")
+        .cloned()
+        .unwrap_or_else(|| json!(0));
+    if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
+        spec.insert("replicas".to_owned(), replicas);
+    }
+    object
+}
+
+/// The scale of an object.
+pub(in crate::registry) fn scale_of(object: &Value) -> Value {
     let mut metadata = Map::new();
     for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if let Some(value) = meta::get(object, field) {

@@ -4,6 +4,7 @@ mod admission;
 mod reads;
 mod start;
 mod watches;
+mod webhooks;
 mod writes;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Config, Registry};
+use crate::http::respond::with_warnings;
 use crate::request::{RequestBody, RequestContext, RequestInfo, ResponseBody, UserInfo};
 
 /// A registry of its own, which ends with the test.
@@ -87,7 +89,9 @@ impl Fixture {
 
     pub(crate) async fn ask_with(&self, ctx: RequestContext, body: impl Into<Bytes>) -> Answer {
         let body = RequestBody::new(Full::new(body.into()));
-        match self.registry.serve(ctx, body).await {
+        let warnings = ctx.warnings.clone();
+        let served = self.registry.serve(ctx, body).await;
+        match served.map(|response| with_warnings(response, &warnings.sent())) {
             Ok(response) => {
                 let (parts, body) = response.into_parts();
                 let bytes = body.collect().await.expect("the body is whole").to_bytes();
@@ -172,6 +176,7 @@ pub(crate) fn context(method: Method, target: &str, headers: &[(&'static str, &s
         method,
         query,
         headers: map,
+        warnings: Default::default(),
     }
 }
 

@@ -1,0 +1,16 @@
+//! Connections that this server opens: to node agents, to pods, to webhooks and extension API servers.
+//!
+//! `service` says where a Service is reached (pure), `tls` whom to believe, `connect` opens the connection, `pool` keeps it,
+//! `relay` passes a request on. An address is resolved once for each connection, and what was resolved is what is dialled.
+//! Nobody here follows a redirect.
+
+mod connect;
+mod pool;
+mod relay;
+pub(crate) mod service;
+mod tls;
+
+pub(crate) use self::connect::{Place, connect, drive};
+pub(crate) use self::pool::{Connection, Pool, Reached};
+pub(crate) use self::relay::{PATH_ESCAPES, body_of, is_upgrading, outgoing, raw_query, returned};
+pub(crate) use self::tls::{ClientCertificate, TlsError, Trust, client_config, config_under, roots};

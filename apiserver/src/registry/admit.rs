@@ -1,0 +1,240 @@
+//! Admission of a write: the plugins in the tree, and then the webhooks, in upstream's order.
+//!
+//! Mutation goes through everybody a second time where a webhook changed something. What is charged to quotas comes after
+//! all of this, when the write is sure to be allowed otherwise.
+
+use coracle_api::status::ApiError;
+use serde_json::{Map, Value, json};
+
+use super::Registry;
+use super::options::DeleteOptions;
+use super::served::Served;
+use super::shapes::{AsSent, Version, of_kind, versions};
+use crate::admission::{self, Attributes, Operation};
+use crate::request::RequestContext;
+use crate::webhook::{Asked, Rounds, Shapes, Webhooks};
+
+/// One write on its way through admission.
+pub(super) struct Admission<'a> {
+    pub(super) ctx: &'a RequestContext,
+    pub(super) served: &'a Served,
+    pub(super) attributes: Attributes<'a>,
+    pub(super) dry_run: bool,
+}
+
+/// The options that webhooks are told of.
+enum Options<'a> {
+    Query(&'static str),
+    Delete(&'a DeleteOptions),
+}
+
+impl Registry {
+    /// Lets everybody change a new or changed object who may.
+    ///
+    /// # Errors
+    /// The first refusal.
+    pub(super) async fn admit(
+        &self,
+        write: &Admission<'_>,
+        object: &mut Value,
+        old: Option<&Value>,
+    ) -> Result<(), ApiError> {
+        admission::mutate(&write.attributes, object, old, &*self.reader)?;
+        if write.is_nobodys_business(&self.webhooks) {
+            return Ok(());
+        }
+        let (asked, shapes) = (self.asked(write), self.shapes(write));
+        let mut rounds = Rounds::default();
+        self.webhooks
+            .mutate(&asked, &*shapes, Some(object), old, &mut rounds)
+            .await?;
+        if rounds.is_due() {
+            admission::mutate(&write.attributes, object, old, &*self.reader)?;
+            rounds.begin_again(object);
+            self.webhooks
+                .mutate(&asked, &*shapes, Some(object), old, &mut rounds)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Asks everybody who may refuse the object as it is going to be stored.
+    ///
+    /// # Errors
+    /// The first refusal.
+    pub(super) async fn admit_finally(
+        &self,
+        write: &Admission<'_>,
+        object: &Value,
+        old: Option<&Value>,
+    ) -> Result<(), ApiError> {
+        admission::validate(&write.attributes, Some(object), old, &*self.reader)?;
+        if write.is_nobodys_business(&self.webhooks) {
+            return Ok(());
+        }
+        let (asked, shapes) = (self.asked(write), self.shapes(write));
+        self.webhooks.validate(&asked, &*shapes, Some(object), old).await
+    }
+
+    /// Asks webhooks whether an object may be deleted.
+    ///
+    /// # Errors
+    /// The first refusal.
+    pub(super) async fn admit_deletion(
+        &self,
+        write: &Admission<'_>,
+        options: &DeleteOptions,
+        old: &Value,
+    ) -> Result<(), ApiError> {
+        if write.is_nobodys_business(&self.webhooks) {
+            return Ok(());
+        }
+        let shapes = self.shapes(write);
+        let asked = self.asked_with(write, Options::Delete(options));
+        self.webhooks
+            .mutate(&asked, &*shapes, None, Some(old), &mut Rounds::default())
+            .await?;
+        self.webhooks.validate(&asked, &*shapes, None, Some(old)).await
+    }
+
+    /// Lets webhooks change and refuse an object that is created below another and not kept: a binding, an eviction.
+    ///
+    /// # Errors
+    /// The first refusal.
+    pub(super) async fn admit_part(
+        &self,
+        ctx: &RequestContext,
+        version: Version,
+        name: &str,
+        dry_run: bool,
+        object: &mut Value,
+    ) -> Result<(), ApiError> {
+        if self.webhooks.is_idle(&version.kind_group, &version.kind) {
+            return Ok(());
+        }
+        let asked = Asked {
+            operation: Operation::Create,
+            versions: vec![version],
+            subresource: &ctx.info.subresource,
+            namespace: &ctx.info.namespace,
+            name,
+            dry_run,
+            options: query_options(ctx, "CreateOptions"),
+            user: &ctx.user,
+            warnings: &ctx.warnings,
+        };
+        let mut rounds = Rounds::default();
+        self.webhooks
+            .mutate(&asked, &AsSent, Some(object), None, &mut rounds)
+            .await?;
+        if rounds.is_due() {
+            rounds.begin_again(object);
+            self.webhooks
+                .mutate(&asked, &AsSent, Some(object), None, &mut rounds)
+                .await?;
+        }
+        self.webhooks.validate(&asked, &AsSent, Some(object), None).await
+    }
+
+    fn asked<'a>(&self, write: &'a Admission<'_>) -> Asked<'a> {
+        let options = match write.attributes.operation {
+            Operation::Create => "CreateOptions",
+            _ => "UpdateOptions",
+        };
+        self.asked_with(write, Options::Query(options))
+    }
+
+    fn asked_with<'a>(&self, write: &'a Admission<'_>, options: Options<'_>) -> Asked<'a> {
+        let attributes = &write.attributes;
+        let in_itself = write.served.is("", "namespaces");
+        Asked {
+            operation: attributes.operation,
+            versions: versions(&self.catalog, write.served, attributes.subresource),
+            subresource: attributes.subresource,
+            namespace: if in_itself {
+                attributes.name
+            } else {
+                attributes.namespace
+            },
+            name: attributes.name,
+            dry_run: write.dry_run,
+            options: match options {
+                Options::Query(kind) => query_options(write.ctx, kind),
+                Options::Delete(options) => delete_options(options),
+            },
+            user: &write.ctx.user,
+            warnings: &write.ctx.warnings,
+        }
+    }
+
+    fn shapes<'a>(&'a self, write: &'a Admission<'_>) -> Box<dyn Shapes + 'a> {
+        of_kind(&self.catalog, write.served, write.attributes.subresource)
+    }
+}
+
+impl Admission<'_> {
+    fn is_nobodys_business(&self, webhooks: &Webhooks) -> bool {
+        webhooks.is_idle(self.served.resource.group, self.served.resource.kind)
+    }
+}
+
+/// `CreateOptions` or `UpdateOptions`, as the query has them.
+fn query_options(ctx: &RequestContext, kind: &str) -> Value {
+    let mut options = head(kind);
+    let dry_run: Vec<&str> = ctx
+        .query
+        .iter()
+        .filter(|(name, _)| name == "dryRun")
+        .map(|(_, value)| value.as_str())
+        .collect();
+    if !dry_run.is_empty() {
+        options.insert("dryRun".to_owned(), json!(dry_run));
+    }
+    for field in ["fieldManager", "fieldValidation"] {
+        if let Some(value) = ctx.query(field).filter(|value| !value.is_empty()) {
+            options.insert(field.to_owned(), json!(value));
+        }
+    }
+    Value::Object(options)
+}
+
+fn delete_options(options: &DeleteOptions) -> Value {
+    let mut written = head("DeleteOptions");
+    let mut put = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            written.insert(name.to_owned(), value);
+        }
+    };
+    let mut preconditions = Map::new();
+    for (name, value) in [
+        ("uid", &options.uid),
+        ("resourceVersion", &options.resource_version),
+    ] {
+        if let Some(value) = value {
+            preconditions.insert(name.to_owned(), json!(value));
+        }
+    }
+    put(
+        "gracePeriodSeconds",
+        options.grace_period_seconds.map(Value::from),
+    );
+    put(
+        "preconditions",
+        (!preconditions.is_empty()).then_some(Value::Object(preconditions)),
+    );
+    put("orphanDependents", options.orphan_dependents.map(Value::from));
+    put(
+        "propagationPolicy",
+        options.propagation.map(|policy| json!(policy.as_str())),
+    );
+    put("dryRun", options.dry_run.then(|| json!(["All"])));
+    Value::Object(written)
+}
+
+fn head(kind: &str) -> Map<String, Value> {
+    let fields = [("kind", kind), ("apiVersion", "meta.k8s.io/v1")];
+    fields
+        .map(|(name, value)| (name.to_owned(), json!(value)))
+        .into_iter()
+        .collect()
+}

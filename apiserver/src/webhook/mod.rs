@@ -1,0 +1,145 @@
+//! Admission webhooks: servers outside that are asked about a write, or about a connection, before it happens.
+//!
+//! What is configured (`hook`), which webhooks a request concerns (`matching`), what they are told and what an answer means
+//! (`review`, `refusal`), who was asked already (`reinvocation`): all pure. `call` asks one of them, `dispatch` the ones
+//! that are concerned.
+//!
+//! Always holds: where nothing is configured, a write pays an atomic load; where something is, it is seen by the first
+//! request that comes after the configuration was answered. Webhooks are never asked about what configures admission.
+
+mod call;
+mod conditions;
+mod connect;
+mod dispatch;
+mod hook;
+mod matching;
+mod refusal;
+mod reinvocation;
+mod review;
+
+#[cfg(test)]
+pub(crate) mod stand_in;
+
+use std::sync::Arc;
+
+use coracle_api::object::Fields;
+use coracle_api::status::ApiError;
+use serde_json::Value;
+
+use self::call::Caller;
+use self::hook::{Hook, Sort};
+pub(crate) use self::reinvocation::Rounds;
+use crate::admission::Operation;
+use crate::reader::{ObjectReader, Prepared};
+use crate::request::{UserInfo, Warnings};
+
+const GROUP: &str = "admissionregistration.k8s.io";
+
+/// A resource in one version, and the kind that it is written as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Version {
+    /// The group of the resource.
+    pub group: String,
+    /// Its version.
+    pub version: String,
+    /// Its plural name.
+    pub resource: String,
+    /// The kind's group, which is another for some subresources.
+    pub kind_group: String,
+    /// The kind's version.
+    pub kind_version: String,
+    /// The kind.
+    pub kind: String,
+}
+
+/// What webhooks are asked about, besides the object.
+#[derive(Debug)]
+pub(crate) struct Asked<'a> {
+    /// What is done.
+    pub operation: Operation,
+    /// The version that the request names, and then the others in which the same objects are served.
+    pub versions: Vec<Version>,
+    /// Empty for the object itself.
+    pub subresource: &'a str,
+    /// Empty for cluster-scoped objects, save namespaces, which are in themselves.
+    pub namespace: &'a str,
+    /// Empty where the name is still to be made, and for the objects of a collection that is deleted.
+    pub name: &'a str,
+    /// Whether nothing will come of it.
+    pub dry_run: bool,
+    /// The request's options, as their kind has them; null for connections.
+    pub options: Value,
+    /// Who asks.
+    pub user: &'a UserInfo,
+    /// What the client is warned of.
+    pub warnings: &'a Warnings,
+}
+
+/// The object in the versions that webhooks want to see.
+pub(crate) trait Shapes: Send + Sync {
+    /// The object in a version.
+    ///
+    /// # Errors
+    /// Where it has no such version.
+    fn shown(&self, object: &Value, version: &Version) -> Result<Value, ApiError>;
+
+    /// What becomes of `object` once a webhook has made `shown` of it, with defaults filled in.
+    ///
+    /// # Errors
+    /// Where what the webhook made is no object of its kind.
+    fn taken(&self, object: &Value, shown: Value, version: &Version) -> Result<Value, ApiError>;
+}
+
+/// Everything that is configured, and the connections to it.
+pub(crate) struct Webhooks {
+    reader: Arc<dyn ObjectReader>,
+    mutating: Prepared<Vec<Hook>>,
+    validating: Prepared<Vec<Hook>>,
+    caller: Caller,
+}
+
+impl Webhooks {
+    /// Of what is configured there.
+    pub(crate) fn new(reader: Arc<dyn ObjectReader>) -> Self {
+        Self {
+            mutating: Prepared::new(&[Sort::Mutating.resource()], &*reader, |reader| {
+                configured(Sort::Mutating, reader)
+            }),
+            validating: Prepared::new(&[Sort::Validating.resource()], &*reader, |reader| {
+                configured(Sort::Validating, reader)
+            }),
+            caller: Caller::new(reader.clone()),
+            reader,
+        }
+    }
+
+    /// Whether there is nobody to ask about writes of a resource of this group and kind.
+    pub(crate) fn is_idle(&self, group: &str, kind: &str) -> bool {
+        is_exempt(group, kind)
+            || self.mutating.now(&*self.reader).is_empty() && self.validating.now(&*self.reader).is_empty()
+    }
+}
+
+/// What configures admission is not subject to it: whoever locked themselves out could not get in again.
+fn is_exempt(group: &str, kind: &str) -> bool {
+    group == GROUP
+        && matches!(
+            kind,
+            "ValidatingWebhookConfiguration"
+                | "MutatingWebhookConfiguration"
+                | "ValidatingAdmissionPolicy"
+                | "ValidatingAdmissionPolicyBinding"
+                | "MutatingAdmissionPolicy"
+                | "MutatingAdmissionPolicyBinding"
+        )
+}
+
+/// The webhooks of every configuration of a kind, by the names of the configurations.
+fn configured(sort: Sort, reader: &dyn ObjectReader) -> Vec<Hook> {
+    let mut configurations = reader.list(&sort.resource(), "");
+    configurations.sort_by(|a, b| a["metadata"].text("name").cmp(b["metadata"].text("name")));
+    let hooks = configurations
+        .iter()
+        .flat_map(|configuration| Hook::all_of(sort, configuration));
+    hooks.collect()
+}
