@@ -2,6 +2,7 @@
 
 pub mod amounts;
 pub mod apply;
+pub mod cel;
 pub mod codec;
 pub mod convert;
 pub mod defaults;

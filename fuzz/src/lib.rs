@@ -7,6 +7,7 @@
 //! Streams (exec, attach, port-forward) are passed on byte by byte: nothing here takes SPDY's or WebSocket's frames apart.
 
 pub mod apply;
+pub mod cel;
 pub mod certificates;
 pub mod dns;
 pub mod json;
@@ -25,8 +26,9 @@ use serde_json::Value;
 pub type Check = fn(&[u8]) -> bool;
 
 /// All of it, under the names of targets and corpora.
-pub const CHECKS: [(&str, Check); 11] = [
+pub const CHECKS: [(&str, Check); 12] = [
     ("apply", apply::check),
+    ("cel", cel::check),
     ("certificates", certificates::check),
     ("dns", dns::check),
     ("json", json::check),

@@ -13,3 +13,4 @@ mod json_patch;
 mod outcome;
 mod pod_security;
 mod round_trips;
+mod text_proto;
