@@ -5,6 +5,7 @@
 
 use serde_json::Value;
 
+use super::diff::unified;
 use super::field::BadValue;
 use crate::object::Fields;
 
@@ -23,9 +24,11 @@ pub(super) enum Form {
     Pointer(Shape),
     /// A list of structs; `null` when absent.
     List(Shape),
+    /// A pointer to a label selector, which is the API's own.
+    Selector,
 }
 
-use Form::{List, Number, Plain, Pointer, Struct, Text};
+use Form::{List, Number, Plain, Pointer, Selector, Struct, Text};
 
 /// The fields of a struct in their order.
 pub(super) type Shape = &'static [(&'static str, Form)];
@@ -61,6 +64,7 @@ fn write(out: &mut String, value: &Value, shape: Shape) {
             (Number, None) => out.push('0'),
             (_, None) => out.push_str("null"),
             (Text | Number | Plain, Some(value)) => out.push_str(&value.to_string()),
+            (Selector, Some(value)) => out.push_str(&selector_text(value)),
             (Pointer(shape), Some(value)) => write(out, value, shape),
             (List(shape), Some(value)) => {
                 out.push('[');
@@ -92,6 +96,106 @@ pub(super) fn shown_pointer(value: Option<&Value>, shape: Shape) -> BadValue {
     }
 }
 
+/// A label selector with its fields in Go's order.
+fn selector_text(selector: &Value) -> String {
+    let labels = selector
+        .field("matchLabels")
+        .map(|labels| format!("\"matchLabels\":{labels}"));
+    let expressions = selector
+        .field("matchExpressions")
+        .map(|list| format!("\"matchExpressions\":{list}"));
+    let fields: Vec<String> = labels.into_iter().chain(expressions).collect();
+    format!("{{{}}}", fields.join(","))
+}
+
+/// A label selector as upstream shows it.
+pub(super) fn shown_selector(selector: &Value) -> BadValue {
+    BadValue::rendered(selector_text(selector))
+}
+
+/// How two structs of this shape differ, as upstream shows it.
+pub(super) fn difference(a: &Value, b: &Value, shape: Shape) -> String {
+    let [a, b] = [a, b].map(|value| {
+        let mut out = String::new();
+        write(&mut out, value, shape);
+        indented(&out)
+    });
+    unified(&a, &b)
+}
+
+/// JSON in lines, each field and item on one of its own.
+fn indented(json: &str) -> String {
+    let mut out = String::new();
+    let (mut depth, mut in_text, mut escaped) = (0, false, false);
+    let mut letters = json.chars().peekable();
+    let line = |out: &mut String, depth: usize| {
+        out.push('\n');
+        out.extend(std::iter::repeat_n(' ', depth));
+    };
+    while let Some(letter) = letters.next() {
+        if in_text {
+            out.push(letter);
+            (in_text, escaped) = (escaped || letter != '"', !escaped && letter == '\\');
+            continue;
+        }
+        match letter {
+            '{' | '[' if letters.next_if(|next| matches!(next, '}' | ']')).is_some() => {
+                out.push_str(if letter == '{' { "{}" } else { "[]" });
+            }
+            '{' | '[' => {
+                depth += 1;
+                out.push(letter);
+                line(&mut out, depth);
+            }
+            '}' | ']' => {
+                depth -= 1;
+                line(&mut out, depth);
+                out.push(letter);
+            }
+            ',' => {
+                out.push(letter);
+                line(&mut out, depth);
+            }
+            ':' => out.push_str(": "),
+            other => {
+                in_text = other == '"';
+                out.push(other);
+            }
+        }
+    }
+    out
+}
+
+pub(super) const VOLUME_CLAIM: Shape = &[
+    ("AccessModes", Plain),
+    ("Selector", Selector),
+    ("Resources", Struct(&[("Limits", Plain), ("Requests", Plain)])),
+    ("VolumeName", Text),
+    ("StorageClassName", Plain),
+    ("VolumeMode", Plain),
+    (
+        "DataSource",
+        Pointer(&[("APIGroup", Plain), ("Kind", Text), ("Name", Text)]),
+    ),
+    (
+        "DataSourceRef",
+        Pointer(&[
+            ("APIGroup", Plain),
+            ("Kind", Text),
+            ("Name", Text),
+            ("Namespace", Plain),
+        ]),
+    ),
+    ("VolumeAttributesClassName", Plain),
+];
+pub(super) const ATTACHMENT: Shape = &[
+    ("Attacher", Text),
+    (
+        "Source",
+        Struct(&[("PersistentVolumeName", Plain), ("InlineVolumeSpec", Plain)]),
+    ),
+    ("NodeName", Text),
+];
 pub(super) const ROLE_REF: Shape = &[("APIGroup", Text), ("Kind", Text), ("Name", Text)];
 pub(super) const PARENT: Shape = &[
     ("Group", Text),
@@ -204,6 +308,15 @@ pub(super) const CLAIM_SPEC: Shape = &[(
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn differences_are_told_line_by_line() {
+        let claim = |class: &str| json!({"accessModes": ["A: \"{"], "storageClassName": class});
+        assert_eq!(
+            difference(&claim("a"), &claim("b"), VOLUME_CLAIM),
+            "@@ -8,7 +8,7 @@\n   \"Requests\": null\n  },\n  \"VolumeName\": \"\",\n- \"StorageClassName\": \"a\",\n+ \"StorageClassName\": \"b\",\n  \"VolumeMode\": null,\n  \"DataSource\": null,\n  \"DataSourceRef\": null,\n"
+        );
+    }
 
     #[test]
     fn structs_are_shown_whole() {

@@ -14,6 +14,7 @@ mod core;
 mod cron;
 mod custom_resources;
 mod devices;
+mod diff;
 mod disks;
 pub mod field;
 mod flowcontrol;

@@ -1,5 +1,7 @@
 //! Rules of the group `apps`, and of ReplicationControllers, which are of the same family.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::core::storage;
@@ -26,7 +28,12 @@ fn selector(spec: &Value, kind: &str, at: &Path<'_>, errors: &mut FieldErrors) -
     match LabelSelector::from_object(Some(selector)) {
         Ok(selector) => Some(selector),
         Err(_) => {
-            errors.invalid(&at, selector, "invalid label selector");
+            let rule = if kind == "statefulset" {
+                ""
+            } else {
+                "invalid label selector"
+            };
+            errors.invalid(&at, internal::shown_selector(selector), rule);
             None
         }
     }
@@ -412,7 +419,9 @@ fn with_claims(spec: &Value) -> Value {
         .items("volumeClaimTemplates")
         .iter()
         .map(|claim| claim["metadata"].text("name"));
-    let mut volumes: Vec<Value> = claims
+    let names: BTreeSet<&str> = claims.collect();
+    let mut volumes: Vec<Value> = names
+        .into_iter()
         .map(|name| json!({"name": name, "persistentVolumeClaim": {"claimName": name}}))
         .collect();
     if let Some(pod) = template.get_mut("spec").and_then(Value::as_object_mut) {

@@ -163,7 +163,13 @@ fn unconvertible(served: &Served, config: &Value, error: &DecodeError) -> ApiErr
     let fault = format!(
         "failed to convert new object ({namespace}/{name}; {kind}) to proper version: unable to convert unstructured object to {kind}: "
     );
-    ApiError::unknown(format!("{fault}{error}"))
+    let error = error.to_string();
+    let decoder = if error.starts_with("illegal base64 data") {
+        "error decoding from json: "
+    } else {
+        ""
+    };
+    ApiError::unknown(format!("{fault}{decoder}{error}"))
 }
 
 fn require_manager(ctx: &RequestContext) -> Result<(), ApiError> {

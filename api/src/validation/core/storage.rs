@@ -144,9 +144,9 @@ pub(in crate::validation) fn claim_update(new: &Value, old: &Value, errors: &mut
     claim(new, errors);
     let at = Path::new("spec");
     let (spec, before) = (&new["spec"], &old["spec"]);
-    let mut kept = spec.clone();
-    if before.text("volumeName").is_empty() && !spec.text("volumeName").is_empty() {
-        kept["volumeName"] = before["volumeName"].clone();
+    let (mut kept, mut was) = (spec.clone(), before.clone());
+    if before.text("volumeName").is_empty() {
+        was["volumeName"] = spec["volumeName"].clone();
     }
     if !before.has("storageClassName") && spec.has("storageClassName") {
         kept["storageClassName"] = Value::Null;
@@ -160,8 +160,9 @@ pub(in crate::validation) fn claim_update(new: &Value, old: &Value, errors: &mut
         kept["volumeAttributesClassName"] = before["volumeAttributesClassName"].clone();
     }
     let rule = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
-    if !same(Some(&kept), Some(before)) {
-        errors.forbidden(&at, rule);
+    if !same(Some(&kept), Some(&was)) {
+        let difference = internal::difference(&was, &kept, internal::VOLUME_CLAIM);
+        errors.forbidden(&at, format!("{rule}\n{difference}"));
     }
     let (size, was) = (
         &spec["resources"]["requests"]["storage"],

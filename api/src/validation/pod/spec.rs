@@ -189,12 +189,11 @@ fn late_rules(spec: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
         resources::limits(spec, "overhead", &at.child("overhead.limits"), errors);
     }
     if let Some(os) = spec.field("os") {
-        one_of(
-            os.text("name"),
-            &["linux", "windows"],
-            &at.child("os.name"),
-            errors,
-        );
+        match os.text("name") {
+            "" => errors.required(&at.child("os.name"), ""),
+            "linux" | "windows" => {}
+            other => errors.not_supported(&at.child("os"), other, &["linux", "windows"]),
+        }
     }
 }
 
