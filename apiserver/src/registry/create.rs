@@ -35,10 +35,11 @@ impl Registry {
     ) -> Result<Response<ResponseBody>, ApiError> {
         let accepted = accepted(ctx, Purpose::Object)?;
         let options = WriteOptions::read(ctx, "CreateOptions")?;
-        let Decoded { object, warnings } = body::object(served, ctx, &bytes, options.field_validation)?;
+        let Decoded { object, mut warnings } = body::object(served, ctx, &bytes, options.field_validation)?;
         let mut object = meta::in_namespace(served, &ctx.info.namespace, object)?;
         self.track(ctx, served, None, &mut object);
         let entry = self.create_object(ctx, served, object, &options).await?;
+        warnings.extend(rules::warnings(served, "", &entry.value(), None));
         self.created(served, &entry, accepted, &warnings)
     }
 
@@ -105,6 +106,7 @@ impl Registry {
         let reservation = self.services.reserve(served, &mut object, held, self.chance())?;
         verdict?;
         admission::validate(&attributes, Some(&object), None, &*self.reader)?;
+        rules::settle(served, &mut object);
         // What was set since may have defaults of its own, which upstream fills in whenever it reads the object.
         rules::default(served.stored.gvk(), &mut object);
         let made = self.commit_new(served, &attributes, object, options).await?;

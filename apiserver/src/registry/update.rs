@@ -42,7 +42,7 @@ impl Registry {
     ) -> Result<Response<ResponseBody>, ApiError> {
         let accepted = accepted(ctx, Purpose::Object)?;
         let options = WriteOptions::read(ctx, "UpdateOptions")?;
-        let Decoded { object, warnings } = body::object(served, ctx, &bytes, options.field_validation)?;
+        let Decoded { object, mut warnings } = body::object(served, ctx, &bytes, options.field_validation)?;
         let namespace = if served.resource.namespaced {
             ctx.info.namespace.as_str()
         } else {
@@ -50,22 +50,31 @@ impl Registry {
         };
         meta::check_name(&object, &ctx.info.name, namespace)?;
         let object = meta::in_namespace(served, namespace, object)?;
-        let (entry, created) = self.update_object(ctx, served, &object, &options).await?;
-        let status = if created {
+        let (entry, old) = self.update_object(ctx, served, &object, &options).await?;
+        let status = if old.is_none() {
             StatusCode::CREATED
         } else {
             StatusCode::OK
         };
+        let old = old.as_ref().map(|old| old.value());
+        let subresource = &ctx.info.subresource;
+        warnings.extend(rules::warnings(
+            served,
+            subresource,
+            &entry.value(),
+            old.as_deref(),
+        ));
         respond::object(served, &entry, accepted, status, &warnings)
     }
 
+    /// The object as it is now, and as it was where there was one.
     async fn update_object(
         &self,
         ctx: &RequestContext,
         served: &Arc<Served>,
         object: &Value,
         options: &WriteOptions,
-    ) -> Result<(Arc<Entry>, bool), ApiError> {
+    ) -> Result<(Arc<Entry>, Option<Arc<Entry>>), ApiError> {
         for _ in 0..TRIES {
             let Some(current) = self.current(served, &ctx.info.namespace, &ctx.info.name).await? else {
                 if !rules::creates_on_update(served) || !ctx.info.subresource.is_empty() {
@@ -73,13 +82,13 @@ impl Registry {
                 }
                 let mut object = object.clone();
                 self.track(ctx, served, None, &mut object);
-                return Ok((self.create_object(ctx, served, object, options).await?, true));
+                return Ok((self.create_object(ctx, served, object, options).await?, None));
             };
             self.check_uid(served, object, &current)?;
             let mut object = object.clone();
             self.track(ctx, served, Some(&current), &mut object);
             if let Tried::Done(entry) = self.try_update(ctx, served, &current, object, options).await? {
-                return Ok((entry, false));
+                return Ok((entry, Some(current)));
             }
         }
         Err(self.modified(served, &ctx.info.name))
@@ -118,7 +127,7 @@ impl Registry {
         self.check_grant(ctx, served, &object, Some(&old))?;
         let unconditional = self.check_revision(served, &object, current)?;
         meta::prepare_update(&mut object, &old);
-        rules::prepare_update(served, &ctx.info.subresource, &mut object, &old);
+        rules::prepare_update(served, &ctx.info.subresource, &mut object, &old, self.now());
         // What cannot be allocated is told before what is wrong otherwise.
         let verdict = rules::validate_update(served, &ctx.info.subresource, &object, &old);
         let held = Held {
@@ -128,6 +137,7 @@ impl Registry {
         let reservation = self.services.reserve(served, &mut object, held, self.chance())?;
         verdict?;
         admission::validate(&attributes, Some(&object), Some(&old), &*self.reader)?;
+        rules::settle(served, &mut object);
         let charges = self.charges(&attributes, &object, Some(&old))?;
         if object == old {
             return Ok(Tried::Done(Arc::clone(current)));
