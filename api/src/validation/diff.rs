@@ -1,7 +1,11 @@
 //! The difference of two texts, as messages show it: what Python's difflib makes of them, which upstream's Go port follows.
 
+use std::collections::HashMap;
+
 /// Lines that stay around a change.
 const CONTEXT: usize = 3;
+/// From how many lines on a text is a long one.
+const LONG: usize = 200;
 
 /// What became of a run of lines: its ends in the one text and in the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +53,7 @@ fn range(start: usize, end: usize) -> String {
 /// The texts as runs of lines that are the same and that differ, by turns.
 fn runs(a: &[&str], b: &[&str]) -> Vec<Run> {
     let mut blocks = Vec::new();
-    matching(a, b, (0, a.len()), (0, b.len()), &mut blocks);
+    Texts::new(a, b).matching((0, a.len()), (0, b.len()), &mut blocks);
     blocks.push((a.len(), b.len(), 0));
     let (mut at_a, mut at_b) = (0, 0);
     let mut runs: Vec<Run> = Vec::new();
@@ -75,42 +79,70 @@ fn runs(a: &[&str], b: &[&str]) -> Vec<Run> {
     runs
 }
 
-/// The longest block of same lines, and those on both sides of it.
-fn matching(
-    a: &[&str],
-    b: &[&str],
-    in_a: (usize, usize),
-    in_b: (usize, usize),
-    blocks: &mut Vec<(usize, usize, usize)>,
-) {
-    let (start_a, start_b, size) = longest(a, b, in_a, in_b);
-    if size == 0 {
-        return;
-    }
-    matching(a, b, (in_a.0, start_a), (in_b.0, start_b), blocks);
-    blocks.push((start_a, start_b, size));
-    matching(a, b, (start_a + size, in_a.1), (start_b + size, in_b.1), blocks);
+/// Two texts to be compared, and where the lines of the second one stand.
+struct Texts<'a> {
+    a: &'a [&'a str],
+    b: &'a [&'a str],
+    places: HashMap<&'a str, Vec<usize>>,
 }
 
-/// The first of the longest.
-fn longest(a: &[&str], b: &[&str], in_a: (usize, usize), in_b: (usize, usize)) -> (usize, usize, usize) {
-    let mut best = (in_a.0, in_b.0, 0);
-    // How long the block is that ends at a line of `b` and the line of `a` before.
-    let mut before = vec![0; b.len() + 1];
-    for (i, line) in a.iter().enumerate().take(in_a.1).skip(in_a.0) {
-        let mut here = vec![0; b.len() + 1];
-        for j in in_b.0..in_b.1 {
-            if b[j] == *line {
-                let size = before[j] + 1;
-                here[j + 1] = size;
+impl<'a> Texts<'a> {
+    /// In a long text, lines that stand in many places begin no block; they only lengthen one.
+    fn new(a: &'a [&'a str], b: &'a [&'a str]) -> Self {
+        let mut places: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (index, line) in b.iter().enumerate() {
+            places.entry(line).or_default().push(index);
+        }
+        if b.len() >= LONG {
+            places.retain(|_, places| places.len() <= b.len() / 100 + 1);
+        }
+        Self { a, b, places }
+    }
+
+    /// The longest block of same lines, and those on both sides of it.
+    fn matching(&self, in_a: (usize, usize), in_b: (usize, usize), blocks: &mut Vec<(usize, usize, usize)>) {
+        let (start_a, start_b, size) = self.longest(in_a, in_b);
+        if size == 0 {
+            return;
+        }
+        self.matching((in_a.0, start_a), (in_b.0, start_b), blocks);
+        blocks.push((start_a, start_b, size));
+        self.matching((start_a + size, in_a.1), (start_b + size, in_b.1), blocks);
+    }
+
+    /// The first of the longest.
+    fn longest(&self, in_a: (usize, usize), in_b: (usize, usize)) -> (usize, usize, usize) {
+        let mut best = (in_a.0, in_b.0, 0);
+        // How long the block is that ends at a line of `b` and the line of `a` before.
+        let mut before: HashMap<usize, usize> = HashMap::new();
+        for i in in_a.0..in_a.1 {
+            let mut here = HashMap::new();
+            let places = self.places.get(self.a[i]).into_iter().flatten().copied();
+            for j in places.filter(|j| (in_b.0..in_b.1).contains(j)) {
+                let size = 1 + j
+                    .checked_sub(1)
+                    .and_then(|j| before.get(&j))
+                    .copied()
+                    .unwrap_or_default();
+                here.insert(j, size);
                 if size > best.2 {
                     best = (i + 1 - size, j + 1 - size, size);
                 }
             }
+            before = here;
         }
-        before = here;
+        let (mut start_a, mut start_b, mut size) = best;
+        while start_a > in_a.0 && start_b > in_b.0 && self.a[start_a - 1] == self.b[start_b - 1] {
+            (start_a, start_b, size) = (start_a - 1, start_b - 1, size + 1);
+        }
+        while start_a + size < in_a.1
+            && start_b + size < in_b.1
+            && self.a[start_a + size] == self.b[start_b + size]
+        {
+            size += 1;
+        }
+        (start_a, start_b, size)
     }
-    best
 }
 
 /// Changes that stand close together, with some of the same around them.
@@ -157,5 +189,20 @@ mod tests {
         );
         assert_eq!(unified(&a, &a), "");
         assert_eq!(unified("a", "b"), "@@ -1 +1 @@\n-a\n+b\n");
+    }
+
+    #[test]
+    fn in_long_texts_common_lines_only_lengthen_blocks() {
+        let common = ["x"; 20].join("\n");
+        let numbers: Vec<String> = (1..=200).map(|number| number.to_string()).collect();
+        let numbers = numbers.join("\n");
+        let (a, b) = (
+            format!("{numbers}\nx\n{common}"),
+            format!("{numbers}\ny\n{common}"),
+        );
+        assert_eq!(
+            unified(&a, &b),
+            "@@ -198,24 +198,24 @@\n 198\n 199\n 200\n-x\n-x\n-x\n-x\n-x\n-x\n-x\n-x\n-x\n-x\n-x\n-x\n-x\n-x\n-x\n-x\n-x\n-x\n-x\n-x\n-x\n+y\n+x\n+x\n+x\n+x\n+x\n+x\n+x\n+x\n+x\n+x\n+x\n+x\n+x\n+x\n+x\n+x\n+x\n+x\n+x\n+x\n"
+        );
     }
 }

@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use super::NameRule;
+use super::field::BadValue;
 use super::field::{FieldErrors, Path};
-use super::internal::{Shape, shown_pointer};
+use super::internal::{Shape, shown_pointer, shown_selector};
 use crate::names;
 use crate::object::{Fields, same};
 use crate::quote::quote;
@@ -143,6 +144,19 @@ pub(super) fn immutable_struct(
 ) {
     if !same(new, old) {
         errors.invalid(at, shown_pointer(new, shape), IMMUTABLE);
+    }
+}
+
+/// As [`immutable`], for a label selector.
+pub(super) fn immutable_selector(
+    new: Option<&Value>,
+    old: Option<&Value>,
+    at: &Path<'_>,
+    errors: &mut FieldErrors,
+) {
+    if !same(new, old) {
+        let shown = new.map_or_else(|| BadValue::from(&Value::Null), shown_selector);
+        errors.invalid(at, shown, IMMUTABLE);
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::core::storage;
 use super::field::{FieldErrors, Path};
 use super::internal;
-use super::meta::{faults, immutable, non_negative};
+use super::meta::{faults, immutable, immutable_selector, non_negative};
 use super::pod::{for_controller, runs_on, selected, template_spec};
 use super::selector::{is_empty, label_selector};
 use crate::names;
@@ -23,7 +23,8 @@ fn selector(spec: &Value, kind: &str, at: &Path<'_>, errors: &mut FieldErrors) -
     };
     label_selector(Some(selector), &at, errors);
     if is_empty(selector) {
-        errors.invalid(&at, selector, format!("empty selector is invalid for {kind}"));
+        let rule = format!("empty selector is invalid for {kind}");
+        errors.invalid(&at, internal::shown_selector(selector), rule);
     }
     match LabelSelector::from_object(Some(selector)) {
         Ok(selector) => Some(selector),
@@ -146,7 +147,7 @@ pub(super) fn at_most_all(value: Option<&Value>, at: &Path<'_>, errors: &mut Fie
 
 pub(super) fn same_selector(new: &Value, old: &Value, errors: &mut FieldErrors) {
     let (new, old) = (new["spec"].field("selector"), old["spec"].field("selector"));
-    immutable(new, old, &Path::new("spec.selector"), errors);
+    immutable_selector(new, old, &Path::new("spec.selector"), errors);
 }
 
 pub(super) fn deployment_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
@@ -285,7 +286,7 @@ pub(super) fn daemon_set(object: &Value, errors: &mut FieldErrors) {
     if spec.field("selector").is_some_and(is_empty) {
         errors.invalid(
             &at.child("selector"),
-            &spec["selector"],
+            internal::shown_selector(&spec["selector"]),
             "empty selector is invalid for daemonset",
         );
     }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::core::storage::driver_name;
 use super::field::{FieldErrors, Path};
 use super::internal;
-use super::meta::{annotations, faults, immutable, immutable_struct, labels};
+use super::meta::{annotations, faults, immutable_struct, labels};
 use super::pod::is_extended_resource;
 use super::selector::node_selector;
 use crate::names;
@@ -102,7 +102,8 @@ pub(super) fn claim_template(template: &Value, errors: &mut FieldErrors) {
 
 pub(super) fn claim_template_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
     claim_template(new, errors);
-    immutable(new.field("spec"), old.field("spec"), &Path::new("spec"), errors);
+    let (now, then) = (new.field("spec"), old.field("spec"));
+    immutable_struct(now, then, internal::CLAIM_TEMPLATE, &Path::new("spec"), errors);
 }
 
 fn device_claim(devices: &Value, at: &Path<'_>, errors: &mut FieldErrors) {

@@ -3,19 +3,31 @@
 //!
 //! Only what some message shows stands here.
 
+mod pod;
+mod shapes;
+mod volumes;
+
 use serde_json::Value;
 
 use super::diff::unified;
 use super::field::BadValue;
 use crate::object::Fields;
 
+pub(in crate::validation) use self::pod::{POD_SPEC, TEMPLATE, pod_spec, template};
+pub(in crate::validation) use self::shapes::*;
+pub(in crate::validation) use self::volumes::{PERSISTENT_VOLUME_CLAIM_SPEC, PERSISTENT_VOLUME_SOURCE};
+
 /// How a field is shown, and what stands for one that is not there.
 #[derive(Clone, Copy)]
-pub(super) enum Form {
+pub(in crate::validation) enum Form {
     /// Text; `""` when absent.
     Text,
-    /// A number; `0` when absent.
+    /// A number, or a number or text; `0` when absent.
     Number,
+    /// `false` when absent.
+    Flag,
+    /// An amount; `"0"` when absent.
+    Quantity,
     /// As it is; `null` when absent: a pointer, a list or map of plain values.
     Plain,
     /// A struct; with all its fields when absent.
@@ -26,70 +38,142 @@ pub(super) enum Form {
     List(Shape),
     /// A pointer to a label selector, which is the API's own.
     Selector,
+    /// An embedded struct, whose fields stand among the others.
+    Inline(Shape),
+    /// The object's metadata, which is the API's own and whose fields stand among the others.
+    Metadata,
 }
 
-use Form::{List, Number, Plain, Pointer, Selector, Struct, Text};
+use Form::{Flag, Inline, List, Metadata, Number, Plain, Pointer, Quantity, Selector, Struct, Text};
 
-/// The fields of a struct in their order.
-pub(super) type Shape = &'static [(&'static str, Form)];
+/// The fields of a struct in their order, by their Go names; where the API's name does not follow from that, it stands after
+/// a colon.
+pub(in crate::validation) type Shape = &'static [(&'static str, Form)];
 
-/// The name of a field in the API: its Go name begins with a lower case letter, or is all initials.
-fn api_name(name: &str) -> String {
-    let known = match name {
-        "APIGroup" => "apiGroup",
-        "APIVersion" => "apiVersion",
-        "UID" => "uid",
-        "CEL" => "cel",
-        _ => "",
-    };
-    if !known.is_empty() {
-        return known.to_owned();
+/// The fields of metadata in Go's order; all but the given ones are left out.
+const METADATA: [&str; 15] = [
+    "name",
+    "generateName",
+    "namespace",
+    "selfLink",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "labels",
+    "annotations",
+    "ownerReferences",
+    "finalizers",
+    "managedFields",
+];
+
+/// The names of a field in Go and in the API, whose names begin in lower case, be it a word or initials (`APIGroup` is
+/// `apiGroup`).
+fn names(field: &'static str) -> (&'static str, String) {
+    if let Some((go, api)) = field.split_once(':') {
+        return (go, api.to_owned());
     }
-    let mut letters = name.chars();
-    let first = letters.next().map(|letter| letter.to_ascii_lowercase());
-    first.into_iter().chain(letters).collect()
+    let capitals = field.bytes().take_while(u8::is_ascii_uppercase).count();
+    let lower = if capitals > 1 && capitals < field.len() {
+        capitals - 1
+    } else {
+        capitals
+    };
+    let (head, tail) = field.split_at(lower);
+    (field, head.to_ascii_lowercase() + tail)
+}
+
+/// JSON as Go writes it: with what HTML gives a meaning escaped.
+pub(in crate::validation) fn go_json(value: &Value) -> String {
+    let text = value.to_string();
+    if !text.contains(['<', '>', '&', '\u{2028}', '\u{2029}']) {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
+                out.push_str(&format!("\\u{:04x}", u32::from(letter)))
+            }
+            other => out.push(other),
+        }
+    }
+    out
 }
 
 fn write(out: &mut String, value: &Value, shape: Shape) {
     out.push('{');
-    for (index, (name, form)) in shape.iter().enumerate() {
-        if index > 0 {
-            out.push(',');
-        }
-        out.push_str(&format!("\"{name}\":"));
-        let field = value.field(&api_name(name));
-        match (form, field) {
-            (Struct(shape), field) => write(out, field.unwrap_or(&Value::Null), shape),
-            (Text, None) => out.push_str("\"\""),
-            (Number, None) => out.push('0'),
-            (_, None) => out.push_str("null"),
-            (Text | Number | Plain, Some(value)) => out.push_str(&value.to_string()),
-            (Selector, Some(value)) => out.push_str(&selector_text(value)),
-            (Pointer(shape), Some(value)) => write(out, value, shape),
-            (List(shape), Some(value)) => {
-                out.push('[');
-                for (index, item) in value.as_array().into_iter().flatten().enumerate() {
-                    if index > 0 {
-                        out.push(',');
-                    }
-                    write(out, item, shape);
-                }
-                out.push(']');
-            }
-        }
-    }
+    write_fields(out, value, shape, &mut true);
     out.push('}');
 }
 
+fn write_fields(out: &mut String, value: &Value, shape: Shape, first: &mut bool) {
+    for (name, form) in shape {
+        match form {
+            Metadata => write_metadata(out, &value["metadata"], first),
+            Inline(shape) => write_fields(out, value, shape, first),
+            form => {
+                let (go, api) = names(name);
+                write_name(out, go, first);
+                write_field(out, value.field(&api), *form);
+            }
+        }
+    }
+}
+
+fn write_name(out: &mut String, name: &str, first: &mut bool) {
+    if !std::mem::take(first) {
+        out.push(',');
+    }
+    out.push_str(&format!("\"{name}\":"));
+}
+
+fn write_metadata(out: &mut String, metadata: &Value, first: &mut bool) {
+    for name in METADATA {
+        let empty = |value: &&Value| !crate::object::is_zero(value);
+        if let Some(value) = metadata.field(name).filter(empty) {
+            write_name(out, name, first);
+            out.push_str(&go_json(value));
+        }
+    }
+}
+
+fn write_field(out: &mut String, field: Option<&Value>, form: Form) {
+    match (form, field) {
+        (Metadata | Inline(_), _) => {}
+        (Struct(shape), field) => write(out, field.unwrap_or(&Value::Null), shape),
+        (Text, None) => out.push_str("\"\""),
+        (Number, None) => out.push('0'),
+        (Flag, None) => out.push_str("false"),
+        (Quantity, None) => out.push_str("\"0\""),
+        (_, None) => out.push_str("null"),
+        (Text | Number | Flag | Quantity | Plain, Some(value)) => out.push_str(&go_json(value)),
+        (Selector, Some(value)) => out.push_str(&selector_text(value)),
+        (Pointer(shape), Some(value)) => write(out, value, shape),
+        (List(shape), Some(value)) => {
+            out.push('[');
+            for (index, item) in value.as_array().into_iter().flatten().enumerate() {
+                if index > 0 {
+                    out.push(',');
+                }
+                write(out, item, shape);
+            }
+            out.push(']');
+        }
+    }
+}
+
 /// The value as upstream shows a struct of this shape.
-pub(super) fn shown(value: &Value, shape: Shape) -> BadValue {
+pub(in crate::validation) fn shown(value: &Value, shape: Shape) -> BadValue {
     let mut out = String::new();
     write(&mut out, value, shape);
     BadValue::rendered(out)
 }
 
 /// As [`shown`], where upstream has a pointer, which may be `null`.
-pub(super) fn shown_pointer(value: Option<&Value>, shape: Shape) -> BadValue {
+pub(in crate::validation) fn shown_pointer(value: Option<&Value>, shape: Shape) -> BadValue {
     match value {
         Some(value) => shown(value, shape),
         None => BadValue::from(&Value::Null),
@@ -98,23 +182,26 @@ pub(super) fn shown_pointer(value: Option<&Value>, shape: Shape) -> BadValue {
 
 /// A label selector with its fields in Go's order.
 fn selector_text(selector: &Value) -> String {
-    let labels = selector
-        .field("matchLabels")
-        .map(|labels| format!("\"matchLabels\":{labels}"));
-    let expressions = selector
-        .field("matchExpressions")
-        .map(|list| format!("\"matchExpressions\":{list}"));
-    let fields: Vec<String> = labels.into_iter().chain(expressions).collect();
+    let field = |name: &str| {
+        let value = selector
+            .field(name)
+            .filter(|value| !crate::object::is_zero(value))?;
+        Some(format!("\"{name}\":{}", go_json(value)))
+    };
+    let fields: Vec<String> = ["matchLabels", "matchExpressions"]
+        .into_iter()
+        .filter_map(field)
+        .collect();
     format!("{{{}}}", fields.join(","))
 }
 
 /// A label selector as upstream shows it.
-pub(super) fn shown_selector(selector: &Value) -> BadValue {
+pub(in crate::validation) fn shown_selector(selector: &Value) -> BadValue {
     BadValue::rendered(selector_text(selector))
 }
 
 /// How two structs of this shape differ, as upstream shows it.
-pub(super) fn difference(a: &Value, b: &Value, shape: Shape) -> String {
+pub(in crate::validation) fn difference(a: &Value, b: &Value, shape: Shape) -> String {
     let [a, b] = [a, b].map(|value| {
         let mut out = String::new();
         write(&mut out, value, shape);
@@ -166,144 +253,6 @@ fn indented(json: &str) -> String {
     out
 }
 
-pub(super) const VOLUME_CLAIM: Shape = &[
-    ("AccessModes", Plain),
-    ("Selector", Selector),
-    ("Resources", Struct(&[("Limits", Plain), ("Requests", Plain)])),
-    ("VolumeName", Text),
-    ("StorageClassName", Plain),
-    ("VolumeMode", Plain),
-    (
-        "DataSource",
-        Pointer(&[("APIGroup", Plain), ("Kind", Text), ("Name", Text)]),
-    ),
-    (
-        "DataSourceRef",
-        Pointer(&[
-            ("APIGroup", Plain),
-            ("Kind", Text),
-            ("Name", Text),
-            ("Namespace", Plain),
-        ]),
-    ),
-    ("VolumeAttributesClassName", Plain),
-];
-pub(super) const ATTACHMENT: Shape = &[
-    ("Attacher", Text),
-    (
-        "Source",
-        Struct(&[("PersistentVolumeName", Plain), ("InlineVolumeSpec", Plain)]),
-    ),
-    ("NodeName", Text),
-];
-pub(super) const ROLE_REF: Shape = &[("APIGroup", Text), ("Kind", Text), ("Name", Text)];
-pub(super) const PARENT: Shape = &[
-    ("Group", Text),
-    ("Resource", Text),
-    ("Namespace", Text),
-    ("Name", Text),
-];
-pub(super) const DISTINGUISHER: Shape = &[("Type", Text)];
-pub(super) const DEPLOYMENT_STRATEGY: Shape = &[("Type", Text), ("RollingUpdate", Pointer(ROLLING))];
-pub(super) const STATEFUL_STRATEGY: Shape = &[
-    ("Type", Text),
-    (
-        "RollingUpdate",
-        Pointer(&[("Partition", Number), ("MaxUnavailable", Plain)]),
-    ),
-];
-const ROLLING: Shape = &[("MaxUnavailable", Plain), ("MaxSurge", Plain)];
-pub(super) const OBJECT_REFERENCE: Shape = &[
-    ("Kind", Text),
-    ("Namespace", Text),
-    ("Name", Text),
-    ("UID", Text),
-    ("APIVersion", Text),
-    ("ResourceVersion", Text),
-    ("FieldPath", Text),
-];
-pub(super) const TOLERATION: Shape = &[
-    ("Key", Text),
-    ("Operator", Text),
-    ("Value", Text),
-    ("Effect", Text),
-    ("TolerationSeconds", Plain),
-];
-const REQUIREMENT: Shape = &[("Key", Text), ("Operator", Text), ("Values", Plain)];
-const TERM: Shape = &[
-    ("MatchExpressions", List(REQUIREMENT)),
-    ("MatchFields", List(REQUIREMENT)),
-];
-pub(super) const VOLUME_AFFINITY: Shape = &[("Required", Pointer(&[("NodeSelectorTerms", List(TERM))]))];
-pub(super) const POD_CLAIM: Shape = &[
-    ("Name", Text),
-    ("ResourceClaimName", Plain),
-    ("ResourceClaimTemplateName", Plain),
-];
-pub(super) const CSI_NODE_DRIVER: Shape = &[
-    ("Name", Text),
-    ("NodeID", Text),
-    ("TopologyKeys", Plain),
-    ("Allocatable", Plain),
-];
-pub(super) const SUCCESS_POLICY: Shape = &[(
-    "Rules",
-    List(&[("SucceededIndexes", Plain), ("SucceededCount", Plain)]),
-)];
-pub(super) const FAILURE_POLICY: Shape = &[(
-    "Rules",
-    List(&[
-        ("Action", Text),
-        (
-            "OnExitCodes",
-            Pointer(&[("ContainerName", Plain), ("Operator", Text), ("Values", Plain)]),
-        ),
-        ("OnPodConditions", List(&[("Type", Text), ("Status", Text)])),
-    ]),
-)];
-const SELECTORS: Form = List(&[("CEL", Pointer(&[("Expression", Text)]))]);
-const CAPACITY: Form = Pointer(&[("Requests", Plain)]);
-const EXACTLY: Shape = &[
-    ("DeviceClassName", Text),
-    ("Selectors", SELECTORS),
-    ("AllocationMode", Text),
-    ("Count", Number),
-    ("AdminAccess", Plain),
-    ("Tolerations", List(TOLERATION)),
-    ("Capacity", CAPACITY),
-];
-const ALTERNATIVE: Shape = &[
-    ("Name", Text),
-    ("DeviceClassName", Text),
-    ("Selectors", SELECTORS),
-    ("AllocationMode", Text),
-    ("Count", Number),
-    ("Tolerations", List(TOLERATION)),
-    ("Capacity", CAPACITY),
-];
-const REQUEST: Shape = &[
-    ("Name", Text),
-    ("Exactly", Pointer(EXACTLY)),
-    ("FirstAvailable", List(ALTERNATIVE)),
-];
-const CONSTRAINT: Shape = &[
-    ("Requests", Plain),
-    ("MatchAttribute", Plain),
-    ("DistinctAttribute", Plain),
-];
-const OPAQUE: Shape = &[("Driver", Text), ("Parameters", Plain)];
-pub(super) const CLAIM_SPEC: Shape = &[(
-    "Devices",
-    Struct(&[
-        ("Requests", List(REQUEST)),
-        ("Constraints", List(CONSTRAINT)),
-        (
-            "Config",
-            List(&[("Requests", Plain), ("Opaque", Pointer(OPAQUE))]),
-        ),
-    ]),
-)];
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -313,9 +262,40 @@ mod tests {
     fn differences_are_told_line_by_line() {
         let claim = |class: &str| json!({"accessModes": ["A: \"{"], "storageClassName": class});
         assert_eq!(
-            difference(&claim("a"), &claim("b"), VOLUME_CLAIM),
+            difference(&claim("a"), &claim("b"), PERSISTENT_VOLUME_CLAIM_SPEC),
             "@@ -8,7 +8,7 @@\n   \"Requests\": null\n  },\n  \"VolumeName\": \"\",\n- \"StorageClassName\": \"a\",\n+ \"StorageClassName\": \"b\",\n  \"VolumeMode\": null,\n  \"DataSource\": null,\n  \"DataSourceRef\": null,\n"
         );
+    }
+
+    #[test]
+    fn names_begin_in_lower_case() {
+        let table = [
+            ("Name", "name"),
+            ("APIGroup", "apiGroup"),
+            ("UID", "uid"),
+            ("HostIP", "hostIP"),
+            ("FSType", "fsType"),
+            ("WWIDs:wwids", "wwids"),
+        ];
+        for (go, api) in table {
+            assert_eq!(names(go).1, api);
+        }
+    }
+
+    #[test]
+    fn a_template_has_its_metadata_among_its_fields() {
+        let given = json!({
+            "metadata": {"labels": {"a": "<b>"}},
+            "spec": {"hostNetwork": true, "containers": [{"name": "c"}]},
+        });
+        let text = format!("{:?}", shown(&template(&given), TEMPLATE)).replace('\\', "");
+        for part in [
+            r#"{"labels":{"a":"u003cbu003e"},"Spec":{"Volumes":null,"InitContainers":null,"Containers":[{"Name":"c","Image":"","#,
+            r#""SecurityContext":{"HostNetwork":true,"HostPID":false,"#,
+            r#""Stdin":false,"#,
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
     }
 
     #[test]

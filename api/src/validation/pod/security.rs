@@ -9,6 +9,7 @@ use super::spec::Pod;
 use crate::names;
 use crate::object::Fields;
 use crate::validation::field::{FieldErrors, Path};
+use crate::validation::internal;
 
 const ID_MAX: i64 = i32::MAX as i64;
 const APPARMOR_PROFILE_MAX: usize = 4095;
@@ -112,7 +113,10 @@ fn seccomp(context: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
     match (kind, profile.field("localhostProfile")) {
         ("Localhost", None) => errors.required(&at, "must be set when seccomp type is Localhost"),
         ("Localhost", Some(path)) => relative_path(path.as_str().unwrap_or_default(), &at, errors),
-        (_, Some(_)) => errors.invalid(&at, profile, "can only be set when seccomp type is Localhost"),
+        (_, Some(_)) => {
+            let shown = internal::shown(profile, internal::SECCOMP);
+            errors.invalid(&at, shown, "can only be set when seccomp type is Localhost");
+        }
         (_, None) => {}
     }
 }
