@@ -11,6 +11,7 @@
 
 pub mod body;
 pub mod conform;
+pub mod equality;
 pub mod json;
 pub mod protobuf;
 pub mod time;

@@ -28,8 +28,45 @@ pub(super) fn drop(gvk: Gvk, fields: &mut Object, old: Option<&Value>) {
             drop_from_pod(spec, old.unwrap_or(&Value::Null));
         }
     }
-    if (gvk.group, gvk.kind) == ("apps", "StatefulSet") {
-        drop_unavailable(fields, old);
+    let none = Value::Null;
+    let before = old.map_or(&none, |old| &old["spec"]);
+    let spec = fields.get_mut("spec").and_then(Value::as_object_mut);
+    let forget = |spec: Option<&mut Object>, names: &[&str]| {
+        let Some(spec) = spec else { return };
+        for name in names.iter().filter(|name| !before.has(name)) {
+            spec.remove(*name);
+        }
+    };
+    match (gvk.group, gvk.kind) {
+        ("apps", "StatefulSet") => drop_unavailable(fields, old),
+        // CoordinatedLeaderElection.
+        ("coordination.k8s.io", "Lease") => forget(spec, &["strategy", "preferredHolder"]),
+        // The feature is gone, the field is left.
+        ("", "Node") => forget(spec, &["configSource"]),
+        // VolumeLimitScaling.
+        ("storage.k8s.io", "CSIDriver") => forget(spec, &["preventPodSchedulingIfMissing"]),
+        ("resource.k8s.io", "ResourceSlice") => drop_mappings(fields, before),
+        ("", "ServiceAccount") => only_names(fields),
+        _ => {}
+    }
+}
+
+/// DRANodeAllocatableResources.
+fn drop_mappings(slice: &mut Object, before: &Value) {
+    const NAME: &str = "nodeAllocatableResourceMappings";
+    if before.items("devices").iter().any(|device| device.has(NAME)) {
+        return;
+    }
+    let spec = slice.get_mut("spec").and_then(Value::as_object_mut);
+    for device in spec.into_iter().flat_map(|spec| objects_in(spec, "devices")) {
+        device.remove(NAME);
+    }
+}
+
+/// Of a ServiceAccount's secrets nothing but the names is kept.
+fn only_names(account: &mut Object) {
+    for secret in objects_in(account, "secrets") {
+        secret.retain(|name, _| name == "name");
     }
 }
 

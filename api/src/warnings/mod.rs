@@ -8,6 +8,7 @@ mod nodes;
 mod paths;
 mod pods;
 mod ports;
+mod secrets;
 mod services;
 mod storage;
 
@@ -34,6 +35,19 @@ impl Warnings {
     fn at(&mut self, place: &Path<'_>, text: impl std::fmt::Display) {
         self.add(format!("{place}: {text}"));
     }
+}
+
+/// What is said to everybody who asks for a kind that is on its way out.
+pub fn deprecated(gvk: Gvk) -> Option<String> {
+    let (since, instead) = match (gvk.group, gvk.version, gvk.kind) {
+        ("", "v1", "ComponentStatus") => ("v1.19+", ""),
+        ("", "v1", "Endpoints") => ("v1.33+", "; use discovery.k8s.io/v1 EndpointSlice"),
+        _ => return None,
+    };
+    Some(format!(
+        "{} {} is deprecated in {since}{instead}",
+        gvk.version, gvk.kind
+    ))
 }
 
 /// What is to be said of a new object.
@@ -100,6 +114,7 @@ pub fn update(gvk: Gvk, subresource: &str, new: &Value, old: &Value) -> Vec<Stri
 /// What is said whether an object is new or was changed.
 fn always(gvk: Gvk, object: &Value, found: &mut Warnings) {
     match (gvk.group, gvk.kind) {
+        ("", "Secret") => secrets::secret(object, found),
         ("", "Service") => services::service(object, found),
         ("", "Endpoints") => services::endpoints(object, found),
         ("", "Node") => nodes::node(object, found),

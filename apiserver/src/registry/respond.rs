@@ -69,6 +69,12 @@ pub(super) fn with_warnings(
     mut response: Response<ResponseBody>,
     warnings: &[String],
 ) -> Response<ResponseBody> {
+    add_warnings(&mut response, warnings);
+    response
+}
+
+/// As [`with_warnings`], where there is an answer already.
+pub(super) fn add_warnings(response: &mut Response<ResponseBody>, warnings: &[String]) {
     for warning in warnings {
         let text = warning
             .replace('\\', "\\\\")
@@ -78,7 +84,6 @@ pub(super) fn with_warnings(
             response.headers_mut().append(header::WARNING, header);
         }
     }
-    response
 }
 
 /// Bytes with their media type.

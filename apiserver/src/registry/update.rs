@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::body::{self, Decoded};
 use super::list::wait_error;
 use super::negotiate::{Purpose, accepted};
-use super::options::{WriteOptions, parse_revision};
+use super::options::WriteOptions;
 use super::served::Served;
 use super::services::Held;
 use super::write::Written;
@@ -48,8 +48,8 @@ impl Registry {
         } else {
             ""
         };
-        meta::check_name(&object, &ctx.info.name, namespace)?;
         let object = meta::in_namespace(served, namespace, object)?;
+        meta::check_name(&object, &ctx.info.name, namespace)?;
         let (entry, old) = self.update_object(ctx, served, &object, &options).await?;
         let status = if old.is_none() {
             StatusCode::CREATED
@@ -185,7 +185,7 @@ impl Registry {
 
     /// Whether the write goes through whatever the current revision is; an error where it asked for another one.
     fn check_revision(&self, served: &Served, object: &Value, current: &Entry) -> Result<bool, ApiError> {
-        match parse_revision(meta::text(object, "resourceVersion"))? {
+        match revision_in(object)? {
             None | Some(0) if rules::updates_unconditionally(served) => Ok(true),
             None | Some(0) => {
                 let mut errors = FieldErrors::new();
@@ -210,7 +210,13 @@ impl Registry {
         if sent.is_empty() || sent == found {
             return Ok(());
         }
-        let why = format!("Precondition failed: UID in precondition: {sent}, UID in object meta: {found}");
+        let key = served.key(current.namespace(), current.name());
+        let path = format!("{}{key}", served.prefix);
+        let path = path.strip_prefix("/registry").unwrap_or(&path);
+        let why = format!(
+            "StorageError: invalid object, Code: 4, Key: {path}, ResourceVersion: 0, AdditionalErrorMsg: \
+             Precondition failed: UID in precondition: {sent}, UID in object meta: {found}"
+        );
         Err(ApiError::conflict(
             served.resource.group,
             served.resource.resource,
@@ -225,5 +231,16 @@ impl Registry {
 
     pub(super) fn modified(&self, served: &Served, name: &str) -> ApiError {
         ApiError::modified(served.resource.group, served.resource.resource, name)
+    }
+}
+
+/// The revision that an object was made from. Upstream's storage says what is wrong with it, and calls it the server's failure.
+fn revision_in(object: &Value) -> Result<Option<u64>, ApiError> {
+    match meta::text(object, "resourceVersion") {
+        "" => Ok(None),
+        text => text.parse().map(Some).map_err(|_| {
+            let text = coracle_api::quote::quote(text);
+            ApiError::unknown(format!("strconv.ParseUint: parsing {text}: invalid syntax"))
+        }),
     }
 }

@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::{job_spec_and_selector, labelled_job};
-use crate::object::{Fields, same};
+use crate::codec::equality;
+use crate::object::Fields;
 use crate::validation::field::{FieldErrors, Path};
 use crate::validation::internal;
 use crate::validation::meta::{immutable, immutable_selector, immutable_struct};
@@ -67,14 +68,14 @@ fn is_open(job: &Value) -> bool {
 fn template_update(new: &Value, old: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
     let (template, before) = (&new["spec"]["template"], &old["spec"]["template"]);
     if !is_open(old) {
-        if !same(Some(template), Some(before)) {
+        if !equality::equal_named(Some(template), Some(before), "io.k8s.api.core.v1.PodTemplateSpec") {
             let shown = internal::shown(&internal::template(template), internal::TEMPLATE);
             errors.invalid(at, shown, "field is immutable");
         }
         return;
     }
     let kept = template_without_what_may_change(template, before);
-    if !same(kept.get("spec"), before.get("spec")) {
+    if !equality::equal_named(kept.get("spec"), before.get("spec"), "io.k8s.api.core.v1.PodSpec") {
         let shown = internal::shown(&internal::pod_spec(&template["spec"]), internal::POD_SPEC);
         errors.invalid(&at.child("spec"), shown, "field is immutable");
     }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::codec::equality;
 use crate::names;
 use crate::object::{Fields, same};
 use crate::quantity::Quantity;
@@ -21,6 +22,8 @@ const ACCESS_MODES: [&str; 4] = [
 const VOLUME_MODES: [&str; 2] = ["Block", "Filesystem"];
 const RECLAIM_POLICIES: [&str; 3] = ["Delete", "Recycle", "Retain"];
 const DRIVER_MAX: usize = 63;
+const VOLUME_SPEC: &str = "io.k8s.api.core.v1.PersistentVolumeSpec";
+const CLAIM_SPEC: &str = "io.k8s.api.core.v1.PersistentVolumeClaimSpec";
 /// What a volume's spec holds that is not its source.
 const NOT_A_SOURCE: [&str; 9] = [
     "capacity",
@@ -72,12 +75,8 @@ fn changed_claim_spec(spec: &Value, old: Option<&Value>, at: &Path<'_>, errors: 
 /// The old field and the new one of what a volume is filled from.
 fn data_sources(spec: &Value, old: Option<&Value>, at: &Path<'_>, errors: &mut FieldErrors) {
     const FIELDS: [&str; 2] = ["dataSource", "dataSourceRef"];
-    let odd = |old: &Value| {
-        let groups = FIELDS.map(|name| old[name].text("apiGroup"));
-        let mut groups = groups.into_iter().filter(|group| !group.is_empty());
-        groups.any(|group| !names::dns1123_subdomain(group).is_empty())
-    };
-    let any_group = old.is_some_and(odd);
+    // Upstream looks no further than that a group was named.
+    let any_group = old.is_some_and(|old| FIELDS.iter().any(|name| old[*name].has("apiGroup")));
     for name in FIELDS {
         if let Some(source) = spec.field(name) {
             data_source(source, any_group, &at.child(name), errors);
@@ -194,7 +193,7 @@ pub(in crate::validation) fn claim_update(new: &Value, old: &Value, errors: &mut
         kept["volumeAttributesClassName"] = before["volumeAttributesClassName"].clone();
     }
     let rule = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
-    if !same(Some(&kept), Some(&was)) {
+    if !equality::equal_named(Some(&kept), Some(&was), CLAIM_SPEC) {
         let difference = internal::difference(&was, &kept, internal::PERSISTENT_VOLUME_CLAIM_SPEC);
         errors.forbidden(&at, format!("{rule}\n{difference}"));
     }
@@ -397,7 +396,7 @@ pub(in crate::validation) fn volume_update(new: &Value, old: &Value, errors: &mu
             .and_then(Value::as_object_mut)
             .and_then(|csi| csi.remove("controllerExpandSecretRef"));
     }
-    if !same(Some(&kept), Some(&source(before))) {
+    if !equality::equal_named(Some(&kept), Some(&source(before)), VOLUME_SPEC) {
         let difference = internal::difference(before, &kept, internal::PERSISTENT_VOLUME_SOURCE);
         let rule = format!("spec.persistentvolumesource is immutable after creation\n{difference}");
         errors.forbidden(&at.child("persistentvolumesource"), rule);

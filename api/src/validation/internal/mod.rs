@@ -28,6 +28,8 @@ pub(in crate::validation) enum Form {
     Flag,
     /// An amount; `"0"` when absent.
     Quantity,
+    /// As it is, and left out when absent: a field of the API's own structs.
+    Given,
     /// As it is; `null` when absent: a pointer, a list or map of plain values.
     Plain,
     /// A struct; with all its fields when absent.
@@ -44,14 +46,14 @@ pub(in crate::validation) enum Form {
     Metadata,
 }
 
-use Form::{Flag, Inline, List, Metadata, Number, Plain, Pointer, Quantity, Selector, Struct, Text};
+use Form::{Flag, Given, Inline, List, Metadata, Number, Plain, Pointer, Quantity, Selector, Struct, Text};
 
 /// The fields of a struct in their order, by their Go names; where the API's name does not follow from that, it stands after
 /// a colon.
 pub(in crate::validation) type Shape = &'static [(&'static str, Form)];
 
 /// The fields of metadata in Go's order; all but the given ones are left out.
-const METADATA: [&str; 15] = [
+pub(in crate::validation) const METADATA: [&str; 15] = [
     "name",
     "generateName",
     "namespace",
@@ -114,6 +116,7 @@ fn write_fields(out: &mut String, value: &Value, shape: Shape, first: &mut bool)
         match form {
             Metadata => write_metadata(out, &value["metadata"], first),
             Inline(shape) => write_fields(out, value, shape, first),
+            Given if !value.has(names(name).1.as_str()) => {}
             form => {
                 let (go, api) = names(name);
                 write_name(out, go, first);
@@ -149,7 +152,7 @@ fn write_field(out: &mut String, field: Option<&Value>, form: Form) {
         (Flag, None) => out.push_str("false"),
         (Quantity, None) => out.push_str("\"0\""),
         (_, None) => out.push_str("null"),
-        (Text | Number | Flag | Quantity | Plain, Some(value)) => out.push_str(&go_json(value)),
+        (Text | Number | Flag | Quantity | Plain | Given, Some(value)) => out.push_str(&go_json(value)),
         (Selector, Some(value)) => out.push_str(&selector_text(value)),
         (Pointer(shape), Some(value)) => write(out, value, shape),
         (List(shape), Some(value)) => {
@@ -170,6 +173,16 @@ pub(in crate::validation) fn shown(value: &Value, shape: Shape) -> BadValue {
     let mut out = String::new();
     write(&mut out, value, shape);
     BadValue::rendered(out)
+}
+
+/// Values as upstream shows a list of such structs.
+pub(in crate::validation) fn shown_list(items: &[Value], shape: Shape) -> BadValue {
+    let items = items.iter().map(|item| {
+        let mut out = String::new();
+        write(&mut out, item, shape);
+        out
+    });
+    BadValue::rendered(format!("[{}]", items.collect::<Vec<_>>().join(",")))
 }
 
 /// As [`shown`], where upstream has a pointer, which may be `null`.

@@ -1,6 +1,6 @@
 //! The structs of several kinds, of which some message shows one whole.
 
-use super::Form::{Inline, List, Metadata, Number, Plain, Pointer, Struct, Text};
+use super::Form::{Given, Inline, List, Metadata, Number, Plain, Pointer, Struct, Text};
 use super::{Form, PERSISTENT_VOLUME_SOURCE, Shape};
 
 pub(in crate::validation) const ATTACHMENT: Shape = &[
@@ -146,3 +146,18 @@ const VOLUME_SPEC: Shape = &[
 ];
 pub(in crate::validation) const CLAIM_TEMPLATE: Shape = &[("", Metadata), ("Spec", Struct(CLAIM_SPEC))];
 pub(in crate::validation) const SECCOMP: Shape = &[("Type", Text), ("LocalhostProfile", Plain)];
+pub(in crate::validation) const OWNER: Shape = &[
+    ("apiVersion", Text),
+    ("kind", Text),
+    ("name", Text),
+    ("uid", Text),
+    ("controller", Given),
+    ("blockOwnerDeletion", Given),
+];
+pub(in crate::validation) const DISRUPTION_BUDGET: Shape = &[
+    ("MinAvailable", Plain),
+    ("Selector", Form::Selector),
+    ("MaxUnavailable", Plain),
+    ("UnhealthyPodEvictionPolicy", Plain),
+];
+pub(in crate::validation) const EVENT_SOURCE: Shape = &[("Component", Text), ("Host", Text)];

@@ -47,7 +47,8 @@ pub(super) fn of_pod(spec: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
     let rules: [(&str, &[&str]); 3] = [
         ("fsGroupChangePolicy", &["Always", "OnRootMismatch"]),
         ("supplementalGroupsPolicy", &["Merge", "Strict"]),
-        ("seLinuxChangePolicy", &["MountOption", "Recursive"]),
+        // The other one, MountOption, stands behind the gate SELinuxMount.
+        ("seLinuxChangePolicy", &["Recursive"]),
     ];
     for (name, allowed) in rules {
         if context.has(name) && !allowed.contains(&context.text(name)) {

@@ -4,8 +4,9 @@ use serde_json::{Map, Value};
 
 use super::scheduling::tolerations;
 use super::spec;
+use crate::codec::equality;
 use crate::names;
-use crate::object::{Fields, same};
+use crate::object::Fields;
 use crate::validation::field::{FieldErrors, Path};
 use crate::validation::internal;
 use crate::validation::ip;
@@ -37,7 +38,7 @@ pub(in crate::validation) fn pod_update(new: &Value, old: &Value, errors: &mut F
     added_tolerations(spec, before, &at.child("tolerations"), errors);
     removed_gates(spec, before, &at.child("schedulingGates"), errors);
     let kept = without_what_may_change(spec, before);
-    if !same(Some(&kept), Some(before)) {
+    if !equality::equal_named(Some(&kept), Some(before), "io.k8s.api.core.v1.PodSpec") {
         let [was, is] = [before, &kept].map(internal::pod_spec);
         let difference = internal::difference(&was, &is, internal::POD_SPEC);
         errors.forbidden(&at, format!("{ONLY}\n{difference}"));
