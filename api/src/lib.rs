@@ -19,3 +19,4 @@ pub mod strategy;
 pub mod table;
 pub mod taints;
 pub mod validation;
+pub mod warnings;

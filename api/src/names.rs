@@ -99,6 +99,24 @@ pub fn dns1123_subdomain(name: &str) -> Vec<String> {
     ])
 }
 
+/// A subdomain whose labels may begin with `_` or have it within, as those of service records do.
+pub fn dns1123_subdomain_with_underscore(name: &str) -> Vec<String> {
+    let label = |label: &str| {
+        let rest = label.strip_prefix('_').unwrap_or(label);
+        !rest.starts_with(['_', '-']) && is_subdomain(&rest.replace('_', "-")) && !rest.contains('.')
+    };
+    let fine = name.split('.').all(label);
+    let message = pattern(
+        "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character",
+        r"_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*",
+        &["example.com"],
+    );
+    checks([
+        (name.len() <= SUBDOMAIN_MAX, too_long(SUBDOMAIN_MAX)),
+        (fine, message),
+    ])
+}
+
 /// A subdomain whose first label is `*`; the host of an Ingress rule.
 pub fn wildcard_dns1123_subdomain(name: &str) -> Vec<String> {
     let fine = name.strip_prefix("*.").is_some_and(is_subdomain);

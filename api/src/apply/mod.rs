@@ -139,9 +139,11 @@ pub fn track_update(live: Option<&Value>, new: &mut Value, writer: Writer<'_>) {
     if managed.0.is_empty() && live.is_some() || !typed::has_all_keys(new, schema) {
         return;
     }
+    let written = codec::conform::written(new, writer.ty);
     let blank = live.is_none().then(|| empty(writer.ty));
     // That the live object has managed fields and the new one none now is a difference that nobody owns.
-    let difference = typed::compare(live.or(blank.as_ref()), Some(new), schema);
+    let mut difference = typed::compare(live.or(blank.as_ref()), Some(&written), schema);
+    difference.leave_out(writer.resets);
     dispossess(&mut managed, None, &difference);
     let mut own = without_unowned(difference.into_changed(), writer.resets);
     if !own.is_empty() {
@@ -214,7 +216,8 @@ pub fn apply(
     managed.put(writer.manager, filtered(&wanted, writer.resets), None);
     let merged = typed::merge(Some(&before), config, schema);
     let mut object = prune(merged, &last, &managed, schema);
-    let difference = typed::compare(Some(&before), Some(&object), schema);
+    let mut difference = typed::compare(Some(&before), Some(&object), schema);
+    difference.leave_out(writer.resets);
     if !force {
         refuse_conflicts(&managed, writer.manager, &difference)?;
     }

@@ -81,10 +81,15 @@ impl Schema {
         let mut keys = keys.to_vec();
         keys.sort_unstable();
         for key in keys {
-            let default = || ty.field(key).and_then(Field::default_value);
+            let default = || ty.field(key).and_then(Field::default_value).or_else(|| blank(ty));
             let value = item.field(key).cloned().or_else(default).ok_or(key)?;
             parts.push(format!("{}:{value}", Value::from(key)));
         }
         Ok(format!("k:{{{}}}", parts.join(",")))
     }
+}
+
+/// References within a namespace have a name even where none is given.
+fn blank(ty: &Type) -> Option<Value> {
+    (ty.name == "io.k8s.api.core.v1.LocalObjectReference").then(|| "".into())
 }

@@ -95,6 +95,16 @@ impl Difference {
         self.added.union(&self.modified)
     }
 
+    /// Passes over what a way of writing resets: whatever is written there comes to nothing.
+    pub(super) fn leave_out(&mut self, resets: &[&str]) {
+        for set in [&mut self.added, &mut self.modified, &mut self.removed] {
+            for place in resets {
+                let path: Vec<String> = place.split('.').map(|name| format!("f:{name}")).collect();
+                set.cut(path.iter().map(String::as_str));
+            }
+        }
+    }
+
     /// The same, when nothing else is wanted.
     pub(super) fn into_changed(self) -> FieldSet {
         let mut changed = self.added;

@@ -4,19 +4,122 @@
 //! converting to a typed struct and back is one walk in place. Unknown fields are dropped and reported; a value of a wrong
 //! type ends the walk with Go's error.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Number, Value};
 
 use super::path::{At, Step, go_type_within, mismatch, render};
 use super::zero::{absent, counts_as_absent, empty, name_claim_templates, zero, zero_item};
 use super::{DecodeError, base64, time};
 use crate::quantity;
-use crate::table::{self, Field, Item, Outer, Shape, Type};
+use crate::table::{self, Field, Item, Omit, Outer, Shape, Type};
 
 /// Conforms `value` to `ty`; returns the unknown fields in upstream's wording: `unknown field "spec.foo"`.
 pub fn conform(value: &mut Value, ty: &'static Type) -> Result<Vec<String>, DecodeError> {
+    walk(value, ty, false)
+}
+
+/// As [`conform`], but empty lists and maps stay where they were given, as they do in Go's structs until these are stored:
+/// rules about an object tell them from such as are absent. [`settle`] takes them away.
+pub fn conform_as_given(value: &mut Value, ty: &'static Type) -> Result<Vec<String>, DecodeError> {
+    walk(value, ty, true)
+}
+
+/// Takes away the empty lists and maps of an object that conforms to `ty` as it was given: it becomes what is read back
+/// from the store, where protobuf knows no such thing.
+pub fn settle(value: &mut Value, ty: &'static Type) {
+    clear(value, ty, counts_as_absent);
+}
+
+/// An object that conforms to `ty` as it was given, as Go would write it: empty lists and maps are there where the type says
+/// that they always are.
+pub fn written<'a>(value: &'a Value, ty: &'static Type) -> Cow<'a, Value> {
+    let goes = |field: &Field, value: &Value| field.omit != Omit::Never && counts_as_absent(field, value);
+    if !holds(value, ty, goes) {
+        return Cow::Borrowed(value);
+    }
+    let mut value = value.clone();
+    clear(&mut value, ty, goes);
+    Cow::Owned(value)
+}
+
+/// Whether there is anything that is to go.
+fn holds(value: &Value, ty: &'static Type, goes: fn(&Field, &Value) -> bool) -> bool {
+    let within = |name: &str, value: &Value| {
+        let Some(field) = ty.field(name) else { return false };
+        if field.ty.outer != Outer::Value && goes(field, value) {
+            return true;
+        }
+        match (field.ty.item, field.ty.outer, value) {
+            (Item::Type(inner), Outer::Value, value) => holds(value, inner, goes),
+            (Item::Type(inner), Outer::List, Value::Array(items)) => {
+                items.iter().any(|item| holds(item, inner, goes))
+            }
+            (Item::Type(inner), Outer::Map, Value::Object(map)) => {
+                map.values().any(|value| holds(value, inner, goes))
+            }
+            _ => false,
+        }
+    };
+    match (ty.shape, value) {
+        (Shape::Struct, Value::Object(map)) => map.iter().any(|(name, value)| within(name, value)),
+        (Shape::SchemaOrArray | Shape::SchemaOrBool | Shape::SchemaOrStrings, Value::Object(_)) => {
+            holds(value, schema_type(), goes)
+        }
+        (Shape::SchemaOrArray, Value::Array(items)) => {
+            items.iter().any(|item| holds(item, schema_type(), goes))
+        }
+        _ => false,
+    }
+}
+
+/// Takes away what is one of the empty lists and maps that are to go.
+fn clear(value: &mut Value, ty: &'static Type, goes: fn(&Field, &Value) -> bool) {
+    match (ty.shape, value) {
+        (Shape::Struct, Value::Object(map)) => clear_fields(map, ty, goes),
+        (Shape::SchemaOrArray | Shape::SchemaOrBool | Shape::SchemaOrStrings, Value::Object(map)) => {
+            clear_fields(map, schema_type(), goes);
+        }
+        (Shape::SchemaOrArray, Value::Array(items)) => {
+            items.iter_mut().for_each(|item| clear(item, schema_type(), goes));
+        }
+        _ => {}
+    }
+}
+
+fn clear_fields(map: &mut Map<String, Value>, ty: &'static Type, goes: fn(&Field, &Value) -> bool) {
+    let mut dropped = Vec::new();
+    for (name, value) in map.iter_mut() {
+        let Some(field) = ty.field(name) else { continue };
+        if let Item::Type(inner) = field.ty.item {
+            match (field.ty.outer, &mut *value) {
+                (Outer::Value, value) => clear(value, inner, goes),
+                (Outer::List, Value::Array(items)) => {
+                    items.iter_mut().for_each(|item| clear(item, inner, goes))
+                }
+                (Outer::Map, Value::Object(entries)) => {
+                    entries.values_mut().for_each(|value| clear(value, inner, goes))
+                }
+                _ => {}
+            }
+        }
+        if field.ty.outer != Outer::Value && goes(field, value) {
+            match absent(field) {
+                Some(zero) => *value = zero,
+                None => dropped.push(name.clone()),
+            }
+        }
+    }
+    for name in dropped {
+        map.remove(&name);
+    }
+}
+
+fn walk(value: &mut Value, ty: &'static Type, as_given: bool) -> Result<Vec<String>, DecodeError> {
     let mut walk = Walk {
         findings: Vec::new(),
         quiet: false,
+        as_given,
     };
     if value.is_null() {
         *value = zero(ty);
@@ -29,6 +132,8 @@ struct Walk {
     findings: Vec<String>,
     /// Within types that decode themselves in Go nothing is reported.
     quiet: bool,
+    /// Whether empty lists and maps stay.
+    as_given: bool,
 }
 
 /// Go's name of the type that was expected, made only when it is needed.
@@ -66,7 +171,8 @@ impl Walk {
                     },
                 )?;
             }
-            if counts_as_absent(field, value) {
+            let stays = self.as_given && field.ty.outer != Outer::Value && !value.is_null();
+            if !stays && counts_as_absent(field, value) {
                 match absent(field) {
                     Some(zero) => *value = zero,
                     None => dropped.push(key.clone()),
@@ -335,6 +441,23 @@ mod tests {
             conformed("Role", role),
             json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {}, "rules": null})
         );
+    }
+
+    #[test]
+    fn what_was_given_empty_stays_until_it_is_settled() {
+        let given = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"labels": {}}, "spec": {
+            "containers": [{"name": "c", "env": [], "resources": {"limits": {}}}], "volumes": null,
+        }});
+        let (mut kept, mut settled) = (given.clone(), given);
+        let ty = table::by_gvk("", "v1", "Pod").unwrap();
+        conform_as_given(&mut kept, ty).unwrap();
+        conform(&mut settled, ty).unwrap();
+        assert_eq!(kept["metadata"]["labels"], json!({}));
+        assert_eq!(kept["spec"]["containers"][0]["env"], json!([]));
+        assert_eq!(kept["spec"]["containers"][0]["resources"]["limits"], json!({}));
+        assert_eq!(kept["spec"].get("volumes"), None);
+        settle(&mut kept, ty);
+        assert_eq!(kept, settled);
     }
 
     #[test]

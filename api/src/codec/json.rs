@@ -4,7 +4,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use serde_json::map::Entry;
 use serde_json::{Map, Number, Value};
 
-use super::conform::conform;
+use super::conform::conform_as_given;
 use super::path::{At, Step, render};
 use super::{DecodeError, Decoded, syntax};
 use crate::table::Type;
@@ -64,6 +64,7 @@ fn failure(bytes: &[u8], error: &serde_json::Error) -> DecodeError {
 }
 
 /// Reads an object of a type: unknown and duplicate fields are dropped and reported, values brought into canonical form.
+/// Empty lists and maps are kept as given.
 pub fn decode(bytes: &[u8], ty: &'static Type) -> Result<Decoded, DecodeError> {
     parse(bytes)?.into_type(ty)
 }
@@ -73,7 +74,7 @@ impl Parsed {
     pub fn into_type(self, ty: &'static Type) -> Result<Decoded, DecodeError> {
         let mut value = self.value;
         let mut findings = self.duplicates;
-        findings.extend(conform(&mut value, ty)?);
+        findings.extend(conform_as_given(&mut value, ty)?);
         if !self.keys.is_empty() {
             findings.sort_by_key(|finding| place(finding, &self.keys));
         }

@@ -4,12 +4,14 @@
 //! as JSON: nothing that the type does not know, no `null` where Go has none, zero values where Go writes them always,
 //! quantities, times and base64 in their canonical form. [`conform`] brings any value into that shape and reports what it
 //! had to drop; the decoders here all end in it. So an object looks the same whichever encoding it came in, and encoding it
-//! twice gives the same bytes.
+//! twice gives the same bytes. Only empty lists and maps stay as they were given in text, for some rules tell them from absent
+//! ones; [`conform::settle`] takes them away before an object is stored or answered.
 //!
 //! Always holds: a decoder bounds depth and size and never panics, whatever it is given; wording of errors is upstream's.
 
 pub mod body;
 pub mod conform;
+pub mod equality;
 pub mod json;
 pub mod protobuf;
 pub mod time;

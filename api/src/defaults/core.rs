@@ -18,6 +18,8 @@ pub(super) fn rule(kind: &str) -> Option<Rule> {
         | "ConfigMapVolumeSource"
         | "DownwardAPIVolumeSource"
         | "ProjectedVolumeSource" => files,
+        "AzureDiskVolumeSource" => |it| set_if_absent(it, "readOnly", false),
+        "GRPCAction" => |it| set_if_absent(it, "service", ""),
         "HostPathVolumeSource" => |it| set_if_absent(it, "type", ""),
         "ServiceAccountTokenProjection" => |it| set_if_absent(it, "expirationSeconds", 3600),
         "ObjectFieldSelector" => |it| set_if_empty(it, "apiVersion", "v1"),

@@ -4,16 +4,18 @@
 //! resource nor the spec through `/status`, and `metadata.generation` counts changes of what is desired.
 
 mod claim;
+mod gated;
 mod service;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use crate::codec::equality;
 use crate::defaults::{TEMPLATE_GENERATION, stored_version};
 use crate::object::{Fields, object_in, objects_in, same, set_if_absent, set_if_empty};
 use crate::quantity::Quantity;
 use crate::resources;
-use crate::table::Gvk;
+use crate::table::{self, Gvk};
 
 /// How `metadata.generation` of a kind grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,13 +87,10 @@ pub fn resets(gvk: Gvk, subresource: &str) -> &'static [&'static str] {
 pub fn prepare_create(gvk: Gvk, object: &mut Value, now: Timestamp) {
     let Value::Object(fields) = object else { return };
     let starts = !matches!(generation(gvk), Generation::None | Generation::OnlyGrows);
-    if let Some(metadata) = object_in(fields, "metadata") {
-        metadata.remove("generation");
-        if starts {
-            metadata.insert("generation".into(), 1.into());
-        }
+    if let Some(metadata) = object_in(fields, "metadata").filter(|_| starts) {
+        metadata.insert("generation".into(), 1.into());
     }
-    drop_disabled(gvk, fields, None);
+    gated::drop(gvk, fields, None);
     // A kubelet says in what state its node is when it registers it.
     if has_status(gvk) && gvk.kind != "Node" {
         fields.remove("status");
@@ -113,7 +112,7 @@ pub fn prepare_create(gvk: Gvk, object: &mut Value, now: Timestamp) {
         }
         ("", "Service") => service::new(fields),
         ("", "LimitRange") => name_by_uid(fields),
-        ("resource.k8s.io", "ResourceSlice") => date_taints(fields, now),
+        ("discovery.k8s.io", "EndpointSlice") => gated::drop_topology(fields, None),
         ("apps", "DaemonSet") => set_template_generation(fields, 1),
         ("batch", "Job") => select_by_uid(fields),
         ("apiextensions.k8s.io", "CustomResourceDefinition") => note_stored_version(fields),
@@ -139,7 +138,7 @@ pub fn prepare_update(gvk: Gvk, new: &mut Value, old: &Value) {
         }
         _ => {}
     }
-    drop_disabled(gvk, fields, Some(old));
+    gated::drop(gvk, fields, Some(old));
     if (gvk.group, gvk.kind) == ("", "Namespace")
         && let Some(spec) = object_in(fields, "spec")
     {
@@ -147,9 +146,10 @@ pub fn prepare_update(gvk: Gvk, new: &mut Value, old: &Value) {
     }
     if (gvk.group, gvk.kind) == ("apps", "DaemonSet") {
         let before = template_generation(old);
-        let changed = !same(
+        let changed = !equality::equal_named(
             fields.get("spec").map(|s| &s["template"]),
             old.get("spec").map(|s| &s["template"]),
+            "io.k8s.api.core.v1.PodTemplateSpec",
         );
         set_template_generation(fields, before + i64::from(changed));
     }
@@ -164,6 +164,10 @@ pub fn prepare_update(gvk: Gvk, new: &mut Value, old: &Value) {
         && let Some(metadata) = object_in(fields, "metadata")
     {
         metadata.insert("generation".into(), (start.unwrap_or_default() + 1).into());
+    }
+    // It counts as a change all the same.
+    if (gvk.group, gvk.kind) == ("discovery.k8s.io", "EndpointSlice") {
+        gated::drop_topology(fields, Some(old));
     }
 }
 
@@ -272,11 +276,17 @@ fn changes_what_is_desired(gvk: Gvk, new: &Map<String, Value>, old: &Value) -> b
     let names = new
         .keys()
         .chain(old_fields.filter(|name| !new.contains_key(*name)));
-    let desired = || {
-        names
-            .into_iter()
-            .any(|name| !beside(name) && !same(new.get(name), old.get(name)))
+    let ty = table::by_gvk(gvk.group, gvk.version, gvk.kind);
+    let equal = |name: &str| {
+        let (now, then) = (new.get(name), old.get(name));
+        match ty.and_then(|ty| ty.field(name)) {
+            // Upstream's strategy for this kind tells an empty list from none.
+            _ if gvk.kind == "NetworkPolicy" => now == then,
+            Some(field) => equality::equal_field(now, then, field),
+            None => same(now, then),
+        }
     };
+    let desired = || names.into_iter().any(|name| !beside(name) && !equal(name));
     let metadata = |name: &str| {
         !same(
             new.get("metadata").map(|m| &m[name]),
@@ -392,37 +402,12 @@ fn note_stored_version(definition: &mut Map<String, Value>) {
     }
 }
 
-/// Drops fields that are no longer, or not yet, served to writers.
-fn drop_disabled(gvk: Gvk, fields: &mut Map<String, Value>, old: Option<&Value>) {
-    match (gvk.group, gvk.kind) {
-        // Behind the feature gate MaxUnavailableStatefulSet, which is off.
-        ("apps", "StatefulSet") => {
-            let in_use =
-                old.is_some_and(|old| old["spec"]["updateStrategy"]["rollingUpdate"].has("maxUnavailable"));
-            let rolling = fields
-                .get_mut("spec")
-                .and_then(|spec| spec.pointer_mut("/updateStrategy/rollingUpdate"))
-                .and_then(Value::as_object_mut);
-            if let Some(rolling) = rolling.filter(|_| !in_use) {
-                rolling.remove("maxUnavailable");
-            }
-        }
-        // The first version of the group's topology, which its v1 only reads from objects that are left of it.
-        ("discovery.k8s.io", "EndpointSlice") => {
-            if old.is_some_and(|old| same(fields.get("endpoints"), old.get("endpoints"))) {
-                return;
-            }
-            for endpoint in objects_in(fields, "endpoints") {
-                endpoint.remove("deprecatedTopology");
-            }
-        }
-        _ => {}
+/// A device's taint says since when: a default that depends on the time, for objects as they are read.
+pub fn date_taints(gvk: Gvk, slice: &mut Value, now: Timestamp) {
+    if (gvk.group, gvk.kind) != ("resource.k8s.io", "ResourceSlice") {
+        return;
     }
-}
-
-/// A device's taint says since when.
-fn date_taints(slice: &mut Map<String, Value>, now: Timestamp) {
-    let Some(spec) = object_in(slice, "spec") else {
+    let Some(spec) = slice.get_mut("spec").and_then(Value::as_object_mut) else {
         return;
     };
     for device in objects_in(spec, "devices") {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde_json::Value;
 
+use super::internal::go_json;
 use crate::quote::{quote, quote_all};
 
 /// A place inside an object, such as `spec.containers[0].ports[1].name`.
@@ -176,7 +177,7 @@ impl From<&Value> for BadValue {
     fn from(value: &Value) -> Self {
         match value {
             Value::String(text) => Self(quote(text)),
-            other => Self(other.to_string()),
+            other => Self(go_json(other)),
         }
     }
 }

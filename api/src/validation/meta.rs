@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use super::NameRule;
+use super::field::BadValue;
 use super::field::{FieldErrors, Path};
-use super::internal::{Shape, shown_pointer};
+use super::internal::{self, Shape, shown_pointer, shown_selector};
 use crate::names;
 use crate::object::{Fields, same};
 use crate::quote::quote;
@@ -146,6 +147,19 @@ pub(super) fn immutable_struct(
     }
 }
 
+/// As [`immutable`], for a label selector.
+pub(super) fn immutable_selector(
+    new: Option<&Value>,
+    old: Option<&Value>,
+    at: &Path<'_>,
+    errors: &mut FieldErrors,
+) {
+    if !same(new, old) {
+        let shown = new.map_or_else(|| BadValue::from(&Value::Null), shown_selector);
+        errors.invalid(at, shown, IMMUTABLE);
+    }
+}
+
 /// A number that may be absent must not be below zero.
 pub(crate) fn non_negative(number: Option<i64>, at: &Path<'_>, errors: &mut FieldErrors) {
     if let Some(number) = number.filter(|&number| number < 0) {
@@ -189,6 +203,7 @@ fn owner_references(meta: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
             }
         }
         if (api_version, kind) == ("v1", "Event") {
+            let owner = internal::shown(owner, internal::OWNER);
             errors.invalid(at, owner, "/v1, Kind=Event is disallowed from being an owner");
         }
         if owner.flag("controller") {
@@ -199,9 +214,22 @@ fn owner_references(meta: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
                     let rule = format!(
                         "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {this}"
                     );
-                    errors.invalid(at, &meta["ownerReferences"], rule);
+                    let all = internal::shown_list(meta.items("ownerReferences"), internal::OWNER);
+                    errors.invalid(at, all, rule);
                 }
             }
+        }
+    }
+}
+
+/// Finalizers are qualified, except for upstream's own: most kinds ask for that, too.
+pub(super) fn kube_finalizers(meta: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    let at = at.child("finalizers");
+    let all = meta.items("finalizers").iter().filter_map(Value::as_str);
+    for (index, finalizer) in all.enumerate() {
+        if !finalizer.contains('/') && !matches!(finalizer, "kubernetes" | "orphan" | "foregroundDeletion") {
+            let rule = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.invalid(&at.index(index), finalizer, rule);
         }
     }
 }

@@ -14,6 +14,7 @@ mod core;
 mod cron;
 mod custom_resources;
 mod devices;
+mod diff;
 mod disks;
 pub mod field;
 mod flowcontrol;
@@ -291,13 +292,7 @@ pub fn create(gvk: Gvk, object: &Value) -> FieldErrors {
     let rules = rules(gvk).unwrap_or(Rules::META);
     // A review is a question, not an object: it needs no name.
     if !matches!(gvk.group, "authorization.k8s.io" | "authentication.k8s.io") {
-        meta::object_meta(
-            &object["metadata"],
-            is_namespaced(gvk),
-            rules.name,
-            &Path::new("metadata"),
-            &mut errors,
-        );
+        judge_metadata(gvk, object, rules.name, false, &mut errors);
     }
     (rules.create)(object, &mut errors);
     errors
@@ -317,8 +312,57 @@ pub fn update(gvk: Gvk, new: &Value, old: &Value) -> FieldErrors {
         &Path::new("metadata"),
         &mut errors,
     );
-    (rules(gvk).unwrap_or(Rules::META).update)(new, old, &mut errors);
+    let rules = rules(gvk).unwrap_or(Rules::META);
+    judge_metadata(gvk, new, rules.name, !anew(gvk), &mut errors);
+    (rules.update)(new, old, &mut errors);
     errors
+}
+
+/// Whether a kind's updates have to pass what its new objects have to, metadata included.
+fn anew(gvk: Gvk) -> bool {
+    match gvk.group {
+        "admissionregistration.k8s.io"
+        | "certificates.k8s.io"
+        | "flowcontrol.apiserver.k8s.io"
+        | "node.k8s.io"
+        | "rbac.authorization.k8s.io" => true,
+        "" => !matches!(
+            gvk.kind,
+            "Service" | "PodTemplate" | "ReplicationController" | "ResourceQuota" | "Event"
+        ),
+        "storage.k8s.io" => gvk.kind != "CSIDriver",
+        _ => matches!(
+            gvk.kind,
+            "ControllerRevision"
+                | "StatefulSet"
+                | "Job"
+                | "EndpointSlice"
+                | "Ingress"
+                | "IngressClass"
+                | "IPAddress"
+                | "ResourceClaim"
+                | "ResourceClaimTemplate"
+        ),
+    }
+}
+
+/// What most kinds ask of metadata besides: as much of it as changes have to pass, or all of it.
+fn judge_metadata(gvk: Gvk, object: &Value, name: NameRule, change: bool, errors: &mut FieldErrors) {
+    let at = Path::new("metadata");
+    if !change {
+        meta::object_meta(&object["metadata"], is_namespaced(gvk), name, &at, errors);
+    }
+    let plain = matches!(
+        gvk.group,
+        "admissionregistration.k8s.io"
+            | "coordination.k8s.io"
+            | "apiextensions.k8s.io"
+            | "apiregistration.k8s.io"
+            | "events.k8s.io"
+    );
+    if !plain && (gvk.group, gvk.kind) != ("", "Event") {
+        meta::kube_finalizers(&object["metadata"], &at, errors);
+    }
 }
 
 /// The faults of an update through `/status`.

@@ -70,7 +70,7 @@ fn policy_port(port: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
             port_number(number, &at.child("port"), errors);
             if let Some(end) = end {
                 if end < number {
-                    errors.invalid(&at_end, end, "must be greater than or equal to `port`");
+                    errors.invalid(&at_end, number, "must be greater than or equal to `port`");
                 }
                 port_number(end, &at_end, errors);
             }

@@ -16,7 +16,8 @@ const USER_PRIORITY_MAX: i64 = 1_000_000_000;
 pub(super) fn disruption_budget(budget: &Value, errors: &mut FieldErrors) {
     let (spec, at) = (&budget["spec"], Path::new("spec"));
     if spec.has("minAvailable") && spec.has("maxUnavailable") {
-        errors.invalid(&at, spec, "minAvailable and maxUnavailable cannot be both set");
+        let shown = internal::shown(spec, internal::DISRUPTION_BUDGET);
+        errors.invalid(&at, shown, "minAvailable and maxUnavailable cannot be both set");
     }
     for name in ["minAvailable", "maxUnavailable"]
         .into_iter()

@@ -1,11 +1,13 @@
 //! Rules of the group `apps`, and of ReplicationControllers, which are of the same family.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::core::storage;
 use super::field::{FieldErrors, Path};
 use super::internal;
-use super::meta::{faults, immutable, non_negative};
+use super::meta::{faults, immutable, immutable_selector, non_negative};
 use super::pod::{for_controller, runs_on, selected, template_spec};
 use super::selector::{is_empty, label_selector};
 use crate::names;
@@ -21,12 +23,18 @@ fn selector(spec: &Value, kind: &str, at: &Path<'_>, errors: &mut FieldErrors) -
     };
     label_selector(Some(selector), &at, errors);
     if is_empty(selector) {
-        errors.invalid(&at, selector, format!("empty selector is invalid for {kind}"));
+        let rule = format!("empty selector is invalid for {kind}");
+        errors.invalid(&at, internal::shown_selector(selector), rule);
     }
     match LabelSelector::from_object(Some(selector)) {
         Ok(selector) => Some(selector),
         Err(_) => {
-            errors.invalid(&at, selector, "invalid label selector");
+            let rule = if kind == "statefulset" {
+                ""
+            } else {
+                "invalid label selector"
+            };
+            errors.invalid(&at, internal::shown_selector(selector), rule);
             None
         }
     }
@@ -139,7 +147,7 @@ pub(super) fn at_most_all(value: Option<&Value>, at: &Path<'_>, errors: &mut Fie
 
 pub(super) fn same_selector(new: &Value, old: &Value, errors: &mut FieldErrors) {
     let (new, old) = (new["spec"].field("selector"), old["spec"].field("selector"));
-    immutable(new, old, &Path::new("spec.selector"), errors);
+    immutable_selector(new, old, &Path::new("spec.selector"), errors);
 }
 
 pub(super) fn deployment_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
@@ -278,7 +286,7 @@ pub(super) fn daemon_set(object: &Value, errors: &mut FieldErrors) {
     if spec.field("selector").is_some_and(is_empty) {
         errors.invalid(
             &at.child("selector"),
-            &spec["selector"],
+            internal::shown_selector(&spec["selector"]),
             "empty selector is invalid for daemonset",
         );
     }
@@ -412,7 +420,9 @@ fn with_claims(spec: &Value) -> Value {
         .items("volumeClaimTemplates")
         .iter()
         .map(|claim| claim["metadata"].text("name"));
-    let mut volumes: Vec<Value> = claims
+    let names: BTreeSet<&str> = claims.collect();
+    let mut volumes: Vec<Value> = names
+        .into_iter()
         .map(|name| json!({"name": name, "persistentVolumeClaim": {"claimName": name}}))
         .collect();
     if let Some(pod) = template.get_mut("spec").and_then(Value::as_object_mut) {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use coracle_api::codec::body::{self, MediaType};
-use coracle_api::codec::conform::conform;
+use coracle_api::codec::conform::conform_as_given;
 use coracle_api::codec::{self, DecodeError, FieldValidation, json};
 use coracle_api::status::ApiError;
 use coracle_api::table::Gvk;
@@ -60,7 +60,7 @@ pub(crate) fn patched(
     mut value: Value,
     validation: FieldValidation,
 ) -> Result<(Value, Vec<String>), DecodeError> {
-    let findings = conform(&mut value, served.resource.ty())?;
+    let findings = conform_as_given(&mut value, served.resource.ty())?;
     codec::Decoded { value, findings }.validated(validation)
 }
 

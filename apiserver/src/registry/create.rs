@@ -36,10 +36,12 @@ impl Registry {
     ) -> Result<Response<ResponseBody>, ApiError> {
         let accepted = accepted(ctx, Purpose::Object)?;
         let options = WriteOptions::read(ctx, "CreateOptions")?;
-        let Decoded { object, warnings } = body::object(served, ctx, &bytes, options.field_validation)?;
+        let Decoded { object, mut warnings } = body::object(served, ctx, &bytes, options.field_validation)?;
         let mut object = meta::in_namespace(served, &ctx.info.namespace, object)?;
+        meta::wipe(&mut object);
         self.track(ctx, served, None, &mut object);
         let entry = self.create_object(ctx, served, object, &options).await?;
+        warnings.extend(rules::warnings(served, "", &entry.value(), None));
         self.created(served, &entry, accepted, &warnings)
     }
 
@@ -140,6 +142,7 @@ impl Registry {
         let reservation = self.services.reserve(served, &mut object, held, self.chance())?;
         verdict?;
         self.admit_finally(&admission, &object, None).await?;
+        rules::settle(served, &mut object);
         // What was set since may have defaults of its own, which upstream fills in whenever it reads the object.
         rules::default(served.stored.gvk(), &mut object);
         let made = self
@@ -164,6 +167,12 @@ impl Registry {
         for _ in 0..quota::TRIES {
             if served.cache.get(&key).is_some() {
                 return Ok(None);
+            }
+            let named = meta::text(&object, "resourceVersion").parse::<u64>();
+            if !options.dry_run && named.is_ok_and(|revision| revision != 0) {
+                return Err(ApiError::unknown(
+                    "resourceVersion should not be set on objects to be created",
+                ));
             }
             if options.dry_run {
                 rules::canonical(served, &mut object)?;

@@ -102,15 +102,14 @@ pub(super) fn check_name(object: &Value, name: &str, namespace: &str) -> Result<
 }
 
 /// What a new object cannot say about itself.
-pub(super) fn prepare_create(object: &mut Value, now: Timestamp, uid: String) {
-    for field in [
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "selfLink",
-        "resourceVersion",
-    ] {
+pub(super) fn wipe(object: &mut Value) {
+    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
         remove(object, field);
     }
+}
+
+/// What a new object gets from the server.
+pub(super) fn prepare_create(object: &mut Value, now: Timestamp, uid: String) {
     set(object, "creationTimestamp", time(now));
     set(object, "uid", Value::from(uid));
 }
@@ -126,13 +125,9 @@ pub(super) fn prepare_update(object: &mut Value, old: &Value) {
         if get(object, "deletionGracePeriodSeconds").is_none() {
             copy(object, old, "deletionGracePeriodSeconds");
         }
-    } else {
-        remove(object, "deletionTimestamp");
-        remove(object, "deletionGracePeriodSeconds");
     }
     copy(object, old, "generation");
     copy(object, old, "resourceVersion");
-    remove(object, "selfLink");
 }
 
 fn copy(object: &mut Value, from: &Value, field: &str) {

@@ -46,6 +46,7 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use bytes::Bytes;
 use coracle_api::status::ApiError;
+use coracle_api::warnings;
 use coracle_store::{ReadError, Store};
 use futures::future::BoxFuture;
 use http::Response;
@@ -180,7 +181,7 @@ impl Registry {
         if !served.resource.has_verb(&info.verb) {
             return Err(ApiError::generic(405, ""));
         }
-        match (info.verb.as_str(), item) {
+        let answer = match (info.verb.as_str(), item) {
             ("get", true) => self.get(&ctx, &served).await,
             ("list", false) => self.list(&ctx, &served).await,
             ("watch", _) => self.watch(&ctx, &served).await,
@@ -190,7 +191,11 @@ impl Registry {
             ("delete", true) => self.delete(&ctx, &served, read(body).await?).await,
             ("deletecollection", false) => self.delete_collection(&ctx, &served, read(body).await?).await,
             _ => Err(ApiError::generic(405, "")),
+        };
+        if let (Ok(_), Some(warning)) = (&answer, warnings::deprecated(served.resource.gvk())) {
+            ctx.warnings.add(&warning);
         }
+        answer
     }
 
     /// Now. The registry's only clock.

@@ -84,9 +84,12 @@ impl Registry {
                     return Err(self.not_found(served, &ctx.info.name));
                 }
                 let entry = self.create_object(ctx, served, object, &options).await?;
+                warnings.extend(rules::warnings(served, "", &entry.value(), None));
                 return respond::object(served, &entry, accepted, StatusCode::CREATED, &warnings);
             };
             if let Tried::Done(entry) = self.try_apply(ctx, served, &current, object, &options).await? {
+                let (new, old) = (entry.value(), current.value());
+                warnings.extend(rules::warnings(served, &ctx.info.subresource, &new, Some(&old)));
                 return respond::object(served, &entry, accepted, StatusCode::OK, &warnings);
             }
         }
@@ -163,7 +166,13 @@ fn unconvertible(served: &Served, config: &Value, error: &DecodeError) -> ApiErr
     let fault = format!(
         "failed to convert new object ({namespace}/{name}; {kind}) to proper version: unable to convert unstructured object to {kind}: "
     );
-    ApiError::unknown(format!("{fault}{error}"))
+    let error = error.to_string();
+    let decoder = if error.starts_with("illegal base64 data") {
+        "error decoding from json: "
+    } else {
+        ""
+    };
+    ApiError::unknown(format!("{fault}{decoder}{error}"))
 }
 
 fn require_manager(ctx: &RequestContext) -> Result<(), ApiError> {

@@ -15,7 +15,7 @@ use super::options::WriteOptions;
 use super::ownership::APPLY;
 use super::served::Served;
 use super::update::Tried;
-use super::{Registry, body, encode, go_format, meta, respond};
+use super::{Registry, body, encode, go_format, meta, respond, rules};
 use crate::cache::entry::Entry;
 use crate::request::{RequestContext, ResponseBody};
 
@@ -89,7 +89,11 @@ impl Registry {
             let named_revision =
                 meta::text(&before, "resourceVersion") != meta::text(&object, "resourceVersion");
             match self.try_update(ctx, served, &current, object, options).await {
-                Ok(Tried::Done(entry)) => return Ok((entry, warnings)),
+                Ok(Tried::Done(entry)) => {
+                    let (new, old) = (entry.value(), current.value());
+                    warnings.extend(rules::warnings(served, &ctx.info.subresource, &new, Some(&old)));
+                    return Ok((entry, warnings));
+                }
                 Ok(Tried::Overtaken) => {}
                 // The revision is the current object's own unless the patch names another.
                 Err(error) if error.code() == 409 && !named_revision => {}

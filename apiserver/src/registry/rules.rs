@@ -1,11 +1,13 @@
 //! What a kind's own rules say about a write: defaults, strategy, validation. Everything kind-specific is asked for here.
 
-use coracle_api::codec::conform::conform;
+use std::borrow::Cow;
+
+use coracle_api::codec::conform;
 use coracle_api::resources::Resource;
 use coracle_api::status::ApiError;
 use coracle_api::table::Gvk;
 use coracle_api::validation::{self, FieldErrors};
-use coracle_api::{convert, defaults, strategy};
+use coracle_api::{convert, defaults, strategy, warnings};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -37,12 +39,20 @@ pub(crate) fn name_config(config: &mut Value, name: &str, namespace: &str) {
 
 /// What a kind decides about its new objects.
 pub(super) fn prepare_create(served: &Served, object: &mut Value, now: Timestamp) {
+    strategy::date_taints(served.stored.gvk(), object, now);
     strategy::prepare_create(served.stored.gvk(), object, now);
 }
 
 /// What a kind decides about a change; each subresource changes its own part only.
-pub(super) fn prepare_update(served: &Served, subresource: &str, object: &mut Value, old: &Value) {
+pub(super) fn prepare_update(
+    served: &Served,
+    subresource: &str,
+    object: &mut Value,
+    old: &Value,
+    now: Timestamp,
+) {
     let kind = served.stored.gvk();
+    strategy::date_taints(kind, object, now);
     match subresource {
         "" | "scale" => strategy::prepare_update(kind, object, old),
         "status" => strategy::prepare_status_update(kind, object, old),
@@ -109,12 +119,17 @@ fn put(object: &mut Value, parent: &str, field: &str, value: Option<&Value>) {
     };
 }
 
+/// Takes away what was given empty, once the object was judged: the store knows no such thing.
+pub(crate) fn settle(served: &Served, object: &mut Value) {
+    conform::settle(object, served.stored.ty());
+}
+
 /// Brings an object that is answered without having been stored into the shape that storing gives it.
 ///
 /// # Errors
 /// Where it does not fit its type, which decoding has made sure of.
 pub(crate) fn canonical(served: &Served, object: &mut Value) -> Result<(), ApiError> {
-    conform(object, served.stored.ty())
+    conform::conform(object, served.stored.ty())
         .map(drop)
         .map_err(ApiError::internal)
 }
@@ -124,7 +139,8 @@ pub(crate) fn canonical(served: &Served, object: &mut Value) -> Result<(), ApiEr
 /// # Errors
 /// 422 with every fault.
 pub(crate) fn validate_create(served: &Served, object: &Value) -> Result<(), ApiError> {
-    judged(served, object, &validation::create(served.stored.gvk(), object))
+    let (kind, shown) = as_judged(served, object)?;
+    judged(served, object, &validation::create(kind, &shown))
 }
 
 /// Whether a change is one that the kind allows.
@@ -137,22 +153,46 @@ pub(crate) fn validate_update(
     object: &Value,
     old: &Value,
 ) -> Result<(), ApiError> {
-    let kind = served.stored.gvk();
+    let (kind, new) = as_judged(served, object)?;
+    let (_, old) = as_judged(served, old)?;
     let errors = match subresource {
-        "" | "scale" => validation::update(kind, object, old),
-        "status" | "approval" => validation::update_status(kind, object, old),
+        "" | "scale" => validation::update(kind, &new, &old),
+        "status" | "approval" => validation::update_status(kind, &new, &old),
         // What these may write is cut out of the body; the rest is as it was.
         _ => return Ok(()),
     };
     judged(served, object, &errors)
 }
 
+/// The form of an object that is judged: the stored one, except of events, of which the newer version asks for more.
+fn as_judged<'a>(served: &Served, object: &'a Value) -> Result<(Gvk, Cow<'a, Value>), ApiError> {
+    if served.version == 0 || served.resource.group != "events.k8s.io" {
+        return Ok((served.stored.gvk(), Cow::Borrowed(object)));
+    }
+    let shown = convert(object.clone(), served.stored, served.resource)?;
+    Ok((served.resource.gvk(), Cow::Owned(shown)))
+}
+
 fn judged(served: &Served, object: &Value, errors: &FieldErrors) -> Result<(), ApiError> {
     if errors.is_empty() {
         return Ok(());
     }
-    let (group, kind) = (served.resource.group, served.resource.kind);
+    let (group, kind) = (served.stored.group, served.stored.kind);
     Err(ApiError::invalid(group, kind, meta::text(object, "name"), errors))
+}
+
+/// What the client is to be told of an object that it made, or changed from an old one.
+pub(super) fn warnings(
+    served: &Served,
+    subresource: &str,
+    object: &Value,
+    old: Option<&Value>,
+) -> Vec<String> {
+    let kind = served.stored.gvk();
+    match old {
+        None => warnings::create(kind, object),
+        Some(old) => warnings::update(kind, subresource, object, old),
+    }
 }
 
 /// Whether an update may make the object.

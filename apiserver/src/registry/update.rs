@@ -13,7 +13,7 @@ use super::admit::Admission;
 use super::body::{self, Decoded};
 use super::list::wait_error;
 use super::negotiate::{Purpose, accepted};
-use super::options::{WriteOptions, parse_revision};
+use super::options::WriteOptions;
 use super::served::Served;
 use super::services::Held;
 use super::write::Written;
@@ -43,30 +43,39 @@ impl Registry {
     ) -> Result<Response<ResponseBody>, ApiError> {
         let accepted = accepted(ctx, Purpose::Object)?;
         let options = WriteOptions::read(ctx, "UpdateOptions")?;
-        let Decoded { object, warnings } = body::object(served, ctx, &bytes, options.field_validation)?;
+        let Decoded { object, mut warnings } = body::object(served, ctx, &bytes, options.field_validation)?;
         let namespace = if served.resource.namespaced {
             ctx.info.namespace.as_str()
         } else {
             ""
         };
-        meta::check_name(&object, &ctx.info.name, namespace)?;
         let object = meta::in_namespace(served, namespace, object)?;
-        let (entry, created) = self.update_object(ctx, served, &object, &options).await?;
-        let status = if created {
+        meta::check_name(&object, &ctx.info.name, namespace)?;
+        let (entry, old) = self.update_object(ctx, served, &object, &options).await?;
+        let status = if old.is_none() {
             StatusCode::CREATED
         } else {
             StatusCode::OK
         };
+        let old = old.as_ref().map(|old| old.value());
+        let subresource = &ctx.info.subresource;
+        warnings.extend(rules::warnings(
+            served,
+            subresource,
+            &entry.value(),
+            old.as_deref(),
+        ));
         respond::object(served, &entry, accepted, status, &warnings)
     }
 
+    /// The object as it is now, and as it was where there was one.
     async fn update_object(
         &self,
         ctx: &RequestContext,
         served: &Arc<Served>,
         object: &Value,
         options: &WriteOptions,
-    ) -> Result<(Arc<Entry>, bool), ApiError> {
+    ) -> Result<(Arc<Entry>, Option<Arc<Entry>>), ApiError> {
         for _ in 0..TRIES {
             let Some(current) = self.current(served, &ctx.info.namespace, &ctx.info.name).await? else {
                 if !rules::creates_on_update(served) || !ctx.info.subresource.is_empty() {
@@ -74,13 +83,13 @@ impl Registry {
                 }
                 let mut object = object.clone();
                 self.track(ctx, served, None, &mut object);
-                return Ok((self.create_object(ctx, served, object, options).await?, true));
+                return Ok((self.create_object(ctx, served, object, options).await?, None));
             };
             self.check_uid(served, object, &current)?;
             let mut object = object.clone();
             self.track(ctx, served, Some(&current), &mut object);
             if let Tried::Done(entry) = self.try_update(ctx, served, &current, object, options).await? {
-                return Ok((entry, false));
+                return Ok((entry, Some(current)));
             }
         }
         Err(self.modified(served, &ctx.info.name))
@@ -126,7 +135,7 @@ impl Registry {
         self.check_grant(ctx, served, &object, Some(&old))?;
         let unconditional = self.check_revision(served, &object, current)?;
         meta::prepare_update(&mut object, &old);
-        rules::prepare_update(served, &ctx.info.subresource, &mut object, &old);
+        rules::prepare_update(served, &ctx.info.subresource, &mut object, &old, self.now());
         // What cannot be allocated is told before what is wrong otherwise.
         let verdict = rules::validate_update(served, &ctx.info.subresource, &object, &old);
         let held = Held {
@@ -136,6 +145,7 @@ impl Registry {
         let reservation = self.services.reserve(served, &mut object, held, self.chance())?;
         verdict?;
         self.admit_finally(&admission, &object, Some(&old)).await?;
+        rules::settle(served, &mut object);
         let charges = self.charges(&attributes, &object, Some(&old))?;
         if object == old {
             return Ok(Tried::Done(Arc::clone(current)));
@@ -183,7 +193,7 @@ impl Registry {
 
     /// Whether the write goes through whatever the current revision is; an error where it asked for another one.
     fn check_revision(&self, served: &Served, object: &Value, current: &Entry) -> Result<bool, ApiError> {
-        match parse_revision(meta::text(object, "resourceVersion"))? {
+        match revision_in(object)? {
             None | Some(0) if rules::updates_unconditionally(served) => Ok(true),
             None | Some(0) => {
                 let mut errors = FieldErrors::new();
@@ -208,7 +218,13 @@ impl Registry {
         if sent.is_empty() || sent == found {
             return Ok(());
         }
-        let why = format!("Precondition failed: UID in precondition: {sent}, UID in object meta: {found}");
+        let key = served.key(current.namespace(), current.name());
+        let path = format!("{}{key}", served.prefix);
+        let path = path.strip_prefix("/registry").unwrap_or(&path);
+        let why = format!(
+            "StorageError: invalid object, Code: 4, Key: {path}, ResourceVersion: 0, AdditionalErrorMsg: \
+             Precondition failed: UID in precondition: {sent}, UID in object meta: {found}"
+        );
         Err(ApiError::conflict(
             served.resource.group,
             served.resource.resource,
@@ -223,5 +239,16 @@ impl Registry {
 
     pub(super) fn modified(&self, served: &Served, name: &str) -> ApiError {
         ApiError::modified(served.resource.group, served.resource.resource, name)
+    }
+}
+
+/// The revision that an object was made from. Upstream's storage says what is wrong with it, and calls it the server's failure.
+fn revision_in(object: &Value) -> Result<Option<u64>, ApiError> {
+    match meta::text(object, "resourceVersion") {
+        "" => Ok(None),
+        text => text.parse().map(Some).map_err(|_| {
+            let text = coracle_api::quote::quote(text);
+            ApiError::unknown(format!("strconv.ParseUint: parsing {text}: invalid syntax"))
+        }),
     }
 }

@@ -6,7 +6,7 @@ use coracle_api::status::ApiError;
 use coracle_api::validation::{BadValue, FieldErrors, Path};
 use serde_json::{Map, Value};
 
-use super::{text, texts};
+use super::{selectors, text, texts};
 use crate::authz::{Attributes, Authorizer, Decision};
 use crate::request::UserInfo;
 
@@ -15,6 +15,7 @@ pub(super) fn of_subject(authorizer: &Authorizer, asked: &Value) -> Result<Value
     let mut errors = FieldErrors::new();
     check_attributes(asked, &mut errors);
     let user = subject(asked, &mut errors);
+    check_selectors(asked, &mut errors);
     finish(&errors)?;
     Ok(decide(authorizer, asked, &user))
 }
@@ -28,20 +29,24 @@ pub(super) fn of_local_subject(
     let mut errors = FieldErrors::new();
     check_attributes(asked, &mut errors);
     let user = subject(asked, &mut errors);
+    check_selectors(asked, &mut errors);
     let spec = Path::new("spec");
-    if asked.pointer("/spec/nonResourceAttributes").is_some() {
-        errors.forbidden(
-            &spec.child("nonResourceAttributes"),
-            "disallowed on this kind of request",
-        );
-    }
+    let stands = |field: &str| asked.pointer(field).is_some_and(|value| !value.is_null());
     let own = text(asked, "/spec/resourceAttributes/namespace");
-    if own != namespace {
+    if stands("/spec/resourceAttributes") && own != namespace {
         let attributes = spec.child("resourceAttributes");
         errors.invalid(
             &attributes.child("namespace"),
             own,
             "must match metadata.namespace",
+        );
+    }
+    if stands("/spec/nonResourceAttributes") {
+        let shown = asked["spec"]["nonResourceAttributes"].to_string();
+        errors.invalid(
+            &spec.child("nonResourceAttributes"),
+            BadValue::rendered(shown),
+            "disallowed on this kind of request",
         );
     }
     finish(&errors)?;
@@ -52,6 +57,7 @@ pub(super) fn of_local_subject(
 pub(super) fn of_self(authorizer: &Authorizer, asked: &Value, user: &UserInfo) -> Result<Value, ApiError> {
     let mut errors = FieldErrors::new();
     check_attributes(asked, &mut errors);
+    check_selectors(asked, &mut errors);
     finish(&errors)?;
     Ok(decide(authorizer, asked, user))
 }
@@ -74,6 +80,15 @@ fn check_attributes(asked: &Value, errors: &mut FieldErrors) {
             "exactly one of nonResourceAttributes or resourceAttributes must be specified",
         ),
         _ => {}
+    }
+}
+
+fn check_selectors(asked: &Value, errors: &mut FieldErrors) {
+    if let Some(attributes) = asked
+        .pointer("/spec/resourceAttributes")
+        .filter(|value| value.is_object())
+    {
+        selectors::check(attributes, errors);
     }
 }
 
@@ -141,6 +156,10 @@ fn decide(authorizer: &Authorizer, asked: &Value, user: &UserInfo) -> Value {
     }
     if !verdict.reason.is_empty() {
         status.insert("reason".to_owned(), verdict.reason.into());
+    }
+    let passed_over = resource.map(selectors::passed_over).unwrap_or_default();
+    if !passed_over.is_empty() {
+        status.insert("evaluationError".to_owned(), passed_over.into());
     }
     Value::Object(status)
 }

@@ -6,6 +6,7 @@
 mod access;
 mod identity;
 mod rules;
+mod selectors;
 
 use std::sync::Arc;
 
@@ -93,6 +94,9 @@ impl Reviews {
         }
         let asked = document::read(context, body, review.kind()).await?;
         let mut answer = asked.object;
+        if review == Review::LocalSubjectAccess {
+            in_namespace(&mut answer, &context.info.namespace)?;
+        }
         let status = self.status(review, &answer, context)?;
         let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let kind = review.kind();
@@ -121,6 +125,17 @@ impl Reviews {
             Review::SelfSubjectRules => rules::of_self(&self.authorizer, asked, user),
         }
     }
+}
+
+/// Puts a question into the namespace it is asked in, where it does not name one.
+fn in_namespace(asked: &mut Value, namespace: &str) -> Result<(), ApiError> {
+    let sent = text(asked, "/metadata/namespace");
+    if !sent.is_empty() && sent != namespace {
+        let why = "the namespace of the provided object does not match the namespace sent on the request";
+        return Err(ApiError::bad_request(why));
+    }
+    asked["metadata"]["namespace"] = namespace.into();
+    Ok(())
 }
 
 /// A user in the form of `authentication.k8s.io/v1` `UserInfo`.

@@ -8,6 +8,7 @@ mod build;
 mod keys;
 mod resolve;
 mod scalar;
+mod tabs;
 mod tree;
 mod words;
 mod write;
@@ -123,6 +124,11 @@ mod tests {
             ),
             ("{\"a\": 1, \"a\": 2}", json!({"a": 2})),
             ("a: &k b\n*k : c\n", json!({"a": "b", "b": "c"})),
+            (
+                "a: b\t# why\nc: {d: 1,\te: 2}\n",
+                json!({"a": "b", "c": {"d": 1, "e": 2}}),
+            ),
+            ("a: |\n  b\n  \tc\nd: 1\n", json!({"a": "b\n\tc\n", "d": 1})),
         ];
         for (text, want) in table {
             assert_eq!(
@@ -146,6 +152,23 @@ mod tests {
                 "a:\n\tb: 1",
                 "yaml: line 2: found character that cannot start any token",
             ),
+            (
+                "a:\n  b: 1\n\n \tc: 1",
+                "yaml: line 4: found a tab character that violates indentation",
+            ),
+            (
+                "a: {}\n\tb: 1",
+                "yaml: line 2: found character that cannot start any token",
+            ),
+            (
+                "a:\n  - b: 'x'\n\t# why\n    c: 1\n",
+                "yaml: line 3: found character that cannot start any token",
+            ),
+            (
+                "a:\n-\tb: 1\n",
+                "yaml: line 2: found character that cannot start any token",
+            ),
+            ("\ta: 1", "yaml: found character that cannot start any token"),
             ("a: 'b' c", "yaml: did not find expected key"),
             ("a: 'b\n", "yaml: line 2: found unexpected end of stream"),
             ("a: @b", "yaml: found character that cannot start any token"),

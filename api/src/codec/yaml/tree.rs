@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 
+use super::tabs::Tabs;
 use super::words;
 use crate::codec::DecodeError;
 
@@ -46,11 +47,19 @@ pub(super) fn read(text: &str) -> Result<Vec<Node<'_>>, DecodeError> {
     let ends_within = !text.ends_with(['\n', '\r']);
     let end = text.chars().count();
     let mut events = Parser::new_from_str(text);
+    let mut tabs = Tabs::of(text);
     while let Some(event) = events.next_event() {
         let (event, span) = event.map_err(|error| match error.info() {
             TOO_DEEP => DecodeError::TooDeep,
-            _ => DecodeError::Yaml(words::fault(&error, text)),
+            _ => DecodeError::Yaml(
+                tabs.fault_before(error.marker().index())
+                    .unwrap_or_else(|| words::fault(&error, text)),
+            ),
         })?;
+        if let Some(fault) = tabs.fault_before(span.start.index()) {
+            return Err(DecodeError::Yaml(fault));
+        }
+        tabs.pass(&event, &span);
         match event {
             Event::Nothing | Event::StreamStart | Event::DocumentStart(_) => {}
             Event::StreamEnd | Event::DocumentEnd => break,

@@ -1,8 +1,8 @@
 //! What is wrong with text that is no YAML, in the words of Go's `yaml.v2`.
 //!
 //! Both parsers descend from libyaml and mostly find the same faults at the same places. Ours follows YAML 1.2 in what it
-//! lets pass, so that Go refuses some that it reads (a tab before a token), and reads a few that it refuses (a tab between a
-//! colon and a letter).
+//! lets pass: it reads tabs before tokens, which [`super::tabs`] looks for, and refuses a few texts that Go reads (a tab between
+//! a colon and a letter).
 
 use saphyr_parser::{Marker, ScanError};
 
@@ -40,7 +40,7 @@ const TRANSLATED: &[(&str, &str)] = &[
         "unexpected end of plain scalar",
         "did not find expected node content",
     ),
-    ("found a tab", "found a tab character that violates indentation"),
+    ("found a tab", OF_INDENT),
     (
         "tab cannot be used as indentation",
         "found character that cannot start any token",
@@ -54,6 +54,19 @@ const TRANSLATED: &[(&str, &str)] = &[
         "found character that cannot start any token",
     ),
 ];
+
+/// What Go says of a tab that stands before what would go on with a plain scalar.
+pub(super) const OF_INDENT: &str = "found a tab character that violates indentation";
+
+/// The next line that begins with a tab among its spaces, counted from 1.
+fn line_with_tab(text: &str, after: usize) -> usize {
+    let indented = |line: &str| {
+        let rest = line.trim_start_matches([' ', '\t']);
+        line[..line.len() - rest.len()].contains('\t')
+    };
+    let found = text.lines().skip(after).position(indented);
+    found.map_or(after, |found| after + found + 1)
+}
 
 const ENDS_EARLY: &str = "found unexpected end of stream";
 
@@ -73,10 +86,11 @@ pub(super) fn fault(error: &ScanError, text: &str) -> String {
         None if said.starts_with("unexpected character") => "found character that cannot start any token",
         None => said,
     };
-    let line = if words == ENDS_EARLY {
-        text.lines().count() + 1
-    } else {
-        error.marker().line()
+    let line = match words {
+        ENDS_EARLY => text.lines().count() + 1,
+        // Ours names where the scalar begins, Go where the tab is.
+        OF_INDENT => line_with_tab(text, error.marker().line()),
+        _ => error.marker().line(),
     };
     let line = if OF_PARSER.contains(&words) || line == 1 {
         line.saturating_sub(1)

@@ -36,7 +36,7 @@ pub(in crate::validation) fn policy(policy: &Value, errors: &mut FieldErrors) {
         if validation.text("expression").trim().is_empty() {
             errors.required(&at.child("expression"), "expression is not specified");
         }
-        let reasons = ["Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized"];
+        let reasons = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
         if validation.has("reason") && !reasons.contains(&validation.text("reason")) {
             errors.not_supported(&at.child("reason"), validation.text("reason"), &reasons);
         }

@@ -6,6 +6,7 @@ use super::job_spec;
 use crate::object::Fields;
 use crate::validation::cron;
 use crate::validation::field::{FieldErrors, Path};
+use crate::validation::internal;
 use crate::validation::meta::non_negative;
 use crate::validation::pod::one_of;
 
@@ -57,7 +58,7 @@ fn cron_job_spec(cron_job: &Value, old: Option<&Value>, errors: &mut FieldErrors
     if let Some(selector) = job.field("selector") {
         errors.invalid(
             &at_job.child("selector"),
-            selector,
+            internal::shown_selector(selector),
             "`selector` will be auto-generated",
         );
     }

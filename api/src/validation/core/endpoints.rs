@@ -391,6 +391,10 @@ pub(in crate::validation) fn new_event_update(new: &Value, old: &Value, errors: 
                     errors,
                 );
             }
+            "deprecatedSource" => {
+                let source = (Some(&new[name]), Some(&old[name]));
+                immutable_struct(source.0, source.1, internal::EVENT_SOURCE, &at, errors);
+            }
             "related" => immutable_struct(now, then, internal::OBJECT_REFERENCE, &at, errors),
             "reason" | "note" | "type" | "action" | "reportingController" | "reportingInstance" => {
                 immutable_text(now, then, &at, errors);

@@ -93,4 +93,7 @@ pub(in crate::validation) fn node_update(new: &Value, old: &Value, errors: &mut 
         errors.forbidden(&Path::new("spec.providerID"), rule);
     }
     taints(new, errors);
+    if spec.text("externalID") != before.text("externalID") {
+        errors.forbidden(&Path::new("spec.externalID"), "may not be updated");
+    }
 }

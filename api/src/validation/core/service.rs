@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::names;
 use crate::object::Fields;
 use crate::validation::field::{FieldErrors, Path};
+use crate::validation::internal;
 use crate::validation::ip;
 use crate::validation::meta::{faults, labels};
 use crate::validation::pod::{PROTOCOLS, one_of, port_number, port_number_or_name};
@@ -141,7 +142,8 @@ fn unique_ports(spec: &Value, kind: &str, list: &Path<'_>, errors: &mut FieldErr
     let mut seen = BTreeSet::new();
     for (index, port) in ports.iter().enumerate() {
         if !seen.insert((port.text("protocol"), port.number("port"))) {
-            errors.duplicate(&list.index(index), port);
+            let key = json!({"protocol": port["protocol"], "port": port["port"]});
+            errors.duplicate(&list.index(index), internal::shown(&key, internal::SERVICE_PORT));
         }
     }
 }

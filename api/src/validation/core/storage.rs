@@ -2,11 +2,12 @@
 
 use serde_json::{Value, json};
 
+use crate::codec::equality;
 use crate::names;
 use crate::object::{Fields, same};
 use crate::quantity::Quantity;
 use crate::validation::disks::{self, Owner};
-use crate::validation::field::{FieldErrors, Path};
+use crate::validation::field::{BadValue, FieldErrors, Path};
 use crate::validation::internal;
 use crate::validation::meta::{faults, immutable};
 use crate::validation::pod::{amount, host_path, no_backsteps};
@@ -21,6 +22,8 @@ const ACCESS_MODES: [&str; 4] = [
 const VOLUME_MODES: [&str; 2] = ["Block", "Filesystem"];
 const RECLAIM_POLICIES: [&str; 3] = ["Delete", "Recycle", "Retain"];
 const DRIVER_MAX: usize = 63;
+const VOLUME_SPEC: &str = "io.k8s.api.core.v1.PersistentVolumeSpec";
+const CLAIM_SPEC: &str = "io.k8s.api.core.v1.PersistentVolumeClaimSpec";
 /// What a volume's spec holds that is not its source.
 const NOT_A_SOURCE: [&str; 9] = [
     "capacity",
@@ -41,6 +44,11 @@ pub(in crate::validation) fn claim(claim: &Value, errors: &mut FieldErrors) {
 
 /// The spec of a claim, of its own or in a template.
 pub(in crate::validation) fn claim_spec(spec: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    changed_claim_spec(spec, None, at, errors);
+}
+
+/// What was let pass once stays.
+fn changed_claim_spec(spec: &Value, old: Option<&Value>, at: &Path<'_>, errors: &mut FieldErrors) {
     access_modes(
         spec,
         &at.child("accessModes"),
@@ -61,15 +69,40 @@ pub(in crate::validation) fn claim_spec(spec: &Value, at: &Path<'_>, errors: &mu
         }
     }
     volume_mode(spec, &at.child("volumeMode"), errors);
-    for name in ["dataSource", "dataSourceRef"] {
+    data_sources(spec, old, at, errors);
+}
+
+/// The old field and the new one of what a volume is filled from.
+fn data_sources(spec: &Value, old: Option<&Value>, at: &Path<'_>, errors: &mut FieldErrors) {
+    const FIELDS: [&str; 2] = ["dataSource", "dataSourceRef"];
+    // Upstream looks no further than that a group was named.
+    let any_group = old.is_some_and(|old| FIELDS.iter().any(|name| old[*name].has("apiGroup")));
+    for name in FIELDS {
         if let Some(source) = spec.field(name) {
-            data_source(source, &at.child(name), errors);
+            data_source(source, any_group, &at.child(name), errors);
         }
     }
     let namespace = spec["dataSourceRef"].text("namespace");
     if !namespace.is_empty() {
         let at = at.child("dataSourceRef.namespace");
         faults(&at, namespace, names::dns1123_label(namespace), errors);
+    }
+    let (Some(source), Some(reference)) = (spec.field(FIELDS[0]), spec.field(FIELDS[1])) else {
+        return;
+    };
+    // Upstream shows its path to the field, of which JSON shows nothing.
+    let shown = BadValue::rendered("{}");
+    let same = ["apiGroup", "kind", "name"]
+        .iter()
+        .all(|name| source.get(name) == reference.get(name));
+    if !namespace.is_empty() {
+        errors.invalid(
+            at,
+            shown,
+            "may not be specified when dataSourceRef.namespace is specified",
+        );
+    } else if !same {
+        errors.invalid(at, shown, "must match dataSourceRef");
     }
 }
 
@@ -103,7 +136,7 @@ fn volume_mode(spec: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
     }
 }
 
-fn data_source(source: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+fn data_source(source: &Value, any_group: bool, at: &Path<'_>, errors: &mut FieldErrors) {
     for name in ["name", "kind"] {
         if source.text(name).is_empty() {
             errors.required(&at.child(name), "");
@@ -117,7 +150,7 @@ fn data_source(source: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
             "must be 'PersistentVolumeClaim' when referencing the default apiGroup",
         );
     }
-    if !group.is_empty() {
+    if !group.is_empty() && !any_group {
         faults(
             &at.child("apiGroup"),
             group,
@@ -141,12 +174,12 @@ pub(in crate::validation) fn driver_name(name: &str, at: &Path<'_>, errors: &mut
 
 /// A claim grows, gets bound, changes its class of attributes; nothing else.
 pub(in crate::validation) fn claim_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
-    claim(new, errors);
     let at = Path::new("spec");
     let (spec, before) = (&new["spec"], &old["spec"]);
-    let mut kept = spec.clone();
-    if before.text("volumeName").is_empty() && !spec.text("volumeName").is_empty() {
-        kept["volumeName"] = before["volumeName"].clone();
+    changed_claim_spec(spec, Some(before), &at, errors);
+    let (mut kept, mut was) = (spec.clone(), before.clone());
+    if before.text("volumeName").is_empty() {
+        was["volumeName"] = spec["volumeName"].clone();
     }
     if !before.has("storageClassName") && spec.has("storageClassName") {
         kept["storageClassName"] = Value::Null;
@@ -160,8 +193,9 @@ pub(in crate::validation) fn claim_update(new: &Value, old: &Value, errors: &mut
         kept["volumeAttributesClassName"] = before["volumeAttributesClassName"].clone();
     }
     let rule = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
-    if !same(Some(&kept), Some(before)) {
-        errors.forbidden(&at, rule);
+    if !equality::equal_named(Some(&kept), Some(&was), CLAIM_SPEC) {
+        let difference = internal::difference(&was, &kept, internal::PERSISTENT_VOLUME_CLAIM_SPEC);
+        errors.forbidden(&at, format!("{rule}\n{difference}"));
     }
     let (size, was) = (
         &spec["resources"]["requests"]["storage"],
@@ -345,6 +379,8 @@ fn volume_source(spec: &Value, volume: &str, placed: bool, at: &Path<'_>, errors
 
 /// A volume's source stays; its other fields may change.
 pub(in crate::validation) fn volume_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+    // Upstream asks for the faults of the volume itself twice.
+    volume(new, errors);
     volume(new, errors);
     let at = Path::new("spec");
     let (spec, before) = (&new["spec"], &old["spec"]);
@@ -353,11 +389,17 @@ pub(in crate::validation) fn volume_update(new: &Value, old: &Value, errors: &mu
         fields.retain(|name, _| !NOT_A_SOURCE.contains(&name.as_str()));
         json!(fields)
     };
-    if !same(Some(&source(spec)), Some(&source(before))) {
-        errors.forbidden(
-            &at.child("persistentvolumesource"),
-            "spec.persistentvolumesource is immutable after creation",
-        );
+    // A secret for expanding may be named later.
+    let mut kept = source(spec);
+    if before.has("csi") && !before["csi"].has("controllerExpandSecretRef") {
+        kept.get_mut("csi")
+            .and_then(Value::as_object_mut)
+            .and_then(|csi| csi.remove("controllerExpandSecretRef"));
+    }
+    if !equality::equal_named(Some(&kept), Some(&source(before)), VOLUME_SPEC) {
+        let difference = internal::difference(before, &kept, internal::PERSISTENT_VOLUME_SOURCE);
+        let rule = format!("spec.persistentvolumesource is immutable after creation\n{difference}");
+        errors.forbidden(&at.child("persistentvolumesource"), rule);
     }
     if before.has("volumeAttributesClassName") && !spec.has("volumeAttributesClassName") {
         let rule = "update from non-nil value to nil is forbidden";

@@ -9,11 +9,12 @@ use serde_json::Value;
 use super::core::storage::driver_name;
 use super::field::{FieldErrors, Path};
 use super::internal;
-use super::meta::{annotations, faults, immutable, immutable_struct, labels};
+use super::meta::{annotations, faults, immutable_struct, labels};
 use super::pod::is_extended_resource;
 use super::selector::node_selector;
+use crate::codec::equality;
 use crate::names;
-use crate::object::{Fields, same};
+use crate::object::{Fields, is_zero, same};
 
 const REQUESTS_MAX: usize = 32;
 const CONSTRAINTS_MAX: usize = 32;
@@ -97,12 +98,27 @@ pub(super) fn claim_template(template: &Value, errors: &mut FieldErrors) {
     let at_meta = at.child("metadata");
     annotations(&spec["metadata"], &at_meta, errors);
     labels(&spec["metadata"], "labels", &at_meta, errors);
+    template_metadata(&spec["metadata"], &at_meta, errors);
     device_claim(&spec["spec"]["devices"], &at.child("spec.devices"), errors);
 }
 
 pub(super) fn claim_template_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
     claim_template(new, errors);
-    immutable(new.field("spec"), old.field("spec"), &Path::new("spec"), errors);
+    let (now, then) = (new.field("spec"), old.field("spec"));
+    if !equality::equal_named(now, then, "io.k8s.api.resource.v1.ResourceClaimTemplateSpec") {
+        let shown = internal::shown_pointer(now, internal::CLAIM_TEMPLATE);
+        errors.invalid(&Path::new("spec"), shown, "field is immutable");
+    }
+}
+
+/// Nothing but labels and annotations is taken over from a template.
+fn template_metadata(metadata: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    let others = internal::METADATA
+        .iter()
+        .filter(|name| !matches!(**name, "labels" | "annotations"));
+    for name in others.filter(|name| metadata.field(name).is_some_and(|value| !is_zero(value))) {
+        errors.forbidden(&at.child(name), "cannot be set");
+    }
 }
 
 fn device_claim(devices: &Value, at: &Path<'_>, errors: &mut FieldErrors) {

@@ -36,6 +36,16 @@ const EPHEMERAL_FIELDS: [&str; 17] = [
     "targetContainerName",
 ];
 
+/// Goes through a pod's containers, those that run first first.
+pub(super) fn each<'a>(spec: &'a Value, at: &Path<'_>, mut see: impl FnMut(&'a Value, &Path<'_>)) {
+    for name in ["initContainers", "containers", "ephemeralContainers"] {
+        let list = at.child(name);
+        for (index, container) in spec.items(name).iter().enumerate() {
+            see(container, &list.index(index));
+        }
+    }
+}
+
 pub(super) fn containers(pod: &Pod<'_>, at: &Path<'_>, errors: &mut FieldErrors) {
     let containers = pod.spec.items("containers");
     if containers.is_empty() {
@@ -322,7 +332,7 @@ fn devices(container: &Value, pod: &Pod<'_>, list: &Path<'_>, errors: &mut Field
         if name.is_empty() {
             errors.required(&at_name, "");
         }
-        if !names.insert(name) {
+        if !name.is_empty() && !names.insert(name) {
             errors.invalid(&at_name, name, "must be unique");
         }
         match pod.volumes.get(name) {

@@ -10,6 +10,7 @@ mod spec;
 mod template;
 mod update;
 mod volume;
+mod windows;
 
 pub(super) use container::{PROTOCOLS, no_backsteps, port_number, port_number_or_name};
 pub(super) use resources::{

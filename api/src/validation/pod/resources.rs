@@ -148,7 +148,7 @@ pub(super) fn of_container(container: &Value, pod: &Pod<'_>, at: &Path<'_>, erro
 }
 
 /// Requests and limits of a pod as a whole (KEP-2837).
-pub(super) fn of_pod(requirements: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+pub(super) fn of_pod(requirements: &Value, pod: &Pod<'_>, at: &Path<'_>, errors: &mut FieldErrors) {
     if requirements.has("claims") {
         errors.forbidden(
             &at.child("claims"),
@@ -156,6 +156,7 @@ pub(super) fn of_pod(requirements: &Value, at: &Path<'_>, errors: &mut FieldErro
         );
     }
     requirement_rules(requirements, pod_resource_name, at, errors);
+    claims(requirements, pod, &at.child("claims"), errors);
 }
 
 fn requirement_rules(requirements: &Value, name_rule: NameRule, at: &Path<'_>, errors: &mut FieldErrors) {

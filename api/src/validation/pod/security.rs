@@ -9,6 +9,7 @@ use super::spec::Pod;
 use crate::names;
 use crate::object::Fields;
 use crate::validation::field::{FieldErrors, Path};
+use crate::validation::internal;
 
 const ID_MAX: i64 = i32::MAX as i64;
 const APPARMOR_PROFILE_MAX: usize = 4095;
@@ -46,7 +47,8 @@ pub(super) fn of_pod(spec: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
     let rules: [(&str, &[&str]); 3] = [
         ("fsGroupChangePolicy", &["Always", "OnRootMismatch"]),
         ("supplementalGroupsPolicy", &["Merge", "Strict"]),
-        ("seLinuxChangePolicy", &["MountOption", "Recursive"]),
+        // The other one, MountOption, stands behind the gate SELinuxMount.
+        ("seLinuxChangePolicy", &["Recursive"]),
     ];
     for (name, allowed) in rules {
         if context.has(name) && !allowed.contains(&context.text(name)) {
@@ -112,7 +114,10 @@ fn seccomp(context: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
     match (kind, profile.field("localhostProfile")) {
         ("Localhost", None) => errors.required(&at, "must be set when seccomp type is Localhost"),
         ("Localhost", Some(path)) => relative_path(path.as_str().unwrap_or_default(), &at, errors),
-        (_, Some(_)) => errors.invalid(&at, profile, "can only be set when seccomp type is Localhost"),
+        (_, Some(_)) => {
+            let shown = internal::shown(profile, internal::SECCOMP);
+            errors.invalid(&at, shown, "can only be set when seccomp type is Localhost");
+        }
         (_, None) => {}
     }
 }

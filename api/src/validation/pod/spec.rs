@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{container, resources, scheduling, security, volume};
+use super::{container, resources, scheduling, security, volume, windows};
 use crate::names;
 use crate::object::Fields;
 use crate::validation::NameRule;
@@ -93,7 +93,12 @@ pub(super) fn pod_spec(spec: &Value, name: Option<&str>, at: &Path<'_>, errors: 
     container::init_containers(&pod, &at.child("initContainers"), errors);
     container::ephemeral_containers(&pod, &at.child("ephemeralContainers"), errors);
     if let Some(requirements) = spec.field("resources") {
-        resources::of_pod(requirements, &at.child("resources"), errors);
+        let at = at.child("resources");
+        if pod.os() == "windows" {
+            errors.forbidden(&at, "may not be set for a windows pod");
+        } else {
+            resources::of_pod(requirements, &pod, &at, errors);
+        }
     }
     host_ports_match(spec, at, errors);
     policies(spec, at, errors);
@@ -189,12 +194,12 @@ fn late_rules(spec: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
         resources::limits(spec, "overhead", &at.child("overhead.limits"), errors);
     }
     if let Some(os) = spec.field("os") {
-        one_of(
-            os.text("name"),
-            &["linux", "windows"],
-            &at.child("os.name"),
-            errors,
-        );
+        match os.text("name") {
+            "" => errors.required(&at.child("os.name"), ""),
+            "linux" => {}
+            "windows" => windows::pod(spec, at, errors),
+            other => errors.not_supported(&at.child("os"), other, &["linux", "windows"]),
+        }
     }
 }
 
@@ -253,9 +258,8 @@ fn dns_searches(config: &Value, searches: &[Value], at: &Path<'_>, errors: &mut 
         let search = search.as_str().unwrap_or_default();
         if search != "." {
             let name = search.strip_suffix('.').unwrap_or(search);
-            // Underscores are fine in search paths, so that records such as _tcp can be searched.
-            let plain: String = name.replace('_', "a");
-            faults(&at.index(index), name, names::dns1123_subdomain(&plain), errors);
+            let found = names::dns1123_subdomain_with_underscore(name);
+            faults(&at.index(index), name, found, errors);
         }
     }
 }

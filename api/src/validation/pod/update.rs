@@ -4,9 +4,11 @@ use serde_json::{Map, Value};
 
 use super::scheduling::tolerations;
 use super::spec;
+use crate::codec::equality;
 use crate::names;
-use crate::object::{Fields, same};
+use crate::object::Fields;
 use crate::validation::field::{FieldErrors, Path};
+use crate::validation::internal;
 use crate::validation::ip;
 use crate::validation::meta::{faults, immutable};
 
@@ -36,8 +38,10 @@ pub(in crate::validation) fn pod_update(new: &Value, old: &Value, errors: &mut F
     added_tolerations(spec, before, &at.child("tolerations"), errors);
     removed_gates(spec, before, &at.child("schedulingGates"), errors);
     let kept = without_what_may_change(spec, before);
-    if !same(Some(&kept), Some(before)) {
-        errors.forbidden(&at, format!("{ONLY}\n{}", changes(before, &kept)));
+    if !equality::equal_named(Some(&kept), Some(before), "io.k8s.api.core.v1.PodSpec") {
+        let [was, is] = [before, &kept].map(internal::pod_spec);
+        let difference = internal::difference(&was, &is, internal::POD_SPEC);
+        errors.forbidden(&at, format!("{ONLY}\n{difference}"));
     }
 }
 
@@ -150,32 +154,18 @@ fn put_back(fields: &mut Map<String, Value>, before: &Value, name: &str) {
 }
 
 fn put_back_node_affinity(kept: &mut Map<String, Value>, before: &Value) {
-    let mut affinity = kept
-        .get("affinity")
-        .and_then(Value::as_object)
-        .cloned()
-        .unwrap_or_default();
-    put_back(&mut affinity, &before["affinity"], "nodeAffinity");
-    kept.insert("affinity".into(), Value::Object(affinity));
-}
-
-/// The top fields that differ, one a line, as a person would look for them.
-fn changes(before: &Value, after: &Value) -> String {
-    let names = before
-        .as_object()
-        .into_iter()
-        .chain(after.as_object())
-        .flat_map(Map::keys);
-    let mut names: Vec<&String> = names
-        .filter(|name| !same(before.get(*name), after.get(*name)))
-        .collect();
-    names.sort();
-    names.dedup();
-    let line = |name: &&String| {
-        let shown = |object: &Value| object.get(name.as_str()).unwrap_or(&Value::Null).to_string();
-        format!("-{name}: {}\n+{name}: {}", shown(before), shown(after))
-    };
-    names.iter().map(line).collect::<Vec<_>>().join("\n")
+    let old = &before["affinity"];
+    if !kept.has("affinity") && !old.has("nodeAffinity") {
+        return;
+    }
+    let affinity = kept.get("affinity").and_then(Value::as_object);
+    let mut affinity = affinity.cloned().unwrap_or_default();
+    put_back(&mut affinity, old, "nodeAffinity");
+    if !before.has("affinity") && !affinity.has("podAffinity") && !affinity.has("podAntiAffinity") {
+        kept.remove("affinity");
+    } else {
+        kept.insert("affinity".into(), Value::Object(affinity));
+    }
 }
 
 /// An update of a Pod through `/status`.

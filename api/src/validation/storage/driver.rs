@@ -9,7 +9,9 @@ use crate::quantity::Quantity;
 use crate::validation::core::storage::driver_name;
 use crate::validation::field::{FieldErrors, Path};
 use crate::validation::internal;
-use crate::validation::meta::{faults, immutable, immutable_struct, non_negative};
+use crate::validation::meta::{
+    faults, immutable, immutable_selector, immutable_struct, immutable_text, non_negative,
+};
 use crate::validation::pod::amount;
 use crate::validation::selector::label_selector;
 
@@ -173,9 +175,11 @@ pub(in crate::validation) fn capacity(object: &Value, errors: &mut FieldErrors) 
 }
 
 pub(in crate::validation) fn capacity_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
-    for name in ["nodeTopology", "storageClassName"] {
-        immutable(new.field(name), old.field(name), &Path::new(name), errors);
-    }
+    capacity(new, errors);
+    let (name, now) = ("nodeTopology", new.field("nodeTopology"));
+    immutable_selector(now, old.field(name), &Path::new(name), errors);
+    let (name, now) = ("storageClassName", new.field("storageClassName"));
+    immutable_text(now, old.field(name), &Path::new(name), errors);
 }
 
 pub(in crate::validation) fn attributes_class(class: &Value, errors: &mut FieldErrors) {

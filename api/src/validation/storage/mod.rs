@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::core::storage::driver_name;
 use super::core::storage::inline_volume;
 use super::field::{FieldErrors, Path};
+use super::internal;
 use super::meta::{faults, immutable};
 use crate::names;
 use crate::object::{Fields, same};
@@ -181,6 +182,7 @@ pub(super) fn volume_attachment_status(new: &Value, _: &Value, errors: &mut Fiel
 pub(super) fn volume_attachment_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
     volume_attachment(new, errors);
     if !same(new.get("spec"), old.get("spec")) {
-        errors.invalid(&Path::new("spec"), &new["spec"], "field is immutable");
+        let shown = internal::shown(&new["spec"], internal::ATTACHMENT);
+        errors.invalid(&Path::new("spec"), shown, "field is immutable");
     }
 }
