@@ -63,13 +63,7 @@ pub fn decode(
     expected: Gvk,
     validation: FieldValidation,
 ) -> Result<(Value, Vec<String>), ApiError> {
-    let unrecognized = |error: &dyn std::fmt::Display| {
-        let summary = summary(body);
-        let kind = expected.kind;
-        ApiError::bad_request(format!(
-            "the object provided is unrecognized (must be of type {kind}): {error} ({summary})"
-        ))
-    };
+    let unrecognized = |error: &dyn std::fmt::Display| unrecognized(body, expected.kind, error);
     let body = Body::open(body, media_type).map_err(|error| unrecognized(&error))?;
     let (api_version, kind) = body.type_meta().map_err(|error| unrecognized(&error))?;
     let said = Said::with_defaults(&api_version, &kind, expected).map_err(|error| unrecognized(&error))?;
@@ -100,11 +94,7 @@ pub fn decode(
     }
     let is_expected = said.group == expected.group && said.version == expected.version;
     if !is_expected && ty.gvk.is_some() {
-        return Err(ApiError::bad_request(format!(
-            "the API version in the data ({}) does not match the expected API version ({})",
-            said.api_version(),
-            expected.api_version()
-        )));
+        return Err(bad_version(&said.api_version(), &expected.api_version()));
     }
     if let Value::Object(object) = &mut value {
         object.insert("apiVersion".to_owned(), said.api_version().into());
@@ -113,8 +103,23 @@ pub fn decode(
     Ok((value, warnings))
 }
 
+/// The failure of a body that cannot be understood, whatever it is.
+pub(crate) fn unrecognized(body: &[u8], kind: &str, error: &dyn std::fmt::Display) -> ApiError {
+    let summary = summary(body);
+    ApiError::bad_request(format!(
+        "the object provided is unrecognized (must be of type {kind}): {error} ({summary})"
+    ))
+}
+
+/// The failure of an object of another version than that of its address.
+pub(crate) fn bad_version(found: &str, expected: &str) -> ApiError {
+    ApiError::bad_request(format!(
+        "the API version in the data ({found}) does not match the expected API version ({expected})"
+    ))
+}
+
 /// A body of which the encoding is understood, and the type not yet known.
-enum Body<'a> {
+pub(crate) enum Body<'a> {
     Text(Parsed),
     Protobuf(&'a [u8], protobuf::Envelope<'a>),
 }
@@ -127,7 +132,11 @@ struct Said {
 }
 
 impl<'a> Body<'a> {
-    fn open(body: &'a [u8], media_type: MediaType) -> Result<Self, String> {
+    /// Reads a body of an encoding.
+    ///
+    /// # Errors
+    /// Why it is not of it.
+    pub(crate) fn open(body: &'a [u8], media_type: MediaType) -> Result<Self, String> {
         match media_type {
             MediaType::Json => json::parse(body)
                 .map(Body::Text)
@@ -141,7 +150,11 @@ impl<'a> Body<'a> {
         }
     }
 
-    fn type_meta(&self) -> Result<(String, String), String> {
+    /// The version and kind that it says it is; empty where it does not.
+    ///
+    /// # Errors
+    /// Where it cannot say so, being no object or no text in their places.
+    pub(crate) fn type_meta(&self) -> Result<(String, String), String> {
         let parsed = match self {
             Body::Text(parsed) => parsed,
             Body::Protobuf(_, envelope) => {
@@ -169,6 +182,14 @@ impl<'a> Body<'a> {
             )),
         };
         Ok((text("apiVersion")?, text("kind")?))
+    }
+
+    /// What was read; none where the encoding needs a type to be read by.
+    pub(crate) fn into_parsed(self) -> Option<Parsed> {
+        match self {
+            Body::Text(parsed) => Some(parsed),
+            Body::Protobuf(..) => None,
+        }
     }
 
     fn into_type(self, ty: &'static Type) -> Result<Decoded, DecodeError> {
