@@ -2,9 +2,8 @@
 //!
 //! A [`cluster::Cluster`] is brought up by the `coracle` binary and taken down when it is dropped, whatever became of the
 //! test. Stock programs are run as a user would run them ([`program`]); what they bring about is awaited by [`wait`], never
-//! slept for. [`machine`] tells what a machine had before and has after. [`crash`] kills an apiserver by hundreds.
-//! test; a [`parts::Parts`] is a control plane in the foreground, without nodes. Stock programs are run as a user would run them ([`program`]); what they bring about is awaited by [`wait`], never
-//! slept for. [`machine`] tells what a machine had before and has after.
+//! slept for; a [`parts::Parts`] is a control plane in the foreground, without nodes. [`machine`] tells what a machine had before and
+//! has after. [`crash`] kills an apiserver by hundreds.
 //!
 //! Where the programs are: `CORACLE_BIN` names the `coracle` binary; `KUBECTLS` names kubectl binaries with colons between, each
 //! of which walks every test; else `KUBECTL` names one, else it is the one on the `PATH`.
