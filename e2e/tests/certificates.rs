@@ -22,8 +22,13 @@ async fn who_asks_is_certified_once_that_was_approved() -> Result<()> {
         let server = parts.start_server("server", &binary).await?;
 
         let jane = Request::new("jane", "developers")?;
-        jane.create(&kubectl, folder.path(), "kubernetes.io/kube-apiserver-client", &[])
-            .await?;
+        jane.create(
+            &kubectl,
+            folder.path(),
+            "kubernetes.io/kube-apiserver-client",
+            &[],
+        )
+        .await?;
         kubectl.text(&["certificate", "approve", "jane"]).await?;
         ensure!(jane.user(&kubectl, folder.path()).await? == ("jane".to_owned(), "developers".to_owned()));
 
@@ -37,10 +42,16 @@ async fn who_asks_is_certified_once_that_was_approved() -> Result<()> {
         kubectl.text(&entitled).await?;
         let node = Request::new("system:node:a", "system:nodes")?;
         let as_node = ["--as=system:node:a", "--as-group=system:nodes"];
-        node.create(&kubectl, folder.path(), "kubernetes.io/kube-apiserver-client-kubelet", &as_node)
-            .await?;
+        node.create(
+            &kubectl,
+            folder.path(),
+            "kubernetes.io/kube-apiserver-client-kubelet",
+            &as_node,
+        )
+        .await?;
         ensure!(
-            node.user(&kubectl, folder.path()).await? == ("system:node:a".to_owned(), "system:nodes".to_owned())
+            node.user(&kubectl, folder.path()).await?
+                == ("system:node:a".to_owned(), "system:nodes".to_owned())
         );
         server.end().await?;
     }
@@ -59,7 +70,9 @@ impl Request {
     fn new(common_name: &str, organization: &str) -> Result<Self> {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, common_name);
-        params.distinguished_name.push(DnType::OrganizationName, organization);
+        params
+            .distinguished_name
+            .push(DnType::OrganizationName, organization);
         let key = KeyPair::generate()?;
         Ok(Self {
             name: common_name.replace(':', "-"),

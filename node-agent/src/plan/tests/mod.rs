@@ -188,3 +188,72 @@ fn condition(plan: &PodPlan, kind: &str) -> String {
     .collect::<Vec<_>>()
     .join(" ")
 }
+
+/// What the pod's spec says that a container is to have.
+fn granted(pod: &Pod, name: &str) -> Option<ResourceRequirements> {
+    let (container, _) = find_container(pod.spec.as_ref()?, name)?;
+    Some(container.resources.unwrap_or_default())
+}
+
+/// The status of one of the pod's conditions.
+fn standing<'p>(plan: &'p PodPlan, kind: &str) -> Option<&'p str> {
+    let conditions = plan.status.conditions.as_ref()?.iter();
+    conditions
+        .into_iter()
+        .find(|c| c.type_ == kind)
+        .map(|c| c.status.as_str())
+}
+
+/// Carries out an action as a runtime would.
+fn carry_out(world: &mut World, action: &Action, code: i32) {
+    match action {
+        Action::CreateSandbox { attempt } => world.runtime.sandboxes.push(Sandbox {
+            id: format!("s{attempt}"),
+            attempt: *attempt,
+            ready: true,
+            created_at: at(world.now),
+            ips: vec!["10.244.0.9".into()],
+            grace_seconds: None,
+        }),
+        Action::StartContainer { name, attempt, .. } => {
+            let sandbox_id = world.runtime.sandboxes[0].id.clone();
+            let fresh = Record {
+                id: format!("{name}-{attempt}"),
+                sandbox_id,
+                name: name.clone(),
+                attempt: *attempt,
+                phase: ContainerPhase::Running,
+                created_at: at(world.now),
+                started_at: Some(at(world.now)),
+                finished_at: None,
+                exit_code: 0,
+                reason: String::new(),
+                message: String::new(),
+                image: "i".into(),
+                image_id: String::new(),
+                spec_image: "i".into(),
+                resources: granted(&world.pod, name),
+            };
+            world.runtime.containers.push(fresh);
+        }
+        Action::Resize { containers } => {
+            for record in &mut world.runtime.containers {
+                if containers.contains(&record.id) {
+                    record.resources = granted(&world.pod, &record.name);
+                }
+            }
+        }
+        Action::KillContainer { id, .. } => end(world, id, code),
+        Action::StopSandbox { id } => {
+            world
+                .runtime
+                .sandboxes
+                .iter_mut()
+                .filter(|s| s.id == *id)
+                .for_each(|s| s.ready = false);
+        }
+        Action::RemoveContainer { id, .. } => world.runtime.containers.retain(|c| c.id != *id),
+        Action::RemoveSandbox { id } => world.runtime.sandboxes.retain(|s| s.id != *id),
+    }
+    world.runtime.sort();
+}

@@ -2,11 +2,6 @@
 
 use super::*;
 
-fn granted(pod: &Pod, name: &str) -> Option<ResourceRequirements> {
-    let (container, _) = find_container(pod.spec.as_ref()?, name)?;
-    Some(container.resources.unwrap_or_default())
-}
-
 /// Two containers that run with one cpu each, where `a` is to have two.
 fn resized(policy: Value) -> World {
     let mut world = World::new(json!({"containers": [
@@ -67,5 +62,3 @@ fn a_resize_that_is_not_granted_is_told() {
         "it is not taken for another's"
     );
 }
-
-/// The status of one of the pod's conditions.

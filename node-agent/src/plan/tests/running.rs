@@ -87,5 +87,3 @@ fn only_the_newest_dead_container_stays() {
         .record("c", 2, ContainerPhase::Running, 0);
     assert_eq!(actions(&world.plan()), "remove c-0");
 }
-
-/// What the pod's spec says that a container is to have.
