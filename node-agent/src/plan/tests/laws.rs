@@ -2,15 +2,6 @@
 
 use super::*;
 
-fn end(world: &mut World, id: &str, code: i32) {
-    let now = at(world.now);
-    for container in world.runtime.containers.iter_mut().filter(|c| c.id == id) {
-        container.phase = ContainerPhase::Exited;
-        container.finished_at = Some(now);
-        container.exit_code = code;
-    }
-}
-
 fn settle(world: &mut World) -> Result<(), TestCaseError> {
     for _ in 0..64 {
         let plan = world.plan();

@@ -257,3 +257,12 @@ fn carry_out(world: &mut World, action: &Action, code: i32) {
     }
     world.runtime.sort();
 }
+
+fn end(world: &mut World, id: &str, code: i32) {
+    let now = at(world.now);
+    for container in world.runtime.containers.iter_mut().filter(|c| c.id == id) {
+        container.phase = ContainerPhase::Exited;
+        container.finished_at = Some(now);
+        container.exit_code = code;
+    }
+}
