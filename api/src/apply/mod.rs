@@ -229,6 +229,54 @@ pub fn apply(
     Ok(Applied { object, changed })
 }
 
+/// The live object with a configuration laid over it, and nobody's ownership kept: what a mutating admission policy does.
+///
+/// # Errors
+/// The configuration does not fit its type, or has something in it that is owned as a whole and so cannot be merged.
+pub fn merge(live: &Value, config: &Value, ty: &'static Type) -> Result<Value, String> {
+    let schema = Schema::of_type(ty);
+    typed::field_set(config, schema)
+        .map_err(|error| format!("failed to convert patch object to typed object: {error}"))?;
+    let mut atomic = Vec::new();
+    wholes(config, schema, &mut String::new(), &mut atomic);
+    if !atomic.is_empty() {
+        let atomic = atomic.join(", ");
+        return Err(format!(
+            "invalid ApplyConfiguration: may not mutate atomic arrays, maps or structs: {atomic}"
+        ));
+    }
+    Ok(typed::merge(Some(live), config, schema))
+}
+
+/// The lists and objects in a configuration that are owned as a whole.
+fn wholes(config: &Value, schema: Schema, path: &mut String, found: &mut Vec<String>) {
+    if matches!(schema, Schema::Atomic) {
+        if config.is_object() || config.is_array() {
+            found.push(path.clone());
+        }
+        return;
+    }
+    let length = path.len();
+    match config {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                path.push('.');
+                path.push_str(name);
+                wholes(value, schema.child(name).unwrap_or(Schema::Atomic), path, found);
+                path.truncate(length);
+            }
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                path.push_str(&format!("[{index}]"));
+                wholes(item, schema.item(), path, found);
+                path.truncate(length);
+            }
+        }
+        _ => {}
+    }
+}
+
 fn check(config: &Value, writer: &Writer<'_>) -> Result<(), ApiError> {
     let expected = &writer.manager.api_version;
     let version = config.text("apiVersion");

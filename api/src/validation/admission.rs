@@ -1,5 +1,4 @@
-//! Webhook configurations and admission policies. Expressions are checked for being there; compiling them is the affair of
-//! the room that evaluates them.
+//! Webhook configurations and admission policies. Their expressions have to compile.
 
 mod policies;
 
@@ -11,6 +10,8 @@ pub(super) use self::policies::{binding, mutating_binding, mutating_policy, poli
 use super::field::{FieldErrors, Path};
 use super::meta::faults;
 use super::selector::label_selector;
+use crate::cel::policy::{self, Expression};
+use crate::cel::{Environment, Type};
 use crate::names;
 use crate::object::Fields;
 
@@ -276,6 +277,9 @@ fn review_versions(hook: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
 
 fn match_conditions(object: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
     let conditions = object.items("matchConditions");
+    let params = object.has("paramKind").then_some(Type::Dyn);
+    let environment = Environment::admission(Type::Dyn, params, true);
+    let compiled = policy::conditions(object, &environment);
     if conditions.len() > CONDITIONS_MAX {
         errors.too_many(at, conditions.len(), CONDITIONS_MAX);
     }
@@ -284,6 +288,8 @@ fn match_conditions(object: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
         let at = at.index(index);
         if condition.text("expression").trim().is_empty() {
             errors.required(&at.child("expression"), "");
+        } else if let Some((_, expression)) = compiled.get(index) {
+            not_compiled(expression, &at.child("expression"), errors);
         }
         let name = condition.text("name");
         match name {
@@ -293,6 +299,13 @@ fn match_conditions(object: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
         if !name.is_empty() && !seen.insert(name) {
             errors.duplicate(&at.child("name"), name);
         }
+    }
+}
+
+/// Tells why an expression does not compile.
+fn not_compiled(expression: &Expression, at: &Path<'_>, errors: &mut FieldErrors) {
+    if let Err(why) = &expression.program {
+        errors.invalid(at, expression.source.as_str(), why.clone());
     }
 }
 

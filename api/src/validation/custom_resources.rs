@@ -1,6 +1,6 @@
 //! Definitions of custom resources: their names and versions, and that their schemas are structural.
 //!
-//! Rules in CEL are not compiled here, and defaults held only against the values that their schemas list.
+//! Rules in CEL have to compile; defaults are held only against the values that their schemas list.
 
 mod schema;
 

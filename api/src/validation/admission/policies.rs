@@ -5,13 +5,15 @@ use serde_json::Value;
 use super::super::field::{FieldErrors, Path};
 use super::super::meta::faults;
 use super::super::selector::label_selector;
-use super::{match_conditions, one_if_set, resource_names, rule, selectors};
+use super::{match_conditions, not_compiled, one_if_set, resource_names, rule, selectors};
+use crate::cel::policy::{PatchType, Policy, Validation};
 use crate::names;
 use crate::object::Fields;
 
 /// A ValidatingAdmissionPolicy.
 pub(in crate::validation) fn policy(policy: &Value, errors: &mut FieldErrors) {
     let (spec, at) = (&policy["spec"], Path::new("spec"));
+    let compiled = Policy::compile(spec);
     one_if_set(spec, "failurePolicy", &["Fail", "Ignore"], &at, errors);
     param_kind(spec, &at.child("paramKind"), errors);
     match spec.field("matchConstraints") {
@@ -24,7 +26,7 @@ pub(in crate::validation) fn policy(policy: &Value, errors: &mut FieldErrors) {
             match_resources(rules, &at, errors);
         }
     }
-    variables(spec, &at.child("variables"), errors);
+    variables(spec, &compiled, &at.child("variables"), errors);
     if spec.count("validations") == 0 && spec.count("auditAnnotations") == 0 {
         let fault = "validations or auditAnnotations must contain at least one item";
         errors.required(&at.child("validations"), fault);
@@ -33,19 +35,49 @@ pub(in crate::validation) fn policy(policy: &Value, errors: &mut FieldErrors) {
     let list = at.child("validations");
     for (index, validation) in spec.items("validations").iter().enumerate() {
         let at = list.index(index);
-        if validation.text("expression").trim().is_empty() {
-            errors.required(&at.child("expression"), "expression is not specified");
+        if let Some(compiled) = compiled.validations.get(index) {
+            self::validation(validation, compiled, &at, errors);
         }
         let reasons = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
         if validation.has("reason") && !reasons.contains(&validation.text("reason")) {
             errors.not_supported(&at.child("reason"), validation.text("reason"), &reasons);
         }
     }
-    audit_annotations(policy, &at.child("auditAnnotations"), errors);
+    audit_annotations(policy, &compiled, &at.child("auditAnnotations"), errors);
     match_conditions(spec, &at.child("matchConditions"), errors);
 }
 
-fn variables(spec: &Value, list: &Path<'_>, errors: &mut FieldErrors) {
+/// An expression and what is said where it does not hold.
+fn validation(validation: &Value, compiled: &Validation, at: &Path<'_>, errors: &mut FieldErrors) {
+    if validation.text("expression").trim().is_empty() {
+        errors.required(&at.child("expression"), "expression is not specified");
+    } else {
+        not_compiled(&compiled.expression, &at.child("expression"), errors);
+    }
+    let at_message = at.child("messageExpression");
+    let message = validation.text("messageExpression");
+    if let Some(expression) = &compiled.message_expression {
+        not_compiled(expression, &at_message, errors);
+    } else if !message.is_empty() {
+        errors.invalid(&at_message, message, "must be non-empty if specified");
+    }
+    let message = validation.text("message");
+    if !message.is_empty() && message.trim().is_empty() {
+        errors.invalid(
+            &at.child("message"),
+            message,
+            "message must be non-empty if specified",
+        );
+    } else if message.trim().contains(['\n', '\r']) {
+        errors.invalid(
+            &at.child("message"),
+            message,
+            "message must not contain line breaks",
+        );
+    }
+}
+
+fn variables(spec: &Value, compiled: &Policy, list: &Path<'_>, errors: &mut FieldErrors) {
     for (index, variable) in spec.items("variables").iter().enumerate() {
         let at = list.index(index);
         let name = variable.text("name");
@@ -59,13 +91,16 @@ fn variables(spec: &Value, list: &Path<'_>, errors: &mut FieldErrors) {
         } else if !identifier {
             errors.invalid(&at.child("name"), name, "must be a valid CEL identifier");
         }
-        if variable.text("expression").trim().is_empty() {
+        let expression = variable.text("expression");
+        if expression.trim().is_empty() {
             errors.required(&at.child("expression"), "expression is not specified");
+        } else if let Some(Err(why)) = compiled.variables().get(index).map(|variable| &variable.program) {
+            errors.invalid(&at.child("expression"), expression, why.clone());
         }
     }
 }
 
-fn audit_annotations(policy: &Value, list: &Path<'_>, errors: &mut FieldErrors) {
+fn audit_annotations(policy: &Value, compiled: &Policy, list: &Path<'_>, errors: &mut FieldErrors) {
     let name = policy["metadata"].text("name");
     for (index, annotation) in policy["spec"].items("auditAnnotations").iter().enumerate() {
         let at = list.index(index);
@@ -78,6 +113,8 @@ fn audit_annotations(policy: &Value, list: &Path<'_>, errors: &mut FieldErrors) 
         }
         if annotation.text("valueExpression").trim().is_empty() {
             errors.required(&at.child("valueExpression"), "valueExpression is not specified");
+        } else if let Some((_, expression)) = compiled.annotations.get(index) {
+            not_compiled(expression, &at.child("valueExpression"), errors);
         }
     }
 }
@@ -202,13 +239,24 @@ pub(in crate::validation) fn mutating_policy(policy: &Value, errors: &mut FieldE
         }
     }
     match_conditions(spec, &at.child("matchConditions"), errors);
-    variables(spec, &at.child("variables"), errors);
+    let compiled = Policy::compile(spec);
+    variables(spec, &compiled, &at.child("variables"), errors);
     let list = at.child("mutations");
     if spec.count("mutations") == 0 {
         errors.required(&list, "mutations must contain at least one item");
     }
     for (index, one) in spec.items("mutations").iter().enumerate() {
-        mutation(one, &list.index(index), errors);
+        let at = list.index(index);
+        mutation(one, &at, errors);
+        if let Some((kind, expression)) = compiled.mutations.get(index)
+            && !expression.source.trim().is_empty()
+        {
+            let own = match kind {
+                PatchType::ApplyConfiguration => at.child("applyConfiguration"),
+                PatchType::JsonPatch => at.child("jsonPatch"),
+            };
+            not_compiled(expression, &own.child("expression"), errors);
+        }
     }
     one_of_required(spec, "reinvocationPolicy", &["IfNeeded", "Never"], &at, errors);
 }

@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
+use crate::cel::rules::Rules;
 use crate::object::Fields;
-use crate::validation::field::{FieldErrors, Path};
+use crate::validation::field::{BadValue, FieldErrors, Path};
 
 const TYPES: [&str; 6] = ["array", "boolean", "integer", "number", "object", "string"];
 
@@ -27,6 +28,7 @@ pub(super) fn validation(validation: &Value, at: &Path<'_>, errors: &mut FieldEr
     self::structural(schema, Level::Root, &at, &mut structural);
     if structural.is_empty() {
         defaults_in_enums(schema, &at, errors);
+        rules(schema, Level::Root, &at, errors);
     }
     structural.sort();
     errors.extend(structural);
@@ -136,6 +138,48 @@ fn open_api(schema: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
             errors.required(&list.index(index).child("rule"), "rule is not specified");
         }
     }
+}
+
+/// Rules have to compile against the types that their schema declares.
+fn rules(schema: &Value, level: Level, at: &Path<'_>, errors: &mut FieldErrors) {
+    below(schema, at, &mut |schema, level, at| rules(schema, level, at, errors));
+    let own = schema.items("x-kubernetes-validations");
+    if own.is_empty() {
+        return;
+    }
+    let resource = level == Level::Root || schema.flag("x-kubernetes-embedded-resource");
+    let list = at.child("x-kubernetes-validations");
+    for fault in Rules::faults(schema, resource) {
+        let Some(rule) = own.get(fault.index).filter(|rule| !rule.text("rule").trim().is_empty()) else {
+            continue;
+        };
+        let at = list.index(fault.index);
+        errors.invalid(&at.child(fault.field), as_in_go(rule), fault.message);
+    }
+}
+
+/// A rule as Go writes the struct that upstream keeps it in.
+fn as_in_go(rule: &Value) -> BadValue {
+    let text = |name: &str| Value::from(rule.text(name)).to_string();
+    let or_null = |name: &str| rule.field(name).map_or_else(|| "null".to_owned(), Value::to_string);
+    let fields = [
+        ("Rule", text("rule")),
+        ("Message", text("message")),
+        ("MessageExpression", text("messageExpression")),
+        ("Reason", or_null("reason")),
+        ("FieldPath", text("fieldPath")),
+        ("OptionalOldSelf", or_null("optionalOldSelf")),
+    ];
+    let fields: Vec<String> = fields
+        .iter()
+        .map(|(name, value)| format!("\"{name}\":{value}"))
+        .collect();
+    let escaped = fields
+        .join(",")
+        .replace('<', "\\u003c")
+        .replace('>', "\\u003e")
+        .replace('&', "\\u0026");
+    BadValue::rendered(format!("{{{escaped}}}"))
 }
 
 fn map_type(schema: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
