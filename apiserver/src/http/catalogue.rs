@@ -3,38 +3,80 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use coracle_api::status::ApiError;
 use http::{HeaderMap, HeaderName, Response, header};
 use serde_json::{Value, json};
 
 use crate::discovery::{Answer, Discovery, built_in};
 use crate::openapi::{OpenApi, Wanted};
-use crate::request::{RequestContext, ResponseBody, full_body};
+use crate::request::{RequestContext, ResourceHandler, ResponseBody, full_body};
 
 /// Answers about what is served.
 pub(crate) struct Catalogue {
-    discovery: Discovery,
-    openapi: Arc<OpenApi>,
+    server_address: String,
+    resources: Arc<dyn ResourceHandler>,
+    told: ArcSwap<Told>,
+    /// What is built in.
     groups: BTreeSet<String>,
 }
 
+/// The documents as of one generation of custom resources.
+struct Told {
+    generation: u64,
+    discovery: Discovery,
+    openapi: Arc<OpenApi>,
+}
+
 impl Catalogue {
-    /// About the built-in resources, at a server with this address (`127.0.0.1:6443`).
-    pub(crate) fn new(server_address: &str) -> Self {
-        let discovery = Discovery::new(built_in(), server_address);
-        let groups = discovery
-            .group_versions()
-            .iter()
-            .map(|version| group_of(version).to_owned())
-            .collect();
-        Self {
-            discovery,
+    /// About the built-in resources, and those that the handler brings, at a server with this address (`127.0.0.1:6443`).
+    pub(crate) fn new(server_address: &str, resources: Arc<dyn ResourceHandler>) -> Self {
+        let built_in = built_in();
+        let groups = built_in.iter().map(|group| group.name.to_string()).collect();
+        let told = Told {
+            generation: 0,
+            discovery: Discovery::new(built_in, server_address),
             openapi: Arc::default(),
+        };
+        Self {
+            server_address: server_address.to_owned(),
+            resources,
+            told: ArcSwap::from_pointee(told),
             groups,
         }
     }
 
-    /// Whether anything of an API group is served; core has an empty name.
+    /// The documents about what is served now.
+    fn told(&self) -> Arc<Told> {
+        let (told, generation) = (self.told.load_full(), self.resources.generation());
+        if told.generation == generation {
+            return told;
+        }
+        let mut groups = built_in();
+        for custom in self.resources.custom_groups() {
+            // Of a group that is built in, versions may be defined that are not.
+            match groups.iter_mut().find(|group| group.name == custom.name) {
+                None => groups.push(custom),
+                Some(group) => {
+                    let known: BTreeSet<String> =
+                        group.versions.iter().map(|v| v.version.to_string()).collect();
+                    let new = custom.versions.into_iter();
+                    group
+                        .versions
+                        .extend(new.filter(|version| !known.contains(&*version.version)));
+                }
+            }
+        }
+        let fresh = Arc::new(Told {
+            generation,
+            discovery: Discovery::new(groups, &self.server_address),
+            openapi: Arc::new(told.openapi.with(self.resources.custom_resources())),
+        });
+        self.told.store(fresh.clone());
+        fresh
+    }
+
+    /// Whether anything of an API group is built in; core has an empty name.
     pub(crate) fn has_group(&self, group: &str) -> bool {
         self.groups.contains(group)
     }
@@ -50,7 +92,7 @@ impl Catalogue {
         }
         let text = |name| text(&context.headers, name);
         let if_none_match = text(header::IF_NONE_MATCH);
-        if let Some(answer) = self.discovery.respond(
+        if let Some(answer) = self.told().discovery.respond(
             path,
             &text(header::ACCEPT).unwrap_or_default(),
             if_none_match.as_deref(),
@@ -67,7 +109,7 @@ impl Catalogue {
 
     /// The documents are big and made when first asked for: not on a thread that others wait for.
     async fn openapi(&self, context: &RequestContext) -> Result<Option<Response<ResponseBody>>, ApiError> {
-        let openapi = self.openapi.clone();
+        let openapi = self.told().openapi.clone();
         let (path, headers) = (context.info.path.clone(), context.headers.clone());
         let hash = context
             .query("hash")
@@ -101,7 +143,7 @@ impl Catalogue {
             ]
             .map(str::to_owned),
         );
-        for version in self.discovery.group_versions() {
+        for version in self.told().discovery.group_versions() {
             match group_of(&version) {
                 "" => paths.extend([format!("/api/{version}")]),
                 group => paths.extend([format!("/apis/{group}"), format!("/apis/{version}")]),
@@ -139,7 +181,21 @@ mod tests {
 
     use super::*;
     use crate::http::request_info::parse;
-    use crate::request::UserInfo;
+    use crate::request::{RequestBody, UserInfo};
+
+    /// Has no resources of its own.
+    struct Nothing;
+
+    #[async_trait::async_trait]
+    impl ResourceHandler for Nothing {
+        async fn serve(
+            &self,
+            _context: RequestContext,
+            _body: RequestBody,
+        ) -> Result<Response<ResponseBody>, ApiError> {
+            Err(ApiError::generic(404, ""))
+        }
+    }
 
     async fn get(path: &str) -> (u16, Value) {
         let context = RequestContext {
@@ -149,7 +205,10 @@ mod tests {
             query: Vec::new(),
             headers: HeaderMap::new(),
         };
-        match Catalogue::new("127.0.0.1:6443").answer(&context).await {
+        match Catalogue::new("127.0.0.1:6443", Arc::new(Nothing))
+            .answer(&context)
+            .await
+        {
             Ok(Some(response)) => {
                 let status = response.status().as_u16();
                 let body = response.into_body().collect().await.unwrap().to_bytes();
@@ -175,7 +234,7 @@ mod tests {
 
     #[test]
     fn the_root_lists_every_path() {
-        let paths = Catalogue::new("").paths(["/version".to_owned()].into_iter());
+        let paths = Catalogue::new("", Arc::new(Nothing)).paths(["/version".to_owned()].into_iter());
         let paths: Vec<_> = paths["paths"]
             .as_array()
             .unwrap()

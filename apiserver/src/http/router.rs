@@ -68,7 +68,7 @@ impl Router {
         if let Some(passed) = Passed::of(group, resource, subresource) {
             return self.node_proxy.answer(passed, incoming).await;
         }
-        if !self.catalogue.has_group(group) {
+        if !self.catalogue.has_group(group) && !self.resources.serves_custom(info) {
             return Ok(respond::page_not_found());
         }
         match (group, resource, subresource) {

@@ -9,7 +9,7 @@ use http::{Response, StatusCode};
 use serde_json::Value;
 
 use super::body::{self, Decoded};
-use super::negotiate::{Accepted, Purpose, accepted};
+use super::negotiate::{Accepted, Purpose};
 use super::options::WriteOptions;
 use super::served::Served;
 use super::services::Held;
@@ -26,6 +26,17 @@ const NAMES_TRIED: usize = 8;
 /// How long a pod waits for the default account of its namespace.
 const ACCOUNT_PATIENCE: std::time::Duration = std::time::Duration::from_millis(1500);
 
+/// Nothing is created of a custom resource whose definition is on its way out.
+fn refuse_if_terminating(served: &Served, attributes: &Attributes<'_>) -> Result<(), ApiError> {
+    let custom = served.custom.as_ref();
+    if custom.is_some_and(|custom| custom.definition.is_terminating) {
+        return Err(
+            attributes.forbidden("create not allowed while custom resource definition is terminating")
+        );
+    }
+    Ok(())
+}
+
 impl Registry {
     pub(super) async fn create(
         &self,
@@ -33,7 +44,7 @@ impl Registry {
         served: &Arc<Served>,
         bytes: Bytes,
     ) -> Result<Response<ResponseBody>, ApiError> {
-        let accepted = accepted(ctx, Purpose::Object)?;
+        let accepted = served.accepted(ctx, Purpose::Object)?;
         let options = WriteOptions::read(ctx, "CreateOptions")?;
         let Decoded { object, warnings } = body::object(served, ctx, &bytes, options.field_validation)?;
         let mut object = meta::in_namespace(served, &ctx.info.namespace, object)?;
@@ -84,13 +95,14 @@ impl Registry {
         };
         let attributes = Attributes {
             operation: Operation::Create,
-            resource: served.resource,
+            resource: &served.resource,
             subresource: "",
             namespace: &namespace,
             name: &name,
             chance: self.chance(),
         };
         self.await_default_account(&attributes, &object).await;
+        refuse_if_terminating(served, &attributes)?;
         admission::mutate(&attributes, &mut object, None, &*self.reader)?;
         self.check_grant(ctx, served, &object, None)?;
         meta::prepare_create(&mut object, self.now(), self.new_uid());
@@ -106,7 +118,7 @@ impl Registry {
         verdict?;
         admission::validate(&attributes, Some(&object), None, &*self.reader)?;
         // What was set since may have defaults of its own, which upstream fills in whenever it reads the object.
-        rules::default(served.stored.gvk(), &mut object);
+        rules::default_again(served, &mut object);
         let made = self.commit_new(served, &attributes, object, options).await?;
         if made.is_some() && !options.dry_run {
             reservation.keep();

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::body;
 use super::deletion::{self, Decision};
 use super::list;
-use super::negotiate::{Purpose, accepted};
+use super::negotiate::Purpose;
 use super::options::{DeleteOptions, ListOptions};
 use super::served::Served;
 use super::write::Written;
@@ -40,7 +40,7 @@ impl Registry {
         served: &Arc<Served>,
         bytes: Bytes,
     ) -> Result<Response<ResponseBody>, ApiError> {
-        let accepted = accepted(ctx, Purpose::Object)?;
+        let accepted = served.accepted(ctx, Purpose::Object)?;
         let options = DeleteOptions::read(ctx, body::delete_options(ctx, &bytes)?.as_ref())?;
         let deleted = self.delete_object(ctx, served, &ctx.info.name, &options).await?;
         let accepted_later = !deleted.gone && options.orphan_dependents == Some(false);
@@ -49,7 +49,7 @@ impl Registry {
         } else {
             StatusCode::OK
         };
-        if deleted.gone && !deletion::shows_deleted(served.resource) {
+        if deleted.gone && !deletion::shows_deleted(&served.resource) {
             let value = deleted.entry.value();
             let mut details = json!({"name": ctx.info.name, "kind": served.resource.resource, "uid": meta::text(&value, "uid")});
             if !served.resource.group.is_empty() {
@@ -75,7 +75,7 @@ impl Registry {
         };
         let attributes = Attributes {
             operation: Operation::Delete,
-            resource: served.resource,
+            resource: &served.resource,
             subresource: "",
             namespace,
             name,
@@ -88,7 +88,7 @@ impl Registry {
             let old = Value::clone(&current.value());
             admission::validate(&attributes, None, Some(&old), &*self.reader)?;
             check_preconditions(served, options, &old)?;
-            let decision = deletion::decide(served.resource, &old, options, self.now());
+            let decision = deletion::decide(&served.resource, &old, options, self.now());
             if let Some(deleted) = self
                 .carry_out(served, &current, decision, options.dry_run)
                 .await?
@@ -136,7 +136,7 @@ impl Registry {
                     return Ok(None);
                 };
                 self.services.release(served, &object);
-                let revision = if deletion::shows_old_revision(served.resource) {
+                let revision = if deletion::shows_old_revision(&served.resource) {
                     current.revision()
                 } else {
                     revision
@@ -155,7 +155,7 @@ impl Registry {
         served: &Arc<Served>,
         bytes: Bytes,
     ) -> Result<Response<ResponseBody>, ApiError> {
-        let accepted = accepted(ctx, Purpose::List)?;
+        let accepted = served.accepted(ctx, Purpose::List)?;
         let options = DeleteOptions::read(ctx, body::delete_options(ctx, &bytes)?.as_ref())?;
         let list_options = ListOptions::read(ctx, false)?;
         let selection = select::selection(served, &ctx.info.namespace, &list_options)?;

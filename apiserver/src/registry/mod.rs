@@ -8,6 +8,8 @@ mod body;
 mod configuration;
 mod continuation;
 mod create;
+mod custom;
+mod definitions;
 mod delete;
 mod deletion;
 mod encode;
@@ -55,11 +57,13 @@ use uuid::Uuid;
 
 use crate::authz::Authorizer;
 use crate::cache::{Cache, LoadError};
+use crate::discovery::Group;
+use crate::openapi::CustomResource;
 use crate::reader::{CacheReader, ObjectReader};
-use crate::request::{RequestBody, RequestContext, ResourceHandler, ResponseBody};
+use crate::request::{RequestBody, RequestContext, RequestInfo, ResourceHandler, ResponseBody};
+pub(crate) use encode::in_version as shown;
 pub(crate) use ownership::track_answered;
-pub(crate) use served::Catalog;
-use served::Served;
+pub(crate) use served::{Catalog, Served};
 use services::{ServiceConfig, Services};
 
 /// What the registry must be told.
@@ -84,6 +88,8 @@ pub struct Registry {
     reader: Arc<CacheReader>,
     services: Services,
     cancel: CancellationToken,
+    /// The revision up to which changes of custom resource definitions have taken effect.
+    settled: tokio::sync::watch::Sender<u64>,
     /// Says whether a role or binding grants more than its writer holds. Set once, before anybody asks.
     grants: OnceLock<Arc<Authorizer>>,
     /// Ends with the registry, after everything that waits for the cache.
@@ -107,15 +113,20 @@ impl Registry {
         let catalog = Arc::new(Catalog::new(&cache));
         let reader = Arc::new(CacheReader::new(Arc::clone(&catalog)));
         let services = Services::new(&config.services, &*reader);
-        Ok(Arc::new(Self {
+        let registry = Arc::new(Self {
             cache,
             catalog,
             reader,
             services,
             cancel,
+            settled: tokio::sync::watch::Sender::new(0),
             grants: OnceLock::new(),
-            _following: following.drop_guard(),
-        }))
+            _following: following.clone().drop_guard(),
+        });
+        let definitions = definitions::Follower::start(&registry).await?;
+        let changes = registry.definitions().cache.changes();
+        TaskTracker::new().spawn(definitions.follow(changes, following));
+        Ok(registry)
     }
 
     /// Has roles and bindings looked at before they are stored.
@@ -160,24 +171,46 @@ impl Registry {
         let found = self
             .catalog
             .find(&info.api_group, &info.api_version, &info.resource);
-        let served = Arc::clone(found.ok_or_else(|| ApiError::generic(404, ""))?);
+        let served = found.filter(|served| served.is_served());
+        let served = served.ok_or_else(|| ApiError::generic(404, ""))?;
+        let answer = self.serve_version(&ctx, &served, body).await?;
+        if served.is("apiextensions.k8s.io", "customresourcedefinitions")
+            && !matches!(info.verb.as_str(), "get" | "list" | "watch")
+        {
+            self.definitions_settled().await;
+        }
+        let custom = served.custom.as_ref();
+        let warning = custom.and_then(|custom| custom.version.warning.clone());
+        Ok(respond::with_warnings(answer, warning.as_slice()))
+    }
+
+    async fn serve_version(
+        &self,
+        ctx: &RequestContext,
+        served: &Arc<Served>,
+        body: RequestBody,
+    ) -> Result<Response<ResponseBody>, ApiError> {
+        let info = &ctx.info;
         if !info.subresource.is_empty() {
-            return self.serve_subresource(&ctx, &served, body).await;
+            return self.serve_subresource(ctx, served, body).await;
         }
         let item = info.parts.len() > 1;
         if !served.resource.has_verb(&info.verb) {
-            return Err(ApiError::generic(405, ""));
+            return Err(not_allowed(served, &info.verb));
         }
         match (info.verb.as_str(), item) {
-            ("get", true) => self.get(&ctx, &served).await,
-            ("list", false) => self.list(&ctx, &served).await,
-            ("watch", _) => self.watch(&ctx, &served).await,
-            ("create", false) => self.create(&ctx, &served, read(body).await?).await,
-            ("update", true) => self.update(&ctx, &served, read(body).await?).await,
-            ("patch", true) => self.patch(&ctx, &served, read(body).await?).await,
-            ("delete", true) => self.delete(&ctx, &served, read(body).await?).await,
-            ("deletecollection", false) => self.delete_collection(&ctx, &served, read(body).await?).await,
-            _ => Err(ApiError::generic(405, "")),
+            ("get", true) => self.get(ctx, served).await,
+            ("list", false) => self.list(ctx, served).await,
+            ("watch", _) => self.watch(ctx, served).await,
+            // Whoever posts to an object's own address makes what the body names, if it is a custom resource.
+            ("create", item) if !item || served.custom.is_some() => {
+                self.create(ctx, served, read(body).await?).await
+            }
+            ("update", true) => self.update(ctx, served, read(body).await?).await,
+            ("patch", true) => self.patch(ctx, served, read(body).await?).await,
+            ("delete", true) => self.delete(ctx, served, read(body).await?).await,
+            ("deletecollection", false) => self.delete_collection(ctx, served, read(body).await?).await,
+            _ => Err(not_allowed(served, &info.verb)),
         }
     }
 
@@ -210,6 +243,39 @@ impl ResourceHandler for Registry {
         body: RequestBody,
     ) -> Result<Response<ResponseBody>, ApiError> {
         Registry::serve(self, context, body).await
+    }
+
+    fn generation(&self) -> u64 {
+        self.catalog.customs().generation
+    }
+
+    fn custom_groups(&self) -> Vec<Group> {
+        self.catalog.customs().groups()
+    }
+
+    fn custom_resources(&self) -> Vec<CustomResource> {
+        self.catalog.customs().described()
+    }
+
+    fn serves_custom(&self, info: &RequestInfo) -> bool {
+        let customs = self.catalog.customs();
+        let served = customs.served(&info.api_group, &info.api_version, &info.resource);
+        let everywhere = matches!(info.verb.as_str(), "list" | "watch");
+        served.is_some_and(
+            |served| match (served.resource.namespaced, info.namespace.is_empty()) {
+                (true, true) => everywhere,
+                (false, false) => false,
+                _ => true,
+            },
+        )
+    }
+}
+
+/// The status for what cannot be done with a resource at all.
+fn not_allowed(served: &Served, verb: &str) -> ApiError {
+    match served.custom {
+        None => ApiError::generic(405, ""),
+        Some(_) => ApiError::method_not_supported(served.resource.group, served.resource.resource, verb),
     }
 }
 

@@ -5,7 +5,7 @@ use coracle_api::resources::Resource;
 use coracle_api::status::ApiError;
 use coracle_api::table::Gvk;
 use coracle_api::validation::{self, FieldErrors};
-use coracle_api::{convert, defaults, strategy};
+use coracle_api::{convert, custom, defaults, strategy};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -17,12 +17,53 @@ pub(super) fn default(kind: Gvk, object: &mut Value) {
     defaults::apply(kind, object);
 }
 
+/// Fills in the defaults of what was set since the object was decoded. Those of custom resources are filled in when they
+/// are decoded and no more, as upstream has it.
+pub(super) fn default_again(served: &Served, object: &mut Value) {
+    if served.custom.is_none() {
+        default(served.stored.gvk(), object);
+    }
+}
+
 /// The same object in another version of its resource.
 ///
 /// # Errors
 /// Where there is no such version.
 pub(crate) fn convert(object: Value, from: &Resource, to: &Resource) -> Result<Value, ApiError> {
     convert::convert(object, from.gvk(), to.gvk()).map_err(ApiError::internal)
+}
+
+/// A stored object in the version asked for.
+///
+/// # Errors
+/// Where it cannot be converted.
+pub(super) fn to_served(served: &Served, mut stored: Value) -> Result<Value, ApiError> {
+    match &served.custom {
+        _ if served.version == 0 => Ok(stored),
+        None => convert(stored, &served.stored, &served.resource),
+        Some(custom) => {
+            converts(served)?;
+            custom.convert(&mut stored);
+            Ok(stored)
+        }
+    }
+}
+
+/// Refuses what only a webhook could convert.
+///
+/// # Errors
+/// 500 where a definition asks for one.
+pub(super) fn converts(served: &Served) -> Result<(), ApiError> {
+    match &served.custom {
+        Some(custom) if served.version != 0 && custom.definition.converts_by_webhook => {
+            let (from, kind) = (&served.stored, served.resource.kind);
+            Err(ApiError::internal(format!(
+                "conversion webhook for {}, Kind={kind} failed: conversion webhooks are not called by this server yet",
+                from.api_version()
+            )))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Fills in what a configuration that is applied may leave to the path: the name and the namespace.
@@ -37,11 +78,20 @@ pub(crate) fn name_config(config: &mut Value, name: &str, namespace: &str) {
 
 /// What a kind decides about its new objects.
 pub(super) fn prepare_create(served: &Served, object: &mut Value, now: Timestamp) {
-    strategy::prepare_create(served.stored.gvk(), object, now);
+    match &served.custom {
+        None => strategy::prepare_create(served.stored.gvk(), object, now),
+        Some(custom) => custom::strategy::prepare_create(&custom.version, object),
+    }
 }
 
 /// What a kind decides about a change; each subresource changes its own part only.
 pub(super) fn prepare_update(served: &Served, subresource: &str, object: &mut Value, old: &Value) {
+    if let Some(custom) = &served.custom {
+        return match subresource {
+            "status" => custom::strategy::prepare_status_update(object, old),
+            _ => custom::strategy::prepare_update(&custom.version, object, old),
+        };
+    }
     let kind = served.stored.gvk();
     match subresource {
         "" | "scale" => strategy::prepare_update(kind, object, old),
@@ -117,6 +167,9 @@ fn put(object: &mut Value, parent: &str, field: &str, value: Option<&Value>) {
 /// # Errors
 /// Where it does not fit its type, which decoding has made sure of.
 pub(crate) fn canonical(served: &Served, object: &mut Value) -> Result<(), ApiError> {
+    if served.custom.is_some() {
+        return Ok(());
+    }
     conform(object, served.stored.ty())
         .map(drop)
         .map_err(ApiError::internal)
@@ -127,7 +180,11 @@ pub(crate) fn canonical(served: &Served, object: &mut Value) -> Result<(), ApiEr
 /// # Errors
 /// 422 with every fault.
 pub(crate) fn validate_create(served: &Served, object: &Value) -> Result<(), ApiError> {
-    judged(served, object, &validation::create(served.stored.gvk(), object))
+    let errors = match &served.custom {
+        None => validation::create(served.stored.gvk(), object),
+        Some(custom) => custom::validate::create(&custom.version, &custom.schema(), object),
+    };
+    judged(served, object, &errors)
 }
 
 /// Whether a change is one that the kind allows.
@@ -140,6 +197,14 @@ pub(crate) fn validate_update(
     object: &Value,
     old: &Value,
 ) -> Result<(), ApiError> {
+    if let Some(custom) = &served.custom {
+        let (version, schema) = (&custom.version, custom.schema());
+        let errors = match subresource {
+            "status" => custom::validate::update_status(version, &schema, object, old),
+            _ => custom::validate::update(version, &schema, object, old),
+        };
+        return judged(served, object, &errors);
+    }
     let kind = served.stored.gvk();
     let errors = match subresource {
         "" | "scale" => validation::update(kind, object, old),
@@ -154,7 +219,12 @@ fn judged(served: &Served, object: &Value, errors: &FieldErrors) -> Result<(), A
     if errors.is_empty() {
         return Ok(());
     }
-    let (group, kind) = (served.resource.group, served.resource.kind);
+    // A custom resource is called what it says it is, which may be what is wrong with it.
+    let kind = match &served.custom {
+        None => served.resource.kind,
+        Some(_) => object.get("kind").and_then(Value::as_str).unwrap_or_default(),
+    };
+    let group = served.resource.group;
     Err(ApiError::invalid(group, kind, meta::text(object, "name"), errors))
 }
 
@@ -173,5 +243,13 @@ pub(super) fn creates_on_update(served: &Served) -> bool {
 
 /// Whether an update may leave out which revision it is made from.
 pub(crate) fn updates_unconditionally(served: &Served) -> bool {
-    strategy::allows_unconditional_update(served.stored.gvk())
+    served.custom.is_none() && strategy::allows_unconditional_update(served.stored.gvk())
+}
+
+/// The fields that a write to a resource, or to a part of it, does not own.
+pub(super) fn resets(served: &Served, subresource: &str) -> &'static [&'static str] {
+    match &served.custom {
+        None => strategy::resets(served.resource.gvk(), subresource),
+        Some(custom) => custom::strategy::resets(&custom.version, subresource),
+    }
 }

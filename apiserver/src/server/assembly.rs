@@ -159,7 +159,7 @@ impl Assembly {
         let metrics = Arc::new(Metrics::new());
         let router = Router {
             resources: self.resources.handler.clone(),
-            catalogue: Catalogue::new(&advertised.to_string()),
+            catalogue: Catalogue::new(&advertised.to_string(), self.resources.handler.clone()),
             health: Health::new(self.store.clone(), started.clone(), shutdown.clone()),
             metrics: metrics.clone(),
             reviews: Reviews::new(authenticator.clone(), authorizer.clone()),

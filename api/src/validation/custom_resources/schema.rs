@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::object::Fields;
+use crate::schema::{Schema, check, embedded, prune};
 use crate::validation::field::{FieldErrors, Path};
 
 const TYPES: [&str; 6] = ["array", "boolean", "integer", "number", "object", "string"];
@@ -26,7 +27,7 @@ pub(super) fn validation(validation: &Value, at: &Path<'_>, errors: &mut FieldEr
     let mut structural = FieldErrors::default();
     self::structural(schema, Level::Root, &at, &mut structural);
     if structural.is_empty() {
-        defaults_in_enums(schema, &at, errors);
+        defaults(schema, &at, errors);
     }
     structural.sort();
     errors.extend(structural);
@@ -106,19 +107,20 @@ fn structural(schema: &Value, level: Level, at: &Path<'_>, errors: &mut FieldErr
     }
 }
 
-/// A default that may only be one of some values is one of them. What else its schema asks of it is not judged here.
-fn defaults_in_enums(schema: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
-    if let Some(default) = schema.field("default")
-        && schema.has("enum")
-        && !schema.items("enum").contains(default)
-    {
-        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        let values: Vec<String> = schema.items("enum").iter().map(text).collect();
-        errors.not_supported(&at.child("default"), default, &values);
+/// A default is as its schema wants values to be, and has nothing in it that would be pruned.
+fn defaults(schema: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    if let Some(default) = schema.field("default") {
+        let (node, at) = (Schema::read(schema), at.child("default"));
+        if !prune::keeps(default, &node) {
+            errors.invalid(&at, default, "must not have unknown fields");
+        }
+        let mut coerced = default.clone();
+        match embedded::coerce(&mut coerced, &node) {
+            Err(_) => errors.invalid(&at, default, "must result in valid metadata"),
+            Ok(_) => check::check(default, &node, &at, errors),
+        }
     }
-    below(schema, at, &mut |schema, _, at| {
-        defaults_in_enums(schema, at, errors)
-    });
+    below(schema, at, &mut |schema, _, at| defaults(schema, at, errors));
 }
 
 /// What upstream asks of a schema besides being structural.
