@@ -22,7 +22,7 @@ fn applied(case: &Value, live: &Value) -> Option<Result<Applied, ApiError>> {
     };
     let writer = Writer {
         manager: &manager,
-        ty,
+        model: apply::Model::Type(ty),
         resets: &["status"],
         now: "2026-01-01T00:00:00Z",
     };

@@ -163,7 +163,7 @@ fn owners_of_new_objects_are_those_recorded() {
             &mut object,
             Writer {
                 manager: &manager,
-                ty: type_of(gvk),
+                model: apply::Model::Type(type_of(gvk)),
                 resets: strategy::resets(gvk, ""),
                 now: NOW,
             },

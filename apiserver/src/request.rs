@@ -12,6 +12,9 @@ use http_body::Body;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full, LengthLimitError, Limited};
 
+use crate::discovery::Group;
+use crate::openapi::CustomResource;
+
 /// The body of every answer. Streams (watches, logs) and fixed bytes take the same type; an error ends the stream.
 pub type ResponseBody = UnsyncBoxBody<Bytes, std::io::Error>;
 
@@ -27,6 +30,26 @@ pub trait ResourceHandler: Send + Sync {
         context: RequestContext,
         body: RequestBody,
     ) -> Result<Response<ResponseBody>, ApiError>;
+
+    /// Changes whenever custom resources come, change or go.
+    fn generation(&self) -> u64 {
+        0
+    }
+
+    /// What discovery is to tell of custom resources.
+    fn custom_groups(&self) -> Vec<Group> {
+        Vec::new()
+    }
+
+    /// What OpenAPI is to tell of custom resources.
+    fn custom_resources(&self) -> Vec<CustomResource> {
+        Vec::new()
+    }
+
+    /// Whether a request is for a custom resource that is served.
+    fn serves_custom(&self, _info: &RequestInfo) -> bool {
+        false
+    }
 }
 
 /// Who asks: the outcome of authentication, as in `authentication.k8s.io/v1` `UserInfo`.

@@ -1,7 +1,7 @@
 //! Server-side apply: a live object, with whatever it says of its managers, and on a second line a configuration of the
 //! same kind.
 
-use coracle_api::apply::{Manager, Operation, Writer, apply, track_update};
+use coracle_api::apply::{Manager, Model, Operation, Writer, apply, track_update};
 use coracle_api::codec::conform::conform;
 
 use crate::{two_documents, type_of};
@@ -28,7 +28,7 @@ pub fn check(input: &[u8]) -> bool {
     let (applier, updater) = (manager(Operation::Apply), manager(Operation::Update));
     let writer = |manager| Writer {
         manager,
-        ty,
+        model: Model::Type(ty),
         resets: &["status"],
         now: "2026-01-01T00:00:00Z",
     };

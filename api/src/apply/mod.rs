@@ -1,12 +1,14 @@
 //! Server-side apply (KEP-555): who owns which field, merging what a manager applies, and the conflicts of owners.
 //!
 //! All functions are pure. Every write keeps `metadata.managedFields`: an ordinary one through [`track_update`], an application
-//! through [`apply`]. How parts are owned and merged is the type table's affair.
+//! through [`apply`]. How parts are owned and merged is the affair of the type table, or of a custom resource's schema.
 
 mod field_set;
 mod managed;
 mod schema;
 mod typed;
+
+use std::borrow::Cow;
 
 use serde_json::{Value, json};
 
@@ -17,8 +19,9 @@ use self::managed::Managed;
 use self::schema::Schema;
 use crate::codec;
 use crate::object::Fields;
+use crate::schema as structural;
 use crate::status::{ApiError, Cause};
-use crate::table::Type;
+use crate::table::{Gvk, Type};
 
 /// The most managers that own something by updating; the oldest are then put together.
 const UPDATERS_MAX: usize = 10;
@@ -39,13 +42,46 @@ const UNOWNED: [&[&str]; 11] = [
     &["f:metadata", "f:resourceVersion"],
 ];
 
+/// What is known of an object: its type, or a custom resource's schema.
+#[derive(Debug, Clone, Copy)]
+pub enum Model<'a> {
+    /// A type of the table.
+    Type(&'static Type),
+    /// The schema of a custom resource, and its kind.
+    Custom(&'a structural::Schema, Gvk),
+}
+
+impl<'a> Model<'a> {
+    fn schema(self) -> Schema<'a> {
+        match self {
+            Model::Type(ty) => Schema::of_type(ty),
+            Model::Custom(schema, _) => Schema::of_resource(schema),
+        }
+    }
+
+    fn gvk(self) -> Option<Gvk> {
+        match self {
+            Model::Type(ty) => ty.gvk,
+            Model::Custom(_, gvk) => Some(gvk),
+        }
+    }
+
+    /// An object before anything was said about it: what a first write is compared with.
+    fn empty(self) -> Value {
+        match self {
+            Model::Type(ty) => empty(ty),
+            Model::Custom(_, gvk) => json!({"apiVersion": gvk.api_version(), "kind": gvk.kind}),
+        }
+    }
+}
+
 /// Who writes, what, and when.
 #[derive(Debug, Clone, Copy)]
 pub struct Writer<'a> {
     /// The manager.
     pub manager: &'a Manager,
-    /// The type of the object.
-    pub ty: &'static Type,
+    /// What the object is.
+    pub model: Model<'a>,
     /// The fields that this way of writing resets, and so does not own: see `strategy::resets`.
     pub resets: &'a [&'a str],
     /// Now, in RFC 3339 with whole seconds.
@@ -135,12 +171,15 @@ pub fn track_update(live: Option<&Value>, new: &mut Value, writer: Writer<'_>) {
         }
     };
     strip(new);
-    let schema = Schema::of_type(writer.ty);
+    let schema = writer.model.schema();
     if managed.0.is_empty() && live.is_some() || !typed::has_all_keys(new, schema) {
         return;
     }
-    let written = codec::conform::written(new, writer.ty);
-    let blank = live.is_none().then(|| empty(writer.ty));
+    let written = match writer.model {
+        Model::Type(ty) => codec::conform::written(new, ty),
+        Model::Custom(..) => Cow::Borrowed(&*new),
+    };
+    let blank = live.is_none().then(|| writer.model.empty());
     // That the live object has managed fields and the new one none now is a difference that nobody owns.
     let mut difference = typed::compare(live.or(blank.as_ref()), Some(&written), schema);
     difference.leave_out(writer.resets);
@@ -195,9 +234,9 @@ pub fn apply(
     writer: Writer<'_>,
 ) -> Result<Applied, ApiError> {
     check(config, &writer)?;
-    let schema = Schema::of_type(writer.ty);
+    let schema = writer.model.schema();
     let mut managed = live.map(Managed::of).unwrap_or_default();
-    let mut before = live.cloned().unwrap_or_else(|| empty(writer.ty));
+    let mut before = live.cloned().unwrap_or_else(|| writer.model.empty());
     strip(&mut before);
     if managed.0.is_empty() && live.is_some() {
         first_apply(&mut managed, &before, &writer);
@@ -209,7 +248,7 @@ pub fn apply(
         );
         ApiError::unknown(format!(
             "failed to create typed patch object ({namespace}/{name}; {}): {error}",
-            shown(writer.ty)
+            shown(writer.model)
         ))
     })?;
     let last = managed.set_of(writer.manager);
@@ -299,8 +338,8 @@ fn first_apply(managed: &mut Managed, before: &Value, writer: &Writer<'_>) {
         subresource: String::new(),
         ..writer.manager.clone()
     };
-    let blank = empty(writer.ty);
-    let difference = typed::compare(Some(&blank), Some(before), Schema::of_type(writer.ty));
+    let blank = writer.model.empty();
+    let difference = typed::compare(Some(&blank), Some(before), writer.model.schema());
     let own = without_unowned(difference.into_changed(), writer.resets);
     managed.put(&manager, own, Some(writer.now));
 }
@@ -314,7 +353,7 @@ fn filtered(set: &FieldSet, resets: &[&str]) -> FieldSet {
 }
 
 /// Takes away what the manager applied last and nobody wants now.
-fn prune(merged: Value, last: &FieldSet, managed: &Managed, schema: Schema) -> Value {
+fn prune(merged: Value, last: &FieldSet, managed: &Managed, schema: Schema<'_>) -> Value {
     if last.is_empty() {
         return merged;
     }
@@ -376,8 +415,8 @@ fn conflict_message(conflicts: &[(&Manager, String)]) -> String {
     )
 }
 
-fn shown(ty: &Type) -> String {
-    ty.gvk.map_or_else(String::new, |gvk| {
+fn shown(model: Model<'_>) -> String {
+    model.gvk().map_or_else(String::new, |gvk| {
         format!("{}/{}, Kind={}", gvk.group, gvk.version, gvk.kind)
     })
 }

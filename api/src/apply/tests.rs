@@ -18,7 +18,7 @@ fn manager(name: &str, operation: Operation) -> Manager {
 fn writer(manager: &Manager) -> Writer<'_> {
     Writer {
         manager,
-        ty: table::by_gvk("", "v1", "Service").unwrap(),
+        model: Model::Type(table::by_gvk("", "v1", "Service").unwrap()),
         resets: &["status"],
         now: NOW,
     }

@@ -24,15 +24,20 @@ fn is_empty_map(value: &Value) -> bool {
 ///
 /// # Errors
 /// When it names a field that the type does not have, or an item of a list without its keys.
-pub(super) fn field_set(value: &Value, schema: Schema) -> Result<FieldSet, TypedError> {
+pub(super) fn field_set(value: &Value, schema: Schema<'_>) -> Result<FieldSet, TypedError> {
     let mut set = FieldSet::EMPTY;
     collect(value, schema, &mut set, &mut String::new())?;
     Ok(set)
 }
 
-fn collect(value: &Value, schema: Schema, set: &mut FieldSet, path: &mut String) -> Result<(), TypedError> {
-    match (schema, value) {
-        (Schema::Struct(_) | Schema::Map(_), Value::Object(fields)) => {
+fn collect(
+    value: &Value,
+    schema: Schema<'_>,
+    set: &mut FieldSet,
+    path: &mut String,
+) -> Result<(), TypedError> {
+    match value {
+        Value::Object(fields) if schema.has_fields() => {
             for (name, value) in fields {
                 let length = path.len();
                 path.push('.');
@@ -45,11 +50,11 @@ fn collect(value: &Value, schema: Schema, set: &mut FieldSet, path: &mut String)
                 };
                 let below = set.below(format!("f:{name}"));
                 collect(value, inner, below, path)?;
-                below.member |= value.is_null() || is_empty_map(value) || !schema.has_named_fields();
+                below.member |= value.is_null() || is_empty_map(value) || !schema.names(name);
                 path.truncate(length);
             }
         }
-        (Schema::Set | Schema::Keyed(..), Value::Array(items)) => {
+        Value::Array(items) if schema.has_items() => {
             for (index, item) in items.iter().enumerate() {
                 let element = schema.element(item).map_err(|key| TypedError {
                     path: path.clone(),
@@ -62,19 +67,19 @@ fn collect(value: &Value, schema: Schema, set: &mut FieldSet, path: &mut String)
                 below.member = true;
             }
         }
-        (Schema::Struct(_) | Schema::Map(_) | Schema::Set | Schema::Keyed(..), Value::Null) => {}
+        Value::Null if !matches!(schema, Schema::Atomic | Schema::Deduced) => {}
         _ => set.member = true,
     }
     Ok(())
 }
 
 /// Whether every item of the lists that merge by keys has its keys.
-pub(super) fn has_all_keys(value: &Value, schema: Schema) -> bool {
-    match (schema, value) {
-        (Schema::Struct(_) | Schema::Map(_), Value::Object(fields)) => fields
+pub(super) fn has_all_keys(value: &Value, schema: Schema<'_>) -> bool {
+    match value {
+        Value::Object(fields) if schema.has_fields() => fields
             .iter()
             .all(|(name, value)| schema.child(name).is_none_or(|inner| has_all_keys(value, inner))),
-        (Schema::Set | Schema::Keyed(..), Value::Array(items)) => items
+        Value::Array(items) if schema.has_items() => items
             .iter()
             .all(|item| schema.element(item).is_ok() && has_all_keys(item, schema.item())),
         _ => true,
@@ -114,7 +119,7 @@ impl Difference {
 }
 
 /// Compares what was with what is; absent on either side is no value.
-pub(super) fn compare(old: Option<&Value>, new: Option<&Value>, schema: Schema) -> Difference {
+pub(super) fn compare(old: Option<&Value>, new: Option<&Value>, schema: Schema<'_>) -> Difference {
     let mut difference = Difference::default();
     let Difference {
         added,
@@ -128,7 +133,7 @@ pub(super) fn compare(old: Option<&Value>, new: Option<&Value>, schema: Schema) 
 fn walk(
     old: Option<&Value>,
     new: Option<&Value>,
-    schema: Schema,
+    schema: Schema<'_>,
     added: &mut FieldSet,
     modified: &mut FieldSet,
     removed: &mut FieldSet,
@@ -159,13 +164,15 @@ fn walk(
     }
 }
 
-type Part<'a> = (String, Schema, Option<&'a Value>, Option<&'a Value>);
+type Part<'a> = (String, Schema<'a>, Option<&'a Value>, Option<&'a Value>);
 
 /// The parts of two values side by side; none where they are owned as a whole or are both empty.
-fn parts<'a>(old: Option<&'a Value>, new: Option<&'a Value>, schema: Schema) -> Vec<Part<'a>> {
+fn parts<'a>(old: Option<&'a Value>, new: Option<&'a Value>, schema: Schema<'a>) -> Vec<Part<'a>> {
+    let of_other_shape = |value: Option<&Value>| value.is_some_and(|value| !value.is_object());
     match schema {
         Schema::Atomic => Vec::new(),
-        Schema::Struct(_) | Schema::Map(_) => {
+        Schema::Deduced if of_other_shape(old) || of_other_shape(new) => Vec::new(),
+        Schema::Struct(_) | Schema::Map(_) | Schema::Custom(..) | Schema::Deduced => {
             let object = |value: Option<&'a Value>| value.and_then(Value::as_object);
             let (old, new) = (object(old), object(new));
             let names: BTreeSet<&String> = old.into_iter().chain(new).flat_map(Map::keys).collect();
@@ -192,7 +199,7 @@ fn parts<'a>(old: Option<&'a Value>, new: Option<&'a Value>, schema: Schema) -> 
     }
 }
 
-fn by_element(list: Option<&Value>, schema: Schema) -> BTreeMap<String, &Value> {
+fn by_element<'a>(list: Option<&'a Value>, schema: Schema<'_>) -> BTreeMap<String, &'a Value> {
     let mut out = BTreeMap::new();
     for item in list.and_then(Value::as_array).into_iter().flatten() {
         if let Ok(element) = schema.element(item) {
@@ -203,9 +210,9 @@ fn by_element(list: Option<&Value>, schema: Schema) -> BTreeMap<String, &Value> 
 }
 
 /// The live value with the configuration laid over it.
-pub(super) fn merge(live: Option<&Value>, config: &Value, schema: Schema) -> Value {
-    match (schema, live, config) {
-        (Schema::Struct(_) | Schema::Map(_), Some(Value::Object(live)), Value::Object(config)) => {
+pub(super) fn merge(live: Option<&Value>, config: &Value, schema: Schema<'_>) -> Value {
+    match (live, config) {
+        (Some(Value::Object(live)), Value::Object(config)) if schema.has_fields() => {
             let mut out = live.clone();
             for (name, value) in config {
                 let inner = schema.child(name).unwrap_or(Schema::Atomic);
@@ -213,7 +220,7 @@ pub(super) fn merge(live: Option<&Value>, config: &Value, schema: Schema) -> Val
             }
             Value::Object(out)
         }
-        (Schema::Set | Schema::Keyed(..), Some(Value::Array(live)), Value::Array(config)) => {
+        (Some(Value::Array(live)), Value::Array(config)) if schema.has_items() => {
             Value::Array(merge_lists(live, config, schema))
         }
         _ => config.clone(),
@@ -221,7 +228,7 @@ pub(super) fn merge(live: Option<&Value>, config: &Value, schema: Schema) -> Val
 }
 
 /// Items of both lists: the order is that of the configuration, with items that only the live list has where they were.
-fn merge_lists(live: &[Value], config: &[Value], schema: Schema) -> Vec<Value> {
+fn merge_lists(live: &[Value], config: &[Value], schema: Schema<'_>) -> Vec<Value> {
     let element = |item: &Value| schema.element(item).unwrap_or_default();
     let live: Vec<(String, &Value)> = live.iter().map(|item| (element(item), item)).collect();
     let config: Vec<(String, &Value)> = config.iter().map(|item| (element(item), item)).collect();
@@ -254,19 +261,19 @@ fn merge_lists(live: &[Value], config: &[Value], schema: Schema) -> Vec<Value> {
 }
 
 /// The value without the parts in the set; none when it is itself in it.
-pub(super) fn remove(value: &Value, gone: &FieldSet, schema: Schema) -> Value {
+pub(super) fn remove(value: &Value, gone: &FieldSet, schema: Schema<'_>) -> Value {
     if gone.children.is_empty() {
         return value.clone();
     }
-    match (schema, value) {
-        (Schema::Struct(_) | Schema::Map(_), Value::Object(fields)) => {
+    match value {
+        Value::Object(fields) if schema.has_fields() => {
             let kept = fields.iter().filter_map(|(name, value)| {
                 let inner = schema.child(name).unwrap_or(Schema::Atomic);
                 keep(value, gone.children.get(&format!("f:{name}")), inner).map(|value| (name.clone(), value))
             });
             Value::Object(kept.collect())
         }
-        (Schema::Set | Schema::Keyed(..), Value::Array(items)) => {
+        Value::Array(items) if schema.has_items() => {
             let kept = items.iter().filter_map(|item| {
                 let element = schema.element(item).unwrap_or_default();
                 keep(item, gone.children.get(&element), schema.item())
@@ -277,7 +284,7 @@ pub(super) fn remove(value: &Value, gone: &FieldSet, schema: Schema) -> Value {
     }
 }
 
-fn keep(value: &Value, gone: Option<&FieldSet>, schema: Schema) -> Option<Value> {
+fn keep(value: &Value, gone: Option<&FieldSet>, schema: Schema<'_>) -> Option<Value> {
     match gone {
         Some(gone) if gone.member => None,
         Some(gone) => Some(remove(value, gone, schema)),

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::approval;
 use super::conditions::{self, Condition, ESTABLISHED, NAMES_ACCEPTED};
 use crate::object::{Fields, object_in};
 use crate::quote::quote;
@@ -50,6 +51,9 @@ pub fn settle(definition: &Value, taken: &Taken, now: Timestamp) -> Option<Value
     conditions::set(&mut settled, &named, now);
     if !conditions::is_true(definition, ESTABLISHED) {
         conditions::set(&mut settled, &established(accepted), now);
+    }
+    if let Some(condition) = approval::condition(definition) {
+        conditions::set(&mut settled, &condition, now);
     }
     (settled != *definition).then_some(settled)
 }

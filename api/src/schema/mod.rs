@@ -76,6 +76,8 @@ pub struct Schema {
     pub checks: Option<Box<Checks>>,
     /// Whether there are rules in CEL (`x-kubernetes-validations`) here or anywhere below.
     pub has_rules: bool,
+    /// The JSON that the schema was read from, for whoever compiles its rules: at the root of a schema that has some.
+    pub source: Option<Box<Value>>,
 }
 
 /// How the items of a list are told apart.
@@ -134,6 +136,7 @@ impl Schema {
     pub fn served(json: &Value) -> Self {
         let mut schema = Self::read(json);
         schema.prune_defaults();
+        schema.source = schema.has_rules.then(|| Box::new(json.clone()));
         schema
     }
 

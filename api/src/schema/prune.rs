@@ -21,6 +21,17 @@ pub fn prune(value: &mut Value, schema: &Schema) -> Vec<String> {
     pruning.unknown
 }
 
+/// Whether pruning would leave a value as it is. It is no resource, unless its schema says so.
+pub(crate) fn keeps(value: &Value, schema: &Schema) -> bool {
+    let mut pruning = Pruning {
+        path: String::new(),
+        unknown: Vec::new(),
+    };
+    let mut pruned = value.clone();
+    pruning.below(&mut pruned, Some(schema));
+    pruned == *value
+}
+
 struct Pruning {
     path: String,
     unknown: Vec<String>,

@@ -1,6 +1,6 @@
 //! Definitions of custom resources: their names and versions, and that their schemas are structural.
 //!
-//! Rules in CEL have to compile; defaults are held only against the values that their schemas list.
+//! Rules in CEL have to compile.
 
 mod schema;
 
@@ -9,6 +9,7 @@ use serde_json::Value;
 use self::schema::validation;
 use super::field::{BadValue, FieldErrors, Path};
 use super::meta::immutable;
+use crate::custom::approval;
 use crate::names;
 use crate::object::{Fields, same};
 
@@ -38,6 +39,7 @@ pub(super) fn definition(object: &Value, errors: &mut FieldErrors) {
     }
     self::spec(spec, &Path::new("spec"), errors);
     stored_versions(object, errors);
+    approval::faults(object, None, errors);
 }
 
 pub(super) fn definition_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
@@ -71,6 +73,7 @@ pub(super) fn definition_update(new: &Value, old: &Value, errors: &mut FieldErro
         errors,
     );
     stored_versions(new, errors);
+    approval::faults(new, Some(old), errors);
 }
 
 fn spec(spec: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
@@ -408,6 +411,30 @@ mod tests {
     fn version(name: &str, properties: &Value) -> Value {
         let schema = json!({"openAPIV3Schema": {"type": "object", "properties": properties}});
         json!({"name": name, "served": true, "storage": name == "v1", "schema": schema})
+    }
+
+    #[test]
+    fn defaults_are_held_against_their_schemas() {
+        let faults = |schema: Value| faults_of(&json!([version("v1", &json!({"a": schema}))]));
+        let at = "spec.validation.openAPIV3Schema.properties[a].default";
+        let table = [
+            (json!({"type": "string", "default": "x"}), "[]".to_owned()),
+            (
+                json!({"type": "integer", "default": "x"}),
+                format!("{at}: Invalid value: \"string\":  in body must be of type integer: \"string\""),
+            ),
+            (
+                json!({"type": "string", "enum": ["a"], "default": "x"}),
+                format!("{at}: Unsupported value: \"x\": supported values: \"a\""),
+            ),
+            (
+                json!({"type": "object", "properties": {"b": {"type": "string"}}, "default": {"c": 1}}),
+                format!("{at}: Invalid value: {{\"c\":1}}: must not have unknown fields"),
+            ),
+        ];
+        for (schema, want) in table {
+            assert_eq!(faults(schema.clone()), want, "{schema}");
+        }
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub(crate) struct Attributes<'a> {
     /// What is being done.
     pub operation: Operation,
     /// To which resource.
-    pub resource: &'static Resource,
+    pub resource: &'a Resource,
     /// To which part of it; empty for the object itself.
     pub subresource: &'a str,
     /// Empty for cluster-scoped objects.

@@ -43,6 +43,7 @@ fn entry(resource: &Value) -> Entry {
         categories: texts(resource, "categories"),
         subresources: Vec::new(),
         storage_version_hash: text("storageVersionHash"),
+        of: None,
     }
 }
 

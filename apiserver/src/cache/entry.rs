@@ -18,7 +18,7 @@ pub(crate) type Fields = Vec<(&'static str, String)>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Representation {
     /// The served version, counted from the storage version (0) as the resource lists them.
-    pub version: u8,
+    pub version: u32,
     /// How it is written.
     pub format: Format,
     /// What is written.
@@ -65,7 +65,7 @@ impl Entry {
     }
 
     fn of(key: &str, revision: u64, mut object: Value, kind: &StoredKind) -> Self {
-        let fields = (kind.fields)(&object);
+        let fields = kind.particulars.fields(&object);
         let labels = labels_of(&object);
         if let Value::Object(map) = &mut object {
             map.remove("apiVersion");
@@ -255,7 +255,7 @@ mod tests {
     fn entry() -> Entry {
         let object =
             json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "labels": {"x": "y"}}});
-        let fields = |_: &Value| vec![("spec.x", "b".to_owned())];
+        let fields: fn(&Value) -> Fields = |_| vec![("spec.x", "b".to_owned())];
         let head = r#"{"kind":"Pod","apiVersion":"v1","#.into();
         Entry::new(
             "ns/a",
@@ -264,7 +264,7 @@ mod tests {
             &StoredKind {
                 prefix: "/registry/pods/".to_owned(),
                 head,
-                fields,
+                particulars: Arc::new(fields),
             },
         )
     }

@@ -1,6 +1,5 @@
 //! What keeps the cache current: one task that reads every change from the store and hands it to its resource.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,6 +56,12 @@ impl Cache {
                 for (prefix, resource) in &self.resources {
                     resource.replace(loaded.remove(prefix).unwrap_or_default(), revision);
                 }
+                for resource in self.all_joined() {
+                    match self.read_resource(&resource).await {
+                        Ok((entries, revision)) => resource.replace(entries, revision),
+                        Err(error) => tracing::error!(%error, "a resource could not be loaded again"),
+                    }
+                }
                 self.progress.send_replace(revision);
             }
             Err(error) => {
@@ -68,19 +73,25 @@ impl Cache {
 
     fn apply(&self, batch: Batch) {
         let revision = batch.revision.0;
-        let mut changes: BTreeMap<&str, (&ResourceCache, Vec<Change>)> = BTreeMap::new();
+        let mut changes: Vec<(Arc<ResourceCache>, Vec<Change>)> = Vec::new();
         for event in &batch.events {
-            let Some((resource, key)) = self.resource_of(event.key()) else {
+            let Some((resources, key)) = self.caches_of(event.key()) else {
                 continue;
             };
-            if let Some(change) = change_of(resource, key, event, revision) {
-                let of_resource = changes
-                    .entry(&resource.kind().prefix)
-                    .or_insert((resource, Vec::new()));
-                of_resource.1.push(change);
+            for resource in resources {
+                let Some(change) = change_of(&resource, key, event, revision) else {
+                    continue;
+                };
+                match changes
+                    .iter_mut()
+                    .find(|(other, _)| Arc::ptr_eq(other, &resource))
+                {
+                    Some((_, changes)) => changes.push(change),
+                    None => changes.push((resource, vec![change])),
+                }
             }
         }
-        for (resource, changes) in changes.into_values() {
+        for (resource, changes) in changes {
             resource.apply(revision, changes);
         }
         self.advance(revision);
@@ -98,9 +109,12 @@ impl Cache {
 fn change_of(resource: &ResourceCache, key: &str, event: &Event, revision: u64) -> Option<Change> {
     match event {
         Event::Put { kv, .. } => entry_of(resource, key, kv).map(|entry| Change::Put(Arc::new(entry))),
-        Event::Delete { .. } => {
-            let last = resource.get(key)?.restamped(revision);
-            Some(Change::Remove(Arc::new(last)))
+        Event::Delete { prev } => {
+            // A cache whose objects are yet to be read does not have it.
+            let last = resource
+                .get(key)
+                .or_else(|| entry_of(resource, key, prev).map(Arc::new))?;
+            Some(Change::Remove(Arc::new(last.restamped(revision))))
         }
     }
 }
@@ -108,7 +122,10 @@ fn change_of(resource: &ResourceCache, key: &str, event: &Event, revision: u64) 
 /// Decodes one stored object. An object that cannot be decoded is left out, and said once.
 pub(super) fn entry_of(resource: &ResourceCache, key: &str, kv: &KeyValue) -> Option<Entry> {
     match stored::decode(&kv.value) {
-        Ok(object) => Some(Entry::new(key, kv.mod_revision.0, object, resource.kind())),
+        Ok(mut object) => {
+            resource.kind().particulars.settle(&mut object);
+            Some(Entry::new(key, kv.mod_revision.0, object, resource.kind()))
+        }
         Err(error) => {
             tracing::error!(key = %kv.key.escape_ascii(), %error, "a stored object cannot be decoded and is not served");
             None

@@ -17,7 +17,7 @@ mod watchers;
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use coracle_store::{
@@ -39,8 +39,11 @@ const PAGE: usize = 2000;
 /// The cache of all resources.
 pub(crate) struct Cache {
     store: Arc<dyn Store>,
-    /// By prefix.
+    /// By prefix: what is built in.
     resources: BTreeMap<String, Arc<ResourceCache>>,
+    /// By prefix: what came and may go again. It is kept current for as long as somebody holds it; where a resource is
+    /// described anew, its old cache and its new one stand side by side until the last request lets go of the old.
+    joined: RwLock<BTreeMap<String, Vec<Weak<ResourceCache>>>>,
     progress: watch::Sender<u64>,
 }
 
@@ -109,6 +112,7 @@ impl Cache {
         let cache = Self {
             store,
             resources,
+            joined: RwLock::default(),
             progress,
         };
         let (revision, mut loaded) = cache.load().await?;
@@ -119,7 +123,40 @@ impl Cache {
         Ok(Arc::new(cache))
     }
 
-    /// The cache of the resource with this prefix.
+    /// A cache of one more resource, which is kept current while it is held.
+    ///
+    /// # Errors
+    /// Where its objects cannot be read.
+    pub(crate) async fn join(&self, kind: StoredKind) -> Result<Arc<ResourceCache>, LoadError> {
+        let prefix = kind.prefix.clone();
+        let resource = Arc::new(ResourceCache::joining(kind, self.progress.subscribe()));
+        {
+            let mut joined = self.joined.write().unwrap_or_else(PoisonError::into_inner);
+            joined.retain(|_, caches| {
+                caches.retain(|cache| cache.strong_count() > 0);
+                !caches.is_empty()
+            });
+            joined
+                .entry(prefix.clone())
+                .or_default()
+                .push(Arc::downgrade(&resource));
+        }
+        let (entries, revision) = self.read_resource(&resource).await?;
+        resource.fill(entries, revision);
+        Ok(resource)
+    }
+
+    async fn read_resource(&self, resource: &ResourceCache) -> Result<(Vec<Entry>, u64), LoadError> {
+        let mut entries = Vec::new();
+        let revision = self
+            .read(&resource.kind().prefix, None, |kv| {
+                entries.extend(entry_in(resource, kv))
+            })
+            .await?;
+        Ok((entries, revision))
+    }
+
+    /// The cache of the built-in resource with this prefix.
     pub(crate) fn resource(&self, prefix: &str) -> Option<&Arc<ResourceCache>> {
         self.resources.get(prefix)
     }
@@ -247,7 +284,7 @@ impl Cache {
         let mut loaded = Loaded::new();
         let revision = self
             .read(ROOT, None, |kv| {
-                let Some((resource, key)) = self.resource_of(&kv.key) else {
+                let Some((resource, key)) = self.built_in(&kv.key) else {
                     return;
                 };
                 if let Some(entry) = feed::entry_of(resource, key, kv) {
@@ -291,15 +328,33 @@ impl Cache {
         }
     }
 
-    /// The resource a key belongs to, and the rest of the key.
-    fn resource_of<'a>(&self, key: &'a [u8]) -> Option<(&ResourceCache, &'a str)> {
-        let key = std::str::from_utf8(key).ok()?;
-        let (prefix, resource) = self
-            .resources
-            .range::<str, _>((Bound::Unbounded, Bound::Included(key)))
-            .next_back()?;
-        Some((resource, key.strip_prefix(prefix.as_str())?))
+    /// The built-in resource that a key belongs to, and the rest of the key.
+    fn built_in<'a>(&self, key: &'a [u8]) -> Option<(&Arc<ResourceCache>, &'a str)> {
+        prefixed(&self.resources, std::str::from_utf8(key).ok()?)
     }
+
+    /// Every cache that a key belongs to, and the rest of the key.
+    fn caches_of<'a>(&self, key: &'a [u8]) -> Option<(Vec<Arc<ResourceCache>>, &'a str)> {
+        if let Some((resource, rest)) = self.built_in(key) {
+            return Some((vec![Arc::clone(resource)], rest));
+        }
+        let joined = self.joined.read().unwrap_or_else(PoisonError::into_inner);
+        let (caches, rest) = prefixed(&joined, std::str::from_utf8(key).ok()?)?;
+        Some((caches.iter().filter_map(Weak::upgrade).collect(), rest))
+    }
+
+    /// Every cache that joined and is still held.
+    fn all_joined(&self) -> Vec<Arc<ResourceCache>> {
+        let joined = self.joined.read().unwrap_or_else(PoisonError::into_inner);
+        joined.values().flatten().filter_map(Weak::upgrade).collect()
+    }
+}
+
+/// What stands in a map under a prefix of a key, and the rest of the key.
+fn prefixed<'m, 'k, T>(map: &'m BTreeMap<String, T>, key: &'k str) -> Option<(&'m T, &'k str)> {
+    let below = (Bound::Unbounded, Bound::Included(key));
+    let (prefix, found) = map.range::<str, _>(below).next_back()?;
+    Some((found, key.strip_prefix(prefix.as_str())?))
 }
 
 impl PastError {

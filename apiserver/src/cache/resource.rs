@@ -17,6 +17,21 @@ use super::ring::Ring;
 use super::selection::Selection;
 use super::watchers::{Notice, Watchers};
 
+/// What is particular to the objects of one resource.
+pub(crate) trait Particulars: std::fmt::Debug + Send + Sync {
+    /// The fields that selectors may name, taken from an object.
+    fn fields(&self, object: &Value) -> Fields;
+
+    /// Brings an object that was read from the store into the shape in which it is kept.
+    fn settle(&self, _object: &mut Value) {}
+}
+
+impl Particulars for fn(&Value) -> Fields {
+    fn fields(&self, object: &Value) -> Fields {
+        self(object)
+    }
+}
+
 /// What the cache must know of a stored resource.
 #[derive(Clone, Debug)]
 pub(crate) struct StoredKind {
@@ -24,8 +39,8 @@ pub(crate) struct StoredKind {
     pub prefix: String,
     /// The beginning of every object's JSON: `{"kind":…,"apiVersion":…,`, as the objects are stored.
     pub head: Arc<str>,
-    /// The fields that selectors may name, taken from an object.
-    pub fields: fn(&Value) -> Fields,
+    /// What is particular to its objects.
+    pub particulars: Arc<dyn Particulars>,
 }
 
 /// The objects of a resource as of a revision; costs nothing to keep.
@@ -75,6 +90,10 @@ struct State {
     ring: Ring,
     watchers: Watchers,
     history: History,
+    /// Changes that came before the objects that they change: set until all of those have been read.
+    early: Option<Vec<(u64, Vec<Change>)>>,
+    /// Whether another cache has taken the place of this one, so that nobody is to watch it any more.
+    closed: bool,
 }
 
 impl ResourceCache {
@@ -92,6 +111,36 @@ impl ResourceCache {
             progress,
             changed: watch::Sender::new(revision),
         }
+    }
+
+    /// A cache whose objects are yet to be read. Until [`ResourceCache::fill`] is called nobody may read from it.
+    pub(crate) fn joining(kind: StoredKind, progress: watch::Receiver<u64>) -> Self {
+        let cache = Self::new(kind, Vec::new(), 0, progress);
+        cache.lock().early = Some(Vec::new());
+        cache
+    }
+
+    /// Takes the objects as of a revision, and after them what has changed since.
+    pub(crate) fn fill(&self, entries: Vec<Entry>, revision: u64) {
+        let mut changed = revision;
+        {
+            let mut state = self.lock();
+            let early = state.early.take().unwrap_or_default();
+            let mut fresh = State::new(entries, revision);
+            for (at, changes) in early.into_iter().filter(|(at, _)| *at > revision) {
+                changed = at;
+                fresh.change(at, changes);
+            }
+            *state = fresh;
+        }
+        self.changed.send_replace(changed);
+    }
+
+    /// Ends every watch, and keeps new ones from beginning: another cache has taken the place of this one.
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        state.watchers = Watchers::default();
     }
 
     /// What is cached here.
@@ -134,10 +183,15 @@ impl ResourceCache {
             Some(after) => state.ring.after(after),
             None => Some(Vec::new()),
         };
+        let receiver = if state.closed {
+            mpsc::channel(1).1
+        } else {
+            state.watchers.add(selection)
+        };
         Subscription {
             missed,
             snapshot,
-            receiver: state.watchers.add(selection),
+            receiver,
         }
     }
 
@@ -155,10 +209,15 @@ impl ResourceCache {
     pub(crate) fn apply(&self, revision: u64, changes: Vec<Change>) {
         {
             let mut state = self.lock();
-            state.changed_at = revision;
-            for change in changes {
-                state.apply(change);
+            if let Some(early) = &mut state.early {
+                early.push((revision, changes));
+                return;
             }
+            // A cache that joined later has read some changes along with its objects.
+            if revision <= state.changed_at {
+                return;
+            }
+            state.change(revision, changes);
         }
         self.changed.send_replace(revision);
     }
@@ -195,6 +254,15 @@ impl State {
             ring: Ring::new(revision),
             watchers: Watchers::default(),
             history: History::default(),
+            early: None,
+            closed: false,
+        }
+    }
+
+    fn change(&mut self, revision: u64, changes: Vec<Change>) {
+        self.changed_at = revision;
+        for change in changes {
+            self.apply(change);
         }
     }
 

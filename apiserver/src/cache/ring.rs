@@ -66,10 +66,11 @@ mod tests {
 
     fn event(revision: u64, bytes: usize) -> Arc<Event> {
         let object = json!({"metadata": {}, "data": "x".repeat(bytes)});
+        let fields: fn(&serde_json::Value) -> crate::cache::entry::Fields = |_| Vec::new();
         let kind = StoredKind {
             prefix: String::new(),
             head: "{".into(),
-            fields: |_| Vec::new(),
+            particulars: Arc::new(fields),
         };
         Arc::new(Event::put(
             Arc::new(Entry::new("a", revision, object, &kind)),

@@ -35,8 +35,24 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Value, StoredError> {
 /// # Errors
 /// Where the object does not fit its type.
 pub(crate) fn encode(object: &mut Value) -> Result<Bytes, StoredError> {
+    strip(object);
+    Ok(Bytes::from(protobuf::encode_any(object)?))
+}
+
+/// Writes a custom resource for the store, in the version that it is stored in.
+///
+/// # Errors
+/// None that is known: every value is JSON.
+pub(crate) fn encode_custom(object: &mut Value, api_version: &str) -> Result<Bytes, StoredError> {
+    strip(object);
+    if let Some(fields) = object.as_object_mut() {
+        fields.insert("apiVersion".to_owned(), api_version.into());
+    }
+    Ok(Bytes::from(serde_json::to_vec(object)?))
+}
+
+fn strip(object: &mut Value) {
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("resourceVersion");
     }
-    Ok(Bytes::from(protobuf::encode_any(object)?))
 }

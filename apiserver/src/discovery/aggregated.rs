@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::groups::{Entry, Group, SubEntry};
+use super::groups::{Entry, Group, SubEntry, Text};
 
 /// The list of core alone (`/api`) or of all other groups (`/apis`), in a version of apidiscovery.k8s.io.
 pub(super) fn list(groups: &[Group], core: bool, version: &str) -> Value {
@@ -39,10 +39,7 @@ fn group(group: &Group) -> Value {
 fn resource(entry: &Entry) -> Value {
     let mut value = Map::new();
     value.insert("resource".to_owned(), entry.resource.as_ref().into());
-    value.insert(
-        "responseKind".to_owned(),
-        json!({"group": "", "version": "", "kind": entry.kind}),
-    );
+    value.insert("responseKind".to_owned(), kind(entry.of.as_ref(), &entry.kind));
     value.insert(
         "scope".to_owned(),
         if entry.namespaced { "Namespaced" } else { "Cluster" }.into(),
@@ -58,16 +55,35 @@ fn resource(entry: &Entry) -> Value {
     if !entry.subresources.is_empty() {
         value.insert(
             "subresources".to_owned(),
-            entry.subresources.iter().map(subresource).collect(),
+            entry
+                .subresources
+                .iter()
+                .map(|sub| subresource(sub, entry))
+                .collect(),
         );
     }
     Value::Object(value)
 }
 
-fn subresource(sub: &SubEntry) -> Value {
+fn subresource(sub: &SubEntry, of: &Entry) -> Value {
+    let own = (sub.group.clone(), sub.version.clone());
+    let place = if sub.version.is_empty() {
+        of.of.as_ref()
+    } else {
+        None
+    };
     json!({
         "subresource": sub.name,
-        "responseKind": {"group": sub.group, "version": sub.version, "kind": sub.kind},
+        "responseKind": kind(place.or(Some(&own)), &sub.kind),
         "verbs": sub.verbs,
     })
+}
+
+/// A kind with the group and version that are told with it, if any.
+fn kind(place: Option<&(Text, Text)>, kind: &str) -> Value {
+    let (group, version) = match place {
+        Some((group, version)) => (group.as_ref(), version.as_ref()),
+        None => ("", ""),
+    };
+    json!({"group": group, "version": version, "kind": kind})
 }

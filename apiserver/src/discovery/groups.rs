@@ -3,10 +3,12 @@
 
 use std::borrow::Cow;
 
+use coracle_api::custom::{Version as CustomVersion, kube_aware};
 use coracle_api::resources::{self, Resource};
 use sha2::{Digest, Sha256};
 
-type Text = Cow<'static, str>;
+/// A name: of the table, or of somebody else's.
+pub(super) type Text = Cow<'static, str>;
 
 /// An API group.
 #[derive(Clone, Debug)]
@@ -37,7 +39,7 @@ pub struct Entry {
     pub kind: Text,
     /// Whether its objects live in namespaces.
     pub namespaced: bool,
-    /// The verbs, sorted.
+    /// The verbs, in the order in which they are told.
     pub verbs: Vec<Text>,
     /// Abbreviations.
     pub short_names: Vec<Text>,
@@ -47,6 +49,8 @@ pub struct Entry {
     pub subresources: Vec<SubEntry>,
     /// Tells when the form in which objects are stored changes; empty for what is not stored.
     pub storage_version_hash: String,
+    /// The group and version of its kind, where the aggregated form is to name them although they are those of the place.
+    pub of: Option<(Text, Text)>,
 }
 
 /// What lies below an object.
@@ -118,6 +122,71 @@ fn entry(resource: &'static Resource) -> Entry {
         } else {
             String::new()
         },
+        of: None,
+    }
+}
+
+/// The groups of custom resources: each version with the name of the one that its objects are stored in, sorted by group and
+/// resource.
+pub(crate) fn custom(versions: &[(&CustomVersion, &str)]) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for (version, storage) in versions {
+        let resource = &version.resource;
+        if groups.last().is_none_or(|group| group.name != resource.group) {
+            groups.push(Group {
+                name: resource.group.into(),
+                versions: Vec::new(),
+            });
+        }
+        let Some(group) = groups.last_mut() else { continue };
+        let entry = custom_entry(version, storage);
+        match group
+            .versions
+            .iter_mut()
+            .find(|known| known.version == resource.version)
+        {
+            Some(known) => known.resources.push(entry),
+            None => group.versions.push(Version {
+                version: resource.version.into(),
+                resources: vec![entry],
+            }),
+        }
+    }
+    for group in &mut groups {
+        group.versions.sort_by(|a, b| kube_aware(&b.version, &a.version));
+    }
+    groups
+}
+
+fn custom_entry(version: &CustomVersion, storage: &str) -> Entry {
+    let resource = &version.resource;
+    let texts = |texts: &[&'static str]| texts.iter().map(|text| Text::Borrowed(text)).collect();
+    let subresources = version.subresources.iter().map(|sub| {
+        let own = (sub.gvk.group, sub.gvk.version) == (resource.group, resource.version);
+        let (group, version) = if own {
+            ("", "")
+        } else {
+            (sub.gvk.group, sub.gvk.version)
+        };
+        SubEntry {
+            name: sub.name.into(),
+            group: group.into(),
+            version: version.into(),
+            kind: sub.gvk.kind.into(),
+            verbs: texts(sub.verbs),
+        }
+    });
+    Entry {
+        resource: resource.resource.into(),
+        singular: resource.singular.into(),
+        kind: resource.kind.into(),
+        namespaced: resource.namespaced,
+        verbs: texts(version.told_verbs),
+        short_names: texts(&version.short_names),
+        categories: texts(&version.categories),
+        subresources: subresources.collect(),
+        storage_version_hash: storage_version_hash(resource.group, storage, resource.kind),
+        of: Some((resource.group.into(), resource.version.into())),
     }
 }
 

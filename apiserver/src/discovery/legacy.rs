@@ -60,7 +60,10 @@ pub(super) fn resource_list(group: &Group, version: &Version) -> Value {
             entries.push((name.clone(), subresource(name, entry, sub)));
         }
     }
-    entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+    // Those of definitions stand as they are told by these.
+    if version.resources.iter().all(|entry| entry.of.is_none()) {
+        entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+    }
     let resources: Vec<Value> = entries.into_iter().map(|(_, value)| value).collect();
     let mut list = json!({
         "kind": "APIResourceList",

@@ -22,6 +22,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha512};
 
 pub use answer::Answer;
+pub(crate) use groups::custom;
 pub use groups::{Entry, Group, SubEntry, Version, built_in};
 pub(crate) use negotiation::accepted;
 

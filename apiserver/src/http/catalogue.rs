@@ -11,34 +11,48 @@ use serde_json::{Value, json};
 use crate::aggregation::{Aggregator, Mark};
 use crate::discovery::{Answer, Discovery, Group, built_in};
 use crate::openapi::{OpenApi, Wanted};
-use crate::request::{RequestContext, ResponseBody, full_body};
+use crate::request::{RequestContext, ResourceHandler, ResponseBody, full_body};
 
 /// Answers about what is served, by this server and by those that it passes requests on to.
 pub(crate) struct Catalogue {
-    own: Vec<Group>,
     server_address: String,
+    resources: Arc<dyn ResourceHandler>,
     aggregator: Option<Arc<Aggregator>>,
+    /// The names of the groups of which anything is built in.
+    built_in: BTreeSet<String>,
     published: ArcSwap<Published>,
-    openapi: Arc<OpenApi>,
 }
 
 /// What is told, and what it was made of.
 struct Published {
-    discovery: Discovery,
-    groups: BTreeSet<String>,
+    /// Of custom resources.
+    generation: u64,
+    /// Of what other servers serve.
     made_of: Option<Mark>,
+    discovery: Discovery,
+    openapi: Arc<OpenApi>,
+    /// The names of the groups of which anything is built in, or served by others.
+    groups: BTreeSet<String>,
 }
 
 impl Catalogue {
-    /// About the built-in resources, at a server with this address (`127.0.0.1:6443`).
-    pub(crate) fn new(server_address: &str) -> Self {
-        let own = built_in();
-        Self {
-            published: ArcSwap::from_pointee(Published::new(own.clone(), server_address, None)),
-            own,
-            server_address: server_address.to_owned(),
-            aggregator: None,
+    /// About the built-in resources, and those that the handler brings, at a server with this address (`127.0.0.1:6443`).
+    pub(crate) fn new(server_address: &str, resources: Arc<dyn ResourceHandler>) -> Self {
+        let groups = built_in();
+        let built_in: BTreeSet<String> = groups.iter().map(|group| group.name.to_string()).collect();
+        let published = Published {
+            generation: 0,
+            made_of: None,
+            discovery: Discovery::new(groups, server_address),
             openapi: Arc::default(),
+            groups: built_in.clone(),
+        };
+        Self {
+            server_address: server_address.to_owned(),
+            resources,
+            aggregator: None,
+            built_in,
+            published: ArcSwap::from_pointee(published),
         }
     }
 
@@ -50,24 +64,42 @@ impl Catalogue {
         }
     }
 
-    /// Whether anything of an API group is served; core has an empty name.
+    /// Whether anything of an API group is built in, or served by other servers; core has an empty name. What is said of a
+    /// group of nothing but custom resources depends on the resource.
     pub(crate) fn has_group(&self, group: &str) -> bool {
-        self.published().groups.contains(group)
+        self.built_in.contains(group) || self.published().groups.contains(group)
     }
 
-    /// What is told now: made again by the first who asks after what other servers serve has changed.
+    /// What is told now: made again by the first who asks after custom resources, or what other servers serve, have changed.
     fn published(&self) -> Arc<Published> {
-        let current = self.published.load_full();
-        let Some(aggregator) = &self.aggregator else {
-            return current;
-        };
-        let now = aggregator.mark();
-        let same = |(routes, served): &Mark| Arc::ptr_eq(routes, &now.0) && Arc::ptr_eq(served, &now.1);
-        if current.made_of.as_ref().is_some_and(same) {
+        let (current, generation) = (self.published.load_full(), self.resources.generation());
+        let mark = self.aggregator.as_ref().map(|aggregator| aggregator.mark());
+        if current.generation == generation && same(current.made_of.as_ref(), mark.as_ref()) {
             return current;
         }
-        let groups = aggregator.groups(&self.own);
-        let fresh = Arc::new(Published::new(groups, &self.server_address, Some(now)));
+        let customs = self.resources.custom_groups();
+        let only_custom: BTreeSet<String> = customs
+            .iter()
+            .map(|group| group.name.to_string())
+            .filter(|name| !self.built_in.contains(name))
+            .collect();
+        let mut groups = with_customs(built_in(), customs);
+        if let Some(aggregator) = &self.aggregator {
+            groups = aggregator.groups(&groups);
+        }
+        let names = groups.iter().map(|group| group.name.to_string());
+        let openapi = if current.generation == generation {
+            current.openapi.clone()
+        } else {
+            Arc::new(current.openapi.with(self.resources.custom_resources()))
+        };
+        let fresh = Arc::new(Published {
+            generation,
+            made_of: mark,
+            groups: names.filter(|name| !only_custom.contains(name)).collect(),
+            discovery: Discovery::new(groups, &self.server_address),
+            openapi,
+        });
         self.published.store(fresh.clone());
         fresh
     }
@@ -101,7 +133,8 @@ impl Catalogue {
 
     /// The documents are big and made when first asked for: not on a thread that others wait for.
     async fn openapi(&self, context: &RequestContext) -> Result<Option<Response<ResponseBody>>, ApiError> {
-        let openapi = self.openapi.clone();
+        let published = self.published();
+        let openapi = published.openapi.clone();
         let others = self.aggregator.as_ref().map(|aggregator| aggregator.schemas());
         let (path, headers) = (context.info.path.clone(), context.headers.clone());
         let hash = context
@@ -146,19 +179,27 @@ impl Catalogue {
     }
 }
 
-impl Published {
-    fn new(groups: Vec<Group>, server_address: &str, made_of: Option<Mark>) -> Self {
-        let discovery = Discovery::new(groups, server_address);
-        let groups = discovery
-            .group_versions()
-            .iter()
-            .map(|version| group_of(version).to_owned())
-            .collect();
-        Self {
-            discovery,
-            groups,
-            made_of,
+/// The groups with those of custom resources. Of a group that is built in, versions may be defined that are not.
+fn with_customs(mut groups: Vec<Group>, customs: Vec<Group>) -> Vec<Group> {
+    for custom in customs {
+        match groups.iter_mut().find(|group| group.name == custom.name) {
+            None => groups.push(custom),
+            Some(group) => {
+                let known: BTreeSet<String> = group.versions.iter().map(|v| v.version.to_string()).collect();
+                let new = custom.versions.into_iter();
+                group
+                    .versions
+                    .extend(new.filter(|version| !known.contains(&*version.version)));
+            }
         }
+    }
+    groups
+}
+
+fn same(one: Option<&Mark>, other: Option<&Mark>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => Arc::ptr_eq(&one.0, &other.0) && Arc::ptr_eq(&one.1, &other.1),
+        (one, other) => one.is_none() && other.is_none(),
     }
 }
 
@@ -190,7 +231,21 @@ mod tests {
 
     use super::*;
     use crate::http::request_info::parse;
-    use crate::request::UserInfo;
+    use crate::request::{RequestBody, UserInfo};
+
+    /// Has no resources of its own.
+    struct Nothing;
+
+    #[async_trait::async_trait]
+    impl ResourceHandler for Nothing {
+        async fn serve(
+            &self,
+            _context: RequestContext,
+            _body: RequestBody,
+        ) -> Result<Response<ResponseBody>, ApiError> {
+            Err(ApiError::generic(404, ""))
+        }
+    }
 
     async fn get(path: &str) -> (u16, Value) {
         let context = RequestContext {
@@ -201,7 +256,10 @@ mod tests {
             headers: HeaderMap::new(),
             warnings: Default::default(),
         };
-        match Catalogue::new("127.0.0.1:6443").answer(&context).await {
+        match Catalogue::new("127.0.0.1:6443", Arc::new(Nothing))
+            .answer(&context)
+            .await
+        {
             Ok(Some(response)) => {
                 let status = response.status().as_u16();
                 let body = response.into_body().collect().await.unwrap().to_bytes();
@@ -227,7 +285,7 @@ mod tests {
 
     #[test]
     fn the_root_lists_every_path() {
-        let paths = Catalogue::new("").paths(["/version".to_owned()].into_iter());
+        let paths = Catalogue::new("", Arc::new(Nothing)).paths(["/version".to_owned()].into_iter());
         let paths: Vec<_> = paths["paths"]
             .as_array()
             .unwrap()

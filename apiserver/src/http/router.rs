@@ -79,7 +79,7 @@ impl Router {
             }
             return self.node_proxy.answer(passed, incoming).await;
         }
-        if !self.catalogue.has_group(group) {
+        if !self.resources.serves_custom(info) && !self.catalogue.has_group(group) {
             return Ok(respond::page_not_found());
         }
         match (group, resource, subresource) {

@@ -134,15 +134,19 @@ fn schema(value: &Value) -> Message {
     let mut message = Message::default()
         .text_of(1, value, "$ref")
         .text_of(2, value, "format")
+        .text_of(3, value, "title")
         .text_of(4, value, "description")
         .message_of(5, value, "default", any)
+        .text_of(13, value, "pattern")
         .texts_of(19, value, "required");
     for allowed in value["enum"].as_array().into_iter().flatten() {
         message = message.message(20, any(allowed));
     }
     message
-        .message_of(21, value, "additionalProperties", |of| {
-            Message::default().message(1, schema(of))
+        .message_of(21, value, "additionalProperties", |of| match of {
+            Value::Bool(true) => Message::default().yes(2),
+            Value::Bool(false) => Message::default(),
+            of => Message::default().message(1, schema(of)),
         })
         .message_of(22, value, "type", kinds)
         .message_of(23, value, "items", |items| {

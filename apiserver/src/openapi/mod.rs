@@ -3,6 +3,7 @@
 //! Pure but for a cache: each document is made from the type table and the descriptions when it is first asked for and
 //! kept as the gzipped bytes that nearly every client asks for. Nothing is made at start.
 
+mod customs;
 mod descriptions;
 mod gnostic;
 pub(crate) mod merge;
@@ -12,7 +13,7 @@ mod v2;
 mod v3;
 
 use std::cell::OnceCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -28,6 +29,7 @@ use serde_json::{Value, json as json_value};
 use sha2::{Digest, Sha512};
 
 use crate::discovery::{Answer, accepted};
+pub use customs::CustomResource;
 use descriptions::Descriptions;
 
 /// The media type of `/openapi/v2` as protobuf, in the form that MIME allows.
@@ -56,9 +58,11 @@ pub(crate) struct Others {
     pub(crate) parts: Vec<Arc<Value>>,
 }
 
-/// The documents about the built-in resources.
+/// The documents about the built-in resources, and about custom ones as of one moment.
 #[derive(Debug, Default)]
 pub struct OpenApi {
+    /// By the paths of their documents below `/openapi/v3/`.
+    customs: BTreeMap<String, Vec<CustomResource>>,
     made: Mutex<HashMap<Document, Made>>,
     /// The documents in OpenAPI 2 that these parts of others made of ours: the newest, for a cluster has but one.
     merged: Mutex<Option<Merged>>,
@@ -89,6 +93,49 @@ struct Made {
 }
 
 impl OpenApi {
+    /// The same with other custom resources; what does not change by that is not made again.
+    #[must_use]
+    pub fn with(&self, customs: Vec<CustomResource>) -> Self {
+        let mut by_document: BTreeMap<String, Vec<CustomResource>> = BTreeMap::new();
+        for custom in customs {
+            by_document.entry(custom.document()).or_default().push(custom);
+        }
+        let fresh = Self {
+            customs: by_document,
+            made: Mutex::default(),
+            merged: Mutex::default(),
+        };
+        let stays = |document: &Document, made: &Made| match document {
+            Document::V2Json | Document::V2Protobuf | Document::V3Index => false,
+            Document::V3(below) if v3::has_document(below) => true,
+            Document::V3(below) => fresh.has_custom(below) && fresh.custom_etag(below) == made.etag,
+        };
+        let kept = self
+            .lock()
+            .iter()
+            .filter(|(document, made)| stays(document, made))
+            .map(|(document, made)| (document.clone(), made.clone()))
+            .collect();
+        *fresh.lock() = kept;
+        fresh
+    }
+
+    fn customs_of(&self, below: &str) -> impl Iterator<Item = &CustomResource> {
+        self.customs.get(below).into_iter().flatten()
+    }
+
+    fn has_custom(&self, below: &str) -> bool {
+        self.customs.contains_key(below)
+    }
+
+    fn all_customs(&self) -> impl Iterator<Item = &CustomResource> {
+        self.customs.values().flatten()
+    }
+
+    fn custom_etag(&self, below: &str) -> String {
+        customs::etag(self.customs_of(below))
+    }
+
     /// Answers a GET of `path`, or nothing where no document has that path. `query` is what stands behind the question
     /// mark, empty where there is none.
     pub fn respond(&self, path: &str, query: &str, wanted: Wanted<'_>) -> Option<Answer> {
@@ -108,7 +155,8 @@ impl OpenApi {
             "/openapi/v3" => Some(self.index(wanted, others)),
             path => {
                 let below = path.strip_prefix("/openapi/v3/")?;
-                v3::has_document(below).then(|| self.v3(below, query, wanted))
+                let there = v3::has_document(below) || self.has_custom(below);
+                there.then(|| self.v3(below, query, wanted))
             }
         }
     }
@@ -225,14 +273,28 @@ impl OpenApi {
         // Made without the lock: the index asks for the documents it lists.
         let described = || descriptions.get_or_init(Descriptions::open);
         let body = match document {
-            Document::V2Json => json::encode(&v2::document(described())),
-            Document::V2Protobuf => gnostic::encode(&v2::document(described())),
-            Document::V3Index => json::encode(&v3::index(|below| {
-                self.made(&Document::V3(below.to_owned()), descriptions).etag
+            Document::V2Json => json::encode(&v2::document(self.all_customs(), described())),
+            Document::V2Protobuf => gnostic::encode(&v2::document(self.all_customs(), described())),
+            // What describes custom resources is not made for its hash alone: there may be many.
+            Document::V3Index => json::encode(&v3::index(self.customs.keys().cloned(), |below| {
+                if self.has_custom(below) {
+                    self.custom_etag(below)
+                } else {
+                    self.made(&Document::V3(below.to_owned()), descriptions).etag
+                }
             })),
+            Document::V3(below) if self.has_custom(below) => {
+                json::encode(&v3::custom_document(self.customs_of(below), described()))
+            }
             Document::V3(below) => json::encode(&v3::document(below, described())),
         };
-        let made = Made::of(&body);
+        let made = match document {
+            Document::V3(below) if self.has_custom(below) => Made {
+                zipped: zipped(&body),
+                etag: self.custom_etag(below),
+            },
+            _ => Made::of(&body),
+        };
         self.lock().insert(document.clone(), made.clone());
         made
     }

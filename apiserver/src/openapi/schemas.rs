@@ -50,13 +50,13 @@ pub(super) fn schemas(
         .collect()
 }
 
-/// A reference to the schema of a type.
-pub(super) fn reference(ty: &Type, dialect: Dialect) -> Value {
+/// A reference to a schema by its name.
+pub(super) fn reference(name: &str, dialect: Dialect) -> Value {
     let place = match dialect {
         Dialect::V2 => "definitions",
         Dialect::V3 => "components/schemas",
     };
-    json!({"$ref": format!("#/{place}/{}", ty.name)})
+    json!({"$ref": format!("#/{place}/{name}")})
 }
 
 fn schema(ty: &'static Type, dialect: Dialect, descriptions: &Descriptions) -> Value {
@@ -211,7 +211,7 @@ fn item(field: &Field, dialect: Dialect) -> Value {
     let Item::Type(ty) = field.ty.item else {
         return scalar(field);
     };
-    let reference = reference(ty, dialect);
+    let reference = reference(ty.name, dialect);
     if dialect == Dialect::V2 {
         return reference;
     }
@@ -234,9 +234,11 @@ fn element(field: &Field, dialect: Dialect) -> Value {
         return schema;
     };
     match dialect {
-        Dialect::V2 => reference(ty, dialect),
-        Dialect::V3 if ty.shape == Shape::Struct => json!({"allOf": [reference(ty, dialect)], "default": {}}),
-        Dialect::V3 => reference(ty, dialect),
+        Dialect::V2 => reference(ty.name, dialect),
+        Dialect::V3 if ty.shape == Shape::Struct => {
+            json!({"allOf": [reference(ty.name, dialect)], "default": {}})
+        }
+        Dialect::V3 => reference(ty.name, dialect),
     }
 }
 

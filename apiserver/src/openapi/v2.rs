@@ -3,12 +3,16 @@
 use coracle_api::{resources, table};
 use serde_json::{Map, Value, json};
 
+use super::customs::CustomResource;
 use super::descriptions::Descriptions;
 use super::operations::{self, Operation, Path, delete_options};
 use super::schemas::{Dialect, Types, reach, reference, schemas};
 
 /// The document.
-pub(super) fn document(descriptions: &Descriptions) -> Value {
+pub(super) fn document<'r>(
+    customs: impl Iterator<Item = &'r CustomResource>,
+    descriptions: &Descriptions,
+) -> Value {
     let mut types = Types::new();
     let mut paths = Map::new();
     for document in operations::documents() {
@@ -20,15 +24,26 @@ pub(super) fn document(descriptions: &Descriptions) -> Value {
             paths.insert(path.path.clone(), path_item(&path, descriptions));
         }
     }
+    let mut definitions = Map::new();
+    for custom in customs {
+        for path in operations::customs::paths(&custom.version, custom.list_kind) {
+            for operation in &path.operations {
+                operation.types().for_each(|ty| reach(&mut types, ty));
+            }
+            paths.insert(path.path.clone(), path_item(&path, descriptions));
+        }
+        definitions.extend(custom.schemas(Dialect::V2, descriptions));
+    }
     let versions: Vec<(&str, &str)> = resources::groups()
         .into_iter()
         .flat_map(|(group, versions)| versions.into_iter().map(move |version| (group, version)))
         .collect();
+    definitions.extend(schemas(&types, Dialect::V2, &versions, descriptions));
     json!({
         "swagger": "2.0",
         "info": {"title": "Kubernetes", "version": table::kubernetes_version()},
         "paths": paths,
-        "definitions": schemas(&types, Dialect::V2, &versions, descriptions),
+        "definitions": definitions,
         "securityDefinitions": {"BearerToken": {
             "description": "Bearer Token authentication", "type": "apiKey", "name": "authorization", "in": "header",
         }},
@@ -65,7 +80,8 @@ fn query((name, ty): operations::Parameter, descriptions: &Descriptions) -> Valu
 
 fn describe(operation: &Operation, descriptions: &Descriptions) -> Value {
     let body = operation.body.iter().map(|body| {
-        let mut parameter = json!({"name": "body", "in": "body", "schema": reference(body.ty, Dialect::V2)});
+        let mut parameter =
+            json!({"name": "body", "in": "body", "schema": reference(body.ty.name(), Dialect::V2)});
         if body.required {
             parameter["required"] = true.into();
         }
@@ -76,9 +92,10 @@ fn describe(operation: &Operation, descriptions: &Descriptions) -> Value {
         .iter()
         .map(|parameter| query(*parameter, descriptions));
     let parameters: Vec<Value> = body.chain(queries).collect();
-    let schema = operation
-        .response
-        .map_or_else(|| json!({"type": "string"}), |ty| reference(ty, Dialect::V2));
+    let schema = operation.response.map_or_else(
+        || json!({"type": "string"}),
+        |ty| reference(ty.name(), Dialect::V2),
+    );
     let mut value = json!({
         "description": operation.description,
         "operationId": operation.id,

@@ -3,6 +3,7 @@
 use coracle_api::table;
 use serde_json::{Map, Value, json};
 
+use super::customs::CustomResource;
 use super::descriptions::Descriptions;
 use super::operations::{self, Operation, Path, delete_options};
 use super::schemas::{Dialect, Types, reach, reference, schemas};
@@ -13,8 +14,10 @@ pub(super) fn has_document(below: &str) -> bool {
 }
 
 /// The index: where each document is, with the hash of its content.
-pub(super) fn index(hash: impl Fn(&str) -> String) -> Value {
-    let paths: Map<String, Value> = operations::documents()
+pub(super) fn index(customs: impl Iterator<Item = String>, hash: impl Fn(&str) -> String) -> Value {
+    let mut documents = operations::documents();
+    documents.extend(customs);
+    let paths: Map<String, Value> = documents
         .into_iter()
         .map(|place| {
             let url = format!("/openapi/v3/{place}?hash={}", hash(&place));
@@ -51,6 +54,34 @@ pub(super) fn document(below: &str, descriptions: &Descriptions) -> Value {
     })
 }
 
+/// The document of the custom resources of a group and version.
+pub(super) fn custom_document<'r>(
+    customs: impl Iterator<Item = &'r CustomResource>,
+    descriptions: &Descriptions,
+) -> Value {
+    let (mut types, mut paths, mut own) = (Types::new(), Map::new(), Map::new());
+    for custom in customs {
+        for path in operations::customs::paths(&custom.version, custom.list_kind) {
+            for operation in &path.operations {
+                operation.types().for_each(|ty| reach(&mut types, ty));
+            }
+            paths.insert(path.path.clone(), path_item(&path, descriptions));
+        }
+        own.extend(custom.schemas(Dialect::V3, descriptions));
+    }
+    for kind in ["ObjectMeta", "ListMeta"] {
+        let ty = table::by_name(&format!("io.k8s.apimachinery.pkg.apis.meta.v1.{kind}"));
+        ty.into_iter().for_each(|ty| reach(&mut types, ty));
+    }
+    own.extend(schemas(&types, Dialect::V3, &[("", "v1")], descriptions));
+    json!({
+        "openapi": "3.0.0",
+        "info": {"title": "Kubernetes CRD Swagger", "version": "v0.1.0"},
+        "paths": paths,
+        "components": {"schemas": own},
+    })
+}
+
 fn path_item(path: &Path, descriptions: &Descriptions) -> Value {
     let mut item = Map::new();
     for operation in &path.operations {
@@ -80,9 +111,10 @@ fn query((name, ty): operations::Parameter, descriptions: &Descriptions) -> Valu
 }
 
 fn describe(operation: &Operation, descriptions: &Descriptions) -> Value {
-    let schema = operation
-        .response
-        .map_or_else(|| json!({"type": "string"}), |ty| reference(ty, Dialect::V3));
+    let schema = operation.response.map_or_else(
+        || json!({"type": "string"}),
+        |ty| reference(ty.name(), Dialect::V3),
+    );
     let content = content(operation.produces, &schema);
     let mut value = json!({
         "description": operation.description,
@@ -100,7 +132,7 @@ fn describe(operation: &Operation, descriptions: &Descriptions) -> Value {
     }
     if let Some(body) = operation.body {
         value["requestBody"] =
-            json!({"content": self::content(operation.consumes, &reference(body.ty, Dialect::V3))});
+            json!({"content": self::content(operation.consumes, &reference(body.ty.name(), Dialect::V3))});
         if body.required {
             value["requestBody"]["required"] = true.into();
         }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use coracle_api::codec::body::{self, MediaType};
 use coracle_api::codec::conform::conform_as_given;
 use coracle_api::codec::{self, DecodeError, FieldValidation, json};
+use coracle_api::custom;
 use coracle_api::status::ApiError;
 use coracle_api::table::Gvk;
 use http::header;
@@ -31,6 +32,17 @@ pub(super) fn object(
     bytes: &Bytes,
     validation: FieldValidation,
 ) -> Result<Decoded, ApiError> {
+    if let Some(custom) = &served.custom {
+        rules::converts(served)?;
+        let (object, warnings) = custom::decode::decode(
+            bytes,
+            media_type(ctx)?,
+            &served.resource,
+            &custom.schema(),
+            validation,
+        )?;
+        return Ok(Decoded { object, warnings });
+    }
     let (object, warnings) = of_kind(ctx, bytes, served.resource.gvk(), validation)?;
     Ok(Decoded {
         object: to_storage(served, object)?,
@@ -60,6 +72,9 @@ pub(crate) fn patched(
     mut value: Value,
     validation: FieldValidation,
 ) -> Result<(Value, Vec<String>), DecodeError> {
+    if let Some(custom) = &served.custom {
+        return custom::decode::patched(value, &custom.schema(), validation);
+    }
     let findings = conform_as_given(&mut value, served.resource.ty())?;
     codec::Decoded { value, findings }.validated(validation)
 }
@@ -97,16 +112,20 @@ pub(super) fn any_json(bytes: &Bytes, validation: FieldValidation) -> Result<(Va
         .map_err(|error| ApiError::bad_request(error.to_string()))
 }
 
-/// Fills in defaults, and converts to the version that is stored.
+/// Fills in defaults, and converts to the version that is stored. A custom resource has its defaults, and is worked on in
+/// the version of the request.
 ///
 /// # Errors
 /// Where there is no such conversion.
 pub(crate) fn to_storage(served: &Served, mut object: Value) -> Result<Value, ApiError> {
+    if served.custom.is_some() {
+        return Ok(object);
+    }
     rules::default(served.resource.gvk(), &mut object);
     if served.version == 0 {
         return Ok(object);
     }
-    rules::convert(object, served.resource, served.stored)
+    rules::convert(object, &served.resource, &served.stored)
 }
 
 fn media_type(ctx: &RequestContext) -> Result<MediaType, ApiError> {

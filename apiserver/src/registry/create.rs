@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::admit::Admission;
 use super::body::{self, Decoded};
-use super::negotiate::{Accepted, Purpose, accepted};
+use super::negotiate::{Accepted, Purpose};
 use super::options::WriteOptions;
 use super::served::Served;
 use super::services::Held;
@@ -27,6 +27,17 @@ const NAMES_TRIED: usize = 8;
 /// How long a pod waits for the default account of its namespace.
 const ACCOUNT_PATIENCE: std::time::Duration = std::time::Duration::from_millis(1500);
 
+/// Nothing is created of a custom resource whose definition is on its way out.
+fn refuse_if_terminating(served: &Served, attributes: &Attributes<'_>) -> Result<(), ApiError> {
+    let custom = served.custom.as_ref();
+    if custom.is_some_and(|custom| custom.definition.is_terminating) {
+        return Err(
+            attributes.forbidden("create not allowed while custom resource definition is terminating")
+        );
+    }
+    Ok(())
+}
+
 impl Registry {
     pub(super) async fn create(
         &self,
@@ -34,7 +45,7 @@ impl Registry {
         served: &Arc<Served>,
         bytes: Bytes,
     ) -> Result<Response<ResponseBody>, ApiError> {
-        let accepted = accepted(ctx, Purpose::Object)?;
+        let accepted = served.accepted(ctx, Purpose::Object)?;
         let options = WriteOptions::read(ctx, "CreateOptions")?;
         let Decoded { object, mut warnings } = body::object(served, ctx, &bytes, options.field_validation)?;
         let mut object = meta::in_namespace(served, &ctx.info.namespace, object)?;
@@ -86,6 +97,7 @@ impl Registry {
         );
         let admission = self.creation(ctx, served, (&name, &generate_name), options);
         self.await_default_account(&admission.attributes, &object).await;
+        refuse_if_terminating(served, &admission.attributes)?;
         self.admit(&admission, &mut object, None).await?;
         self.check_grant(ctx, served, &object, None)?;
         Ok(object)
@@ -105,7 +117,7 @@ impl Registry {
         };
         let attributes = Attributes {
             operation: Operation::Create,
-            resource: served.resource,
+            resource: &served.resource,
             subresource: "",
             namespace,
             name,
@@ -144,7 +156,7 @@ impl Registry {
         self.admit_finally(&admission, &object, None).await?;
         rules::settle(served, &mut object);
         // What was set since may have defaults of its own, which upstream fills in whenever it reads the object.
-        rules::default(served.stored.gvk(), &mut object);
+        rules::default_again(served, &mut object);
         let made = self
             .commit_new(served, &admission.attributes, object, options)
             .await?;

@@ -13,7 +13,7 @@ use super::admit::Admission;
 use super::body;
 use super::deletion::{self, Decision};
 use super::list;
-use super::negotiate::{Purpose, accepted};
+use super::negotiate::Purpose;
 use super::options::{DeleteOptions, ListOptions};
 use super::served::Served;
 use super::write::Written;
@@ -52,7 +52,7 @@ impl Registry {
         served: &Arc<Served>,
         bytes: Bytes,
     ) -> Result<Response<ResponseBody>, ApiError> {
-        let accepted = accepted(ctx, Purpose::Object)?;
+        let accepted = served.accepted(ctx, Purpose::Object)?;
         let options = DeleteOptions::read(ctx, body::delete_options(ctx, &bytes)?.as_ref())?;
         let deleted = self
             .delete_object(ctx, served, &ctx.info.name, &options, Asks::Named)
@@ -63,7 +63,7 @@ impl Registry {
         } else {
             StatusCode::OK
         };
-        if deleted.gone && !deletion::shows_deleted(served.resource) {
+        if deleted.gone && !deletion::shows_deleted(&served.resource) {
             let value = deleted.entry.value();
             let mut details = json!({"name": ctx.info.name, "kind": served.resource.resource, "uid": meta::text(&value, "uid")});
             if !served.resource.group.is_empty() {
@@ -90,7 +90,7 @@ impl Registry {
         };
         let attributes = Attributes {
             operation: Operation::Delete,
-            resource: served.resource,
+            resource: &served.resource,
             subresource: "",
             namespace,
             name,
@@ -116,7 +116,7 @@ impl Registry {
             if asks != Asks::Nobody {
                 self.admit_deletion(&admission, options, &old).await?;
             }
-            let decision = deletion::decide(served.resource, &old, options, self.now());
+            let decision = deletion::decide(&served.resource, &old, options, self.now());
             if let Some(deleted) = self
                 .carry_out(served, &current, decision, options.dry_run)
                 .await?
@@ -164,7 +164,7 @@ impl Registry {
                     return Ok(None);
                 };
                 self.services.release(served, &object);
-                let revision = if deletion::shows_old_revision(served.resource) {
+                let revision = if deletion::shows_old_revision(&served.resource) {
                     current.revision()
                 } else {
                     revision
@@ -183,7 +183,7 @@ impl Registry {
         served: &Arc<Served>,
         bytes: Bytes,
     ) -> Result<Response<ResponseBody>, ApiError> {
-        let accepted = accepted(ctx, Purpose::List)?;
+        let accepted = served.accepted(ctx, Purpose::List)?;
         let options = DeleteOptions::read(ctx, body::delete_options(ctx, &bytes)?.as_ref())?;
         let list_options = ListOptions::read(ctx, false)?;
         let selection = select::selection(served, &ctx.info.namespace, &list_options)?;

@@ -3,6 +3,7 @@
 //! Follows upstream's `rest.BeforeDelete` and the generic store, with one difference: an object that may go at once goes
 //! in one step, without being marked first.
 
+use coracle_api::custom::conditions;
 use coracle_api::resources::Resource;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -33,6 +34,12 @@ pub(super) fn decide(
 ) -> Decision {
     if resource.group.is_empty() && resource.resource == "namespaces" {
         return decide_namespace(object, options, now);
+    }
+    if resource.group == "apiextensions.k8s.io" && !meta::is_deleting(object) {
+        // Upstream adds the finalizer and leaves it at that: whatever else was asked for is not looked at.
+        let mut next = object.clone();
+        conditions::mark_deleted(&mut next, now);
+        return Decision::Keep(next);
     }
     let mut next = object.clone();
     let graceful = match grace(resource, &mut next, options, now) {
@@ -362,6 +369,26 @@ mod tests {
             run("", "configmaps", &marked, &DeleteOptions::default()),
             Decision::AlreadyGoing
         );
+    }
+
+    #[test]
+    fn definitions_wait_for_their_objects() {
+        let definition = json!({"metadata": {"name": "d", "generation": 1}});
+        let Decision::Keep(marked) = run(
+            "apiextensions.k8s.io",
+            "customresourcedefinitions",
+            &definition,
+            &DeleteOptions::default(),
+        ) else {
+            panic!("its objects must hold it")
+        };
+        assert_eq!(marked["metadata"]["finalizers"], json!([conditions::CLEANUP]));
+        assert_eq!(marked["metadata"]["generation"], 1);
+        assert_eq!(
+            marked["status"]["conditions"][0]["reason"],
+            "InstanceDeletionPending"
+        );
+        assert_eq!(marked["metadata"].get("deletionGracePeriodSeconds"), None);
     }
 
     #[test]

@@ -20,7 +20,7 @@ const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
 pub(super) fn object(served: &Served, entry: &Entry, accepted: Accepted) -> Result<Bytes, ApiError> {
     match (accepted.format, accepted.view) {
         (Format::Json, View::Metadata) => Ok(metadata(entry, accepted)),
-        (Format::Json, _) => Ok(headed(&served.head, &item(served, entry, accepted)?)),
+        (Format::Json, _) => Ok(headed(&served.head, &bare(served, entry, accepted)?)),
         (Format::Yaml, _) => value(&full_value(served, entry, accepted)?, Format::Yaml),
         (Format::Protobuf, _) => entry.encoded(representation(served, accepted), |entry| {
             value(&full_value(served, entry, accepted)?, Format::Protobuf)
@@ -28,7 +28,8 @@ pub(super) fn object(served: &Served, entry: &Entry, accepted: Accepted) -> Resu
     }
 }
 
-/// The JSON of an object as an item of a list: without kind and version, unless it is a view that names its own.
+/// The JSON of an object as an item of a list: without kind and version, unless it is a custom resource or a view that
+/// names its own.
 ///
 /// # Errors
 /// Where the stored object cannot be shown in that form.
@@ -36,6 +37,15 @@ pub(super) fn item(served: &Served, entry: &Entry, accepted: Accepted) -> Result
     if accepted.view == View::Metadata {
         return Ok(metadata(entry, accepted));
     }
+    let bare = bare(served, entry, accepted)?;
+    Ok(match served.custom {
+        None => bare,
+        Some(_) => headed(&served.head, &bare),
+    })
+}
+
+/// The JSON of an object without kind and version.
+fn bare(served: &Served, entry: &Entry, accepted: Accepted) -> Result<Bytes, ApiError> {
     if served.version == 0 {
         return Ok(entry.json().clone());
     }
@@ -103,12 +113,21 @@ pub(super) fn value(value: &Value, format: Format) -> Result<Bytes, ApiError> {
 ///
 /// # Errors
 /// Where it cannot be converted.
-pub(super) fn in_version(served: &Served, entry: &Entry) -> Result<Value, ApiError> {
+pub(crate) fn in_version(served: &Served, entry: &Entry) -> Result<Value, ApiError> {
     let stored = Value::clone(&entry.value());
-    if served.version == 0 {
-        return Ok(stored);
+    rules::to_served(served, stored)
+}
+
+/// The object as the registry works on it: as it is stored, where versions are converted in code; in the version asked for,
+/// where each version has rules of its own.
+///
+/// # Errors
+/// Where it cannot be converted.
+pub(super) fn worked_on(served: &Served, entry: &Entry) -> Result<Value, ApiError> {
+    match &served.custom {
+        None => Ok(Value::clone(&entry.value())),
+        Some(_) => in_version(served, entry),
     }
-    rules::convert(stored, served.stored, served.resource)
 }
 
 /// The metadata of an object as an object of its own. It is cut out, for the garbage collector is told of every change so.
@@ -142,6 +161,6 @@ fn representation(served: &Served, accepted: Accepted) -> Representation {
     }
 }
 
-fn version_of(accepted: Accepted) -> u8 {
-    u8::from(accepted.view_version != "v1")
+fn version_of(accepted: Accepted) -> u32 {
+    u32::from(accepted.view_version != "v1")
 }

@@ -130,6 +130,6 @@ impl Registry {
         let mut object = wanted.clone();
         conform(&mut object, ty).map_err(ApiError::internal)?;
         rules::default(gvk, &mut object);
-        Ok((Arc::clone(served), object))
+        Ok((served, object))
     }
 }

@@ -59,7 +59,7 @@ pub(crate) struct Selectable {
 }
 
 /// The fields of a resource, by group and plural name.
-pub(super) fn selectable(group: &str, resource: &str) -> Selectable {
+pub(crate) fn selectable(group: &str, resource: &str) -> Selectable {
     match (group, resource) {
         ("", "pods") => PODS,
         ("", "nodes") => NODES,

@@ -56,7 +56,7 @@ impl Frames {
             return self.wrap(kind.as_str(), &object);
         }
         let representation = Representation {
-            version: self.served.version * 2 + u8::from(self.accepted.view_version != "v1"),
+            version: self.served.version * 2 + u32::from(self.accepted.view_version != "v1"),
             format: self.accepted.format,
             view: self.accepted.view,
         };
@@ -79,7 +79,7 @@ impl Frames {
         if initial_end {
             metadata["annotations"] = json!({INITIAL_EVENTS_END: "true"});
         }
-        let resource = self.served.resource;
+        let resource = &self.served.resource;
         let object = match self.accepted.view {
             View::Object => json!({
                 "kind": resource.kind, "apiVersion": resource.api_version(), "metadata": metadata,
@@ -120,7 +120,7 @@ impl Frames {
             return encode::object(&self.served, entry, self.accepted);
         }
         let now = jiff::Timestamp::now();
-        let mut table = tables::of_object(self.served.resource, entry, self.accepted, now);
+        let mut table = tables::of_object(&self.served, entry, self.accepted, now)?;
         if std::mem::replace(&mut self.columns_told, true) {
             table["columnDefinitions"] = Value::Null;
         }

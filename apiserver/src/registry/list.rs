@@ -12,7 +12,7 @@ use http_body_util::{BodyExt, StreamBody};
 use serde_json::{Map, Value, json};
 
 use super::continuation::Continuation;
-use super::negotiate::{Accepted, Format, Purpose, View, accepted};
+use super::negotiate::{Accepted, Format, Purpose, View};
 use super::options::{ListOptions, VersionMatch};
 use super::pieces::{PIECE, Pieces};
 use super::pretty::Indenter;
@@ -53,7 +53,7 @@ impl Registry {
         ctx: &RequestContext,
         served: &Served,
     ) -> Result<Response<ResponseBody>, ApiError> {
-        let accepted = accepted(ctx, Purpose::List)?;
+        let accepted = served.accepted(ctx, Purpose::List)?;
         let options = ListOptions::read(ctx, false)?;
         let selection = select::selection(served, &ctx.info.namespace, &options)?;
         let page = self.page(served, &selection, &options).await?;
@@ -262,7 +262,7 @@ pub(super) fn write(
     let meta = list_meta(&page);
     if accepted.view == View::Table {
         let now = jiff::Timestamp::now();
-        let table = tables::of_list(served.resource, &page.entries, meta, accepted, now);
+        let table = tables::of_list(served, &page.entries, meta, accepted, now)?;
         return respond::value(&table, accepted, StatusCode::OK);
     }
     let (kind, api_version) = match accepted.view {
@@ -270,10 +270,7 @@ pub(super) fn write(
             "PartialObjectMetadataList".to_owned(),
             format!("meta.k8s.io/{}", accepted.view_version),
         ),
-        _ => (
-            format!("{}List", served.resource.kind),
-            served.resource.api_version(),
-        ),
+        _ => (served.list_kind(), served.resource.api_version()),
     };
     // Whatever must be converted is converted before the head goes out, so that a failure can still be told.
     let entries = page.entries.iter();
@@ -302,7 +299,7 @@ pub(super) fn write(
 
 fn item_value(served: &Served, entry: &Entry, accepted: Accepted) -> Result<Value, ApiError> {
     let mut value = encode::full_value(served, entry, accepted)?;
-    if let (View::Object, Value::Object(map)) = (accepted.view, &mut value) {
+    if let (View::Object, None, Value::Object(map)) = (accepted.view, &served.custom, &mut value) {
         map.remove("kind");
         map.remove("apiVersion");
     }

@@ -9,6 +9,8 @@ mod body;
 mod configuration;
 mod continuation;
 mod create;
+mod custom;
+mod definitions;
 mod delete;
 mod deletion;
 mod encode;
@@ -58,13 +60,15 @@ use uuid::Uuid;
 
 use crate::authz::Authorizer;
 use crate::cache::{Cache, LoadError};
+use crate::discovery::Group;
+use crate::openapi::CustomResource;
 use crate::reader::{CacheReader, ObjectReader};
-use crate::request::{RequestBody, RequestContext, ResourceHandler, ResponseBody};
+use crate::request::{RequestBody, RequestContext, RequestInfo, ResourceHandler, ResponseBody};
 use crate::webhook::Webhooks;
+pub(crate) use encode::in_version as shown;
 pub(crate) use negotiate::check_acceptable;
 pub(crate) use ownership::track_answered;
-pub(crate) use served::Catalog;
-use served::Served;
+pub(crate) use served::{Catalog, Served};
 use services::{ServiceConfig, Services};
 
 /// What the registry must be told.
@@ -90,6 +94,8 @@ pub struct Registry {
     services: Services,
     webhooks: Arc<Webhooks>,
     cancel: CancellationToken,
+    /// The revision up to which changes of custom resource definitions have taken effect.
+    settled: tokio::sync::watch::Sender<u64>,
     /// Says whether a role or binding grants more than its writer holds. Set once, before anybody asks.
     grants: OnceLock<Arc<Authorizer>>,
     /// Ends with the registry, after everything that waits for the cache.
@@ -114,16 +120,21 @@ impl Registry {
         let reader = Arc::new(CacheReader::new(Arc::clone(&catalog)));
         let services = Services::new(&config.services, &*reader);
         let webhooks = Arc::new(Webhooks::new(Arc::clone(&reader) as _));
-        Ok(Arc::new(Self {
+        let registry = Arc::new(Self {
             cache,
             catalog,
             reader,
             services,
             webhooks,
             cancel,
+            settled: tokio::sync::watch::Sender::new(0),
             grants: OnceLock::new(),
-            _following: following.drop_guard(),
-        }))
+            _following: following.clone().drop_guard(),
+        });
+        let definitions = definitions::Follower::start(&registry).await?;
+        let changes = registry.definitions().cache.changes();
+        TaskTracker::new().spawn(definitions.follow(changes, following));
+        Ok(registry)
     }
 
     /// Has roles and bindings looked at before they are stored.
@@ -173,29 +184,52 @@ impl Registry {
         let found = self
             .catalog
             .find(&info.api_group, &info.api_version, &info.resource);
-        let served = Arc::clone(found.ok_or_else(|| ApiError::generic(404, ""))?);
+        let served = found.filter(|served| served.is_served());
+        let served = served.ok_or_else(|| ApiError::generic(404, ""))?;
+        let answer = self.serve_version(&ctx, &served, body).await?;
+        if served.is("apiextensions.k8s.io", "customresourcedefinitions")
+            && !matches!(info.verb.as_str(), "get" | "list" | "watch")
+        {
+            self.definitions_settled().await;
+        }
+        let warning = match &served.custom {
+            None => warnings::deprecated(served.resource.gvk()),
+            Some(custom) => custom.version.warning.clone(),
+        };
+        if let Some(warning) = warning {
+            ctx.warnings.add(&warning);
+        }
+        Ok(answer)
+    }
+
+    async fn serve_version(
+        &self,
+        ctx: &RequestContext,
+        served: &Arc<Served>,
+        body: RequestBody,
+    ) -> Result<Response<ResponseBody>, ApiError> {
+        let info = &ctx.info;
         if !info.subresource.is_empty() {
-            return self.serve_subresource(&ctx, &served, body).await;
+            return self.serve_subresource(ctx, served, body).await;
         }
         let item = info.parts.len() > 1;
         if !served.resource.has_verb(&info.verb) {
-            return Err(ApiError::generic(405, ""));
+            return Err(not_allowed(served, &info.verb));
         }
-        let answer = match (info.verb.as_str(), item) {
-            ("get", true) => self.get(&ctx, &served).await,
-            ("list", false) => self.list(&ctx, &served).await,
-            ("watch", _) => self.watch(&ctx, &served).await,
-            ("create", false) => self.create(&ctx, &served, read(body).await?).await,
-            ("update", true) => self.update(&ctx, &served, read(body).await?).await,
-            ("patch", true) => self.patch(&ctx, &served, read(body).await?).await,
-            ("delete", true) => self.delete(&ctx, &served, read(body).await?).await,
-            ("deletecollection", false) => self.delete_collection(&ctx, &served, read(body).await?).await,
-            _ => Err(ApiError::generic(405, "")),
-        };
-        if let (Ok(_), Some(warning)) = (&answer, warnings::deprecated(served.resource.gvk())) {
-            ctx.warnings.add(&warning);
+        match (info.verb.as_str(), item) {
+            ("get", true) => self.get(ctx, served).await,
+            ("list", false) => self.list(ctx, served).await,
+            ("watch", _) => self.watch(ctx, served).await,
+            // Whoever posts to an object's own address makes what the body names, if it is a custom resource.
+            ("create", item) if !item || served.custom.is_some() => {
+                self.create(ctx, served, read(body).await?).await
+            }
+            ("update", true) => self.update(ctx, served, read(body).await?).await,
+            ("patch", true) => self.patch(ctx, served, read(body).await?).await,
+            ("delete", true) => self.delete(ctx, served, read(body).await?).await,
+            ("deletecollection", false) => self.delete_collection(ctx, served, read(body).await?).await,
+            _ => Err(not_allowed(served, &info.verb)),
         }
-        answer
     }
 
     /// Now. The registry's only clock.
@@ -227,6 +261,39 @@ impl ResourceHandler for Registry {
         body: RequestBody,
     ) -> Result<Response<ResponseBody>, ApiError> {
         Registry::serve(self, context, body).await
+    }
+
+    fn generation(&self) -> u64 {
+        self.catalog.customs().generation
+    }
+
+    fn custom_groups(&self) -> Vec<Group> {
+        self.catalog.customs().groups()
+    }
+
+    fn custom_resources(&self) -> Vec<CustomResource> {
+        self.catalog.customs().described()
+    }
+
+    fn serves_custom(&self, info: &RequestInfo) -> bool {
+        let customs = self.catalog.customs();
+        let served = customs.served(&info.api_group, &info.api_version, &info.resource);
+        let everywhere = matches!(info.verb.as_str(), "list" | "watch");
+        served.is_some_and(
+            |served| match (served.resource.namespaced, info.namespace.is_empty()) {
+                (true, true) => everywhere,
+                (false, false) => false,
+                _ => true,
+            },
+        )
+    }
+}
+
+/// The status for what cannot be done with a resource at all.
+fn not_allowed(served: &Served, verb: &str) -> ApiError {
+    match served.custom {
+        None => ApiError::generic(405, ""),
+        Some(_) => ApiError::method_not_supported(served.resource.group, served.resource.resource, verb),
     }
 }
 

@@ -98,6 +98,18 @@ pub(crate) enum Include {
 /// # Errors
 /// 406 where nothing that the client accepts can be made.
 pub(crate) fn accepted(ctx: &RequestContext, purpose: Purpose) -> Result<Accepted, ApiError> {
+    accepted_of(ctx, purpose, true)
+}
+
+/// The same for objects that may have no protobuf form.
+///
+/// # Errors
+/// 406 where nothing that the client accepts can be made.
+pub(crate) fn accepted_of(
+    ctx: &RequestContext,
+    purpose: Purpose,
+    has_protobuf: bool,
+) -> Result<Accepted, ApiError> {
     let include = match ctx.query("includeObject") {
         Some("None") => Include::None,
         Some("Object") => Include::Object,
@@ -105,7 +117,7 @@ pub(crate) fn accepted(ctx: &RequestContext, purpose: Purpose) -> Result<Accepte
     };
     Ok(Accepted {
         include,
-        ..negotiated(&ctx.headers, ctx.query("pretty"), purpose)?
+        ..negotiated(&ctx.headers, ctx.query("pretty"), purpose, has_protobuf)?
     })
 }
 
@@ -117,7 +129,12 @@ pub(crate) fn check_acceptable(ctx: &RequestContext) -> Result<(), ApiError> {
     accepted(ctx, Purpose::Answer).map(drop)
 }
 
-fn negotiated(headers: &HeaderMap, pretty: Option<&str>, purpose: Purpose) -> Result<Accepted, ApiError> {
+fn negotiated(
+    headers: &HeaderMap,
+    pretty: Option<&str>,
+    purpose: Purpose,
+    has_protobuf: bool,
+) -> Result<Accepted, ApiError> {
     let header = accept_header(headers);
     let pretty = wants_pretty(headers, pretty);
     let include = Include::Metadata;
@@ -136,6 +153,7 @@ fn negotiated(headers: &HeaderMap, pretty: Option<&str>, purpose: Purpose) -> Re
             continue;
         };
         match view_of(&clause, format, purpose) {
+            Some((View::Object, _)) if format == Format::Protobuf && !has_protobuf => continue,
             Some((view, view_version)) => {
                 return Ok(Accepted {
                     view,
@@ -271,7 +289,7 @@ mod tests {
     fn accept(value: &str, purpose: Purpose) -> Option<(Format, View)> {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, value.parse().unwrap());
-        negotiated(&headers, None, purpose)
+        negotiated(&headers, None, purpose, true)
             .ok()
             .map(|accepted| (accepted.format, accepted.view))
     }
@@ -330,16 +348,16 @@ mod tests {
     #[test]
     fn browsers_and_the_query_ask_for_indentation() {
         let mut headers = HeaderMap::new();
-        assert!(!negotiated(&headers, None, Purpose::Object).unwrap().pretty);
+        assert!(!negotiated(&headers, None, Purpose::Object, true).unwrap().pretty);
         assert!(
-            negotiated(&headers, Some("true"), Purpose::Object)
+            negotiated(&headers, Some("true"), Purpose::Object, true)
                 .unwrap()
                 .pretty
         );
         headers.insert(header::USER_AGENT, "curl/8.0".parse().unwrap());
-        assert!(negotiated(&headers, None, Purpose::Object).unwrap().pretty);
+        assert!(negotiated(&headers, None, Purpose::Object, true).unwrap().pretty);
         assert!(
-            !negotiated(&headers, Some("false"), Purpose::Object)
+            !negotiated(&headers, Some("false"), Purpose::Object, true)
                 .unwrap()
                 .pretty
         );

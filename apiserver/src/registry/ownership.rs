@@ -3,16 +3,15 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use coracle_api::apply::{self, Manager, Operation, Writer};
+use coracle_api::apply::{self, Manager, Model, Operation, Writer};
 use coracle_api::codec::DecodeError;
 use coracle_api::status::ApiError;
-use coracle_api::strategy;
 use coracle_api::table::Type;
 use coracle_api::validation::{FieldErrors, Path};
 use http::{Response, StatusCode, header};
 use serde_json::Value;
 
-use super::negotiate::{Purpose, accepted};
+use super::negotiate::Purpose;
 use super::options::{WriteOptions, is_true};
 use super::served::Served;
 use super::update::Tried;
@@ -36,6 +35,14 @@ impl Registry {
         live: Option<&Entry>,
         object: &mut Value,
     ) {
+        if served.custom.is_some() {
+            let Ok(live) = live.map(|entry| encode::in_version(served, entry)).transpose() else {
+                return;
+            };
+            return self.with_writer(ctx, served, Operation::Update, |writer| {
+                apply::track_update(live.as_ref(), object, writer);
+            });
+        }
         if served.version == 0 {
             let live = live.map(Entry::value);
             return self.with_writer(ctx, served, Operation::Update, |writer| {
@@ -44,7 +51,7 @@ impl Registry {
         }
         // Ownership is of fields of the version that the client wrote.
         let live = live.map(|entry| encode::in_version(served, entry)).transpose();
-        let shown = rules::convert(object.clone(), served.stored, served.resource);
+        let shown = rules::convert(object.clone(), &served.stored, &served.resource);
         let (Ok(live), Ok(mut shown)) = (live, shown) else {
             return;
         };
@@ -60,7 +67,7 @@ impl Registry {
         served: &Arc<Served>,
         bytes: Bytes,
     ) -> Result<Response<ResponseBody>, ApiError> {
-        let accepted = accepted(ctx, Purpose::Object)?;
+        let accepted = served.accepted(ctx, Purpose::Object)?;
         let options = WriteOptions::read(ctx, "PatchOptions")?;
         require_manager(ctx)?;
         let (sent, findings) = configuration::read(&bytes, options.field_validation)?;
@@ -137,20 +144,21 @@ impl Registry {
         operation: Operation,
         act: impl FnOnce(Writer<'_>) -> T,
     ) -> T {
-        let resource = served.resource;
         let manager = Manager {
             name: manager_name(ctx),
             operation,
-            api_version: resource.api_version(),
+            api_version: served.resource.api_version(),
             subresource: ctx.info.subresource.clone(),
         };
         let now = meta::time(self.now());
-        let resets = strategy::resets(resource.gvk(), &ctx.info.subresource);
-        act(Writer {
-            manager: &manager,
-            ty: resource.ty(),
-            resets,
-            now: now.as_str().unwrap_or_default(),
+        let resets = rules::resets(served, &ctx.info.subresource);
+        served.with_model(|model| {
+            act(Writer {
+                manager: &manager,
+                model,
+                resets,
+                now: now.as_str().unwrap_or_default(),
+            })
         })
     }
 }
@@ -160,7 +168,7 @@ fn unconvertible(served: &Served, config: &Value, error: &DecodeError) -> ApiErr
     if matches!(error, DecodeError::Strict(_)) {
         return ApiError::bad_request(error.to_string());
     }
-    let resource = served.resource;
+    let resource = &served.resource;
     let kind = format!("{}/{}, Kind={}", resource.group, resource.version, resource.kind);
     let (namespace, name) = (meta::text(config, "namespace"), meta::text(config, "name"));
     let fault = format!(
@@ -197,7 +205,7 @@ pub(crate) fn track_answered(ctx: &RequestContext, ty: &'static Type, object: &m
     };
     let writer = Writer {
         manager: &manager,
-        ty,
+        model: Model::Type(ty),
         resets: &["status"],
         now,
     };

@@ -10,7 +10,7 @@ use coracle_api::validation::{FieldErrors, Path};
 use http::{Response, StatusCode, header};
 use serde_json::Value;
 
-use super::negotiate::{Purpose, accepted};
+use super::negotiate::Purpose;
 use super::options::WriteOptions;
 use super::ownership::APPLY;
 use super::served::Served;
@@ -52,8 +52,8 @@ impl Registry {
         if media_type(ctx) == APPLY {
             return self.apply(ctx, served, bytes).await;
         }
-        let kind = patch_type(ctx)?;
-        let accepted = accepted(ctx, Purpose::Object)?;
+        let kind = patch_type(ctx, served.custom.is_none())?;
+        let accepted = served.accepted(ctx, Purpose::Object)?;
         let options = WriteOptions::read(ctx, "PatchOptions")?;
         let patch = Patch::read(kind, &bytes, options.field_validation)?;
         let (entry, warnings) = self.patch_object(ctx, served, &patch, &options).await?;
@@ -74,7 +74,10 @@ impl Registry {
             };
             let before = encode::in_version(served, &current)?;
             let mut object = before.clone();
-            patch.apply(&mut object, served.resource.ty())?;
+            match &served.custom {
+                None => patch.apply(&mut object, served.resource.ty())?,
+                Some(_) => patch.apply_untyped(&mut object)?,
+            }
             let (object, found) = body::patched(served, object, options.field_validation)
                 .map_err(|error| patch.refused(&error.to_string()))?;
             let mut object = body::to_storage(served, object)?;
@@ -138,14 +141,25 @@ impl Patch {
         }
         Ok(())
     }
+
+    /// The same for an object without a type, which no strategic patch comes to.
+    fn apply_untyped(&self, object: &mut Value) -> Result<(), ApiError> {
+        match self.kind {
+            PatchType::Json => json::apply(object, &self.body)?,
+            PatchType::Merge | PatchType::Strategic => merge::apply(object, &self.body)?,
+        }
+        Ok(())
+    }
 }
 
-pub(super) fn patch_type(ctx: &RequestContext) -> Result<PatchType, ApiError> {
+/// What kind of patch a request has; `typed` where its object has a type, which strategic patches are read by.
+pub(super) fn patch_type(ctx: &RequestContext, typed: bool) -> Result<PatchType, ApiError> {
     match media_type(ctx) {
         JSON => Ok(PatchType::Json),
         MERGE => Ok(PatchType::Merge),
-        STRATEGIC => Ok(PatchType::Strategic),
-        _ => Err(ApiError::unsupported_media_type(&[JSON, MERGE, STRATEGIC, APPLY])),
+        STRATEGIC if typed => Ok(PatchType::Strategic),
+        _ if typed => Err(ApiError::unsupported_media_type(&[JSON, MERGE, STRATEGIC, APPLY])),
+        _ => Err(ApiError::unsupported_media_type(&[JSON, MERGE, APPLY])),
     }
 }
 

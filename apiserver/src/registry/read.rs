@@ -6,7 +6,7 @@ use coracle_api::status::ApiError;
 use http::{Response, StatusCode};
 
 use super::list::wait_error;
-use super::negotiate::{Purpose, accepted};
+use super::negotiate::Purpose;
 use super::options::parse_revision;
 use super::served::Served;
 use super::{Registry, respond};
@@ -20,7 +20,7 @@ impl Registry {
         ctx: &RequestContext,
         served: &Served,
     ) -> Result<Response<ResponseBody>, ApiError> {
-        let accepted = accepted(ctx, Purpose::Object)?;
+        let accepted = served.accepted(ctx, Purpose::Object)?;
         match parse_revision(ctx.query("resourceVersion").unwrap_or_default())? {
             Some(0) => {}
             Some(revision) => self.cache.reached(revision, PATIENCE).await.map_err(wait_error)?,

@@ -28,10 +28,7 @@ pub(super) fn object(
     let bytes = match accepted.view {
         View::Table => {
             let now = jiff::Timestamp::now();
-            to_bytes(
-                &tables::of_object(served.resource, entry, accepted, now),
-                accepted,
-            )?
+            to_bytes(&tables::of_object(served, entry, accepted, now)?, accepted)?
         }
         _ => encode::object(served, entry, accepted)?,
     };

@@ -7,10 +7,11 @@ use coracle_api::resources::Resource;
 use coracle_api::status::ApiError;
 use coracle_api::table::Gvk;
 use coracle_api::validation::{self, FieldErrors};
-use coracle_api::{convert, defaults, strategy, warnings};
+use coracle_api::{convert, custom, defaults, strategy, warnings};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::custom::Custom;
 use super::meta;
 use super::served::Served;
 
@@ -19,12 +20,72 @@ pub(super) fn default(kind: Gvk, object: &mut Value) {
     defaults::apply(kind, object);
 }
 
+/// Fills in the defaults of what was set since the object was decoded. Those of custom resources are filled in when they
+/// are decoded and no more, as upstream has it.
+pub(super) fn default_again(served: &Served, object: &mut Value) {
+    if served.custom.is_none() {
+        default(served.stored.gvk(), object);
+    }
+}
+
 /// The same object in another version of its resource.
 ///
 /// # Errors
 /// Where there is no such version.
 pub(crate) fn convert(object: Value, from: &Resource, to: &Resource) -> Result<Value, ApiError> {
     convert::convert(object, from.gvk(), to.gvk()).map_err(ApiError::internal)
+}
+
+/// A stored object in the version asked for.
+///
+/// # Errors
+/// Where it cannot be converted.
+pub(super) fn to_served(served: &Served, mut stored: Value) -> Result<Value, ApiError> {
+    match &served.custom {
+        _ if served.version == 0 => Ok(stored),
+        None => convert(stored, &served.stored, &served.resource),
+        Some(custom) => {
+            converts(served)?;
+            custom.convert(&mut stored);
+            Ok(stored)
+        }
+    }
+}
+
+/// A custom resource that is in any version of its definition, in the version asked for.
+///
+/// # Errors
+/// Where only a webhook could convert it.
+pub(super) fn to_version(served: &Served, custom: &Custom, mut object: Value) -> Result<Value, ApiError> {
+    let version = served.resource.api_version();
+    if object.get("apiVersion").and_then(Value::as_str) != Some(&*version) {
+        if custom.definition.converts_by_webhook {
+            return Err(unconverted(served));
+        }
+        custom.convert(&mut object);
+    }
+    Ok(object)
+}
+
+/// Refuses what only a webhook could convert.
+///
+/// # Errors
+/// 500 where a definition asks for one.
+pub(super) fn converts(served: &Served) -> Result<(), ApiError> {
+    match &served.custom {
+        Some(custom) if served.version != 0 && custom.definition.converts_by_webhook => {
+            Err(unconverted(served))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn unconverted(served: &Served) -> ApiError {
+    let (from, kind) = (&served.stored, served.resource.kind);
+    ApiError::internal(format!(
+        "conversion webhook for {}, Kind={kind} failed: conversion webhooks are not called by this server yet",
+        from.api_version()
+    ))
 }
 
 /// Fills in what a configuration that is applied may leave to the path: the name and the namespace.
@@ -39,6 +100,9 @@ pub(crate) fn name_config(config: &mut Value, name: &str, namespace: &str) {
 
 /// What a kind decides about its new objects.
 pub(super) fn prepare_create(served: &Served, object: &mut Value, now: Timestamp) {
+    if let Some(custom) = &served.custom {
+        return custom::strategy::prepare_create(&custom.version, object);
+    }
     strategy::date_taints(served.stored.gvk(), object, now);
     strategy::prepare_create(served.stored.gvk(), object, now);
 }
@@ -51,6 +115,12 @@ pub(super) fn prepare_update(
     old: &Value,
     now: Timestamp,
 ) {
+    if let Some(custom) = &served.custom {
+        return match subresource {
+            "status" => custom::strategy::prepare_status_update(object, old),
+            _ => custom::strategy::prepare_update(&custom.version, object, old),
+        };
+    }
     let kind = served.stored.gvk();
     strategy::date_taints(kind, object, now);
     match subresource {
@@ -120,8 +190,12 @@ fn put(object: &mut Value, parent: &str, field: &str, value: Option<&Value>) {
 }
 
 /// Takes away what was given empty, once the object was judged: the store knows no such thing.
+///
+/// A custom resource is stored as it is written.
 pub(crate) fn settle(served: &Served, object: &mut Value) {
-    conform::settle(object, served.stored.ty());
+    if served.custom.is_none() {
+        conform::settle(object, served.stored.ty());
+    }
 }
 
 /// Brings an object that is answered without having been stored into the shape that storing gives it.
@@ -129,6 +203,9 @@ pub(crate) fn settle(served: &Served, object: &mut Value) {
 /// # Errors
 /// Where it does not fit its type, which decoding has made sure of.
 pub(crate) fn canonical(served: &Served, object: &mut Value) -> Result<(), ApiError> {
+    if served.custom.is_some() {
+        return Ok(());
+    }
     conform::conform(object, served.stored.ty())
         .map(drop)
         .map_err(ApiError::internal)
@@ -139,6 +216,10 @@ pub(crate) fn canonical(served: &Served, object: &mut Value) -> Result<(), ApiEr
 /// # Errors
 /// 422 with every fault.
 pub(crate) fn validate_create(served: &Served, object: &Value) -> Result<(), ApiError> {
+    if let Some(custom) = &served.custom {
+        let errors = custom::validate::create(&custom.version, &custom.schema(), object);
+        return judged(served, object, &errors);
+    }
     let (kind, shown) = as_judged(served, object)?;
     judged(served, object, &validation::create(kind, &shown))
 }
@@ -153,6 +234,14 @@ pub(crate) fn validate_update(
     object: &Value,
     old: &Value,
 ) -> Result<(), ApiError> {
+    if let Some(custom) = &served.custom {
+        let (version, schema) = (&custom.version, custom.schema());
+        let errors = match subresource {
+            "status" => custom::validate::update_status(version, &schema, object, old),
+            _ => custom::validate::update(version, &schema, object, old),
+        };
+        return judged(served, object, &errors);
+    }
     let (kind, new) = as_judged(served, object)?;
     let (_, old) = as_judged(served, old)?;
     let errors = match subresource {
@@ -169,7 +258,7 @@ fn as_judged<'a>(served: &Served, object: &'a Value) -> Result<(Gvk, Cow<'a, Val
     if served.version == 0 || served.resource.group != "events.k8s.io" {
         return Ok((served.stored.gvk(), Cow::Borrowed(object)));
     }
-    let shown = convert(object.clone(), served.stored, served.resource)?;
+    let shown = convert(object.clone(), &served.stored, &served.resource)?;
     Ok((served.resource.gvk(), Cow::Owned(shown)))
 }
 
@@ -177,7 +266,12 @@ fn judged(served: &Served, object: &Value, errors: &FieldErrors) -> Result<(), A
     if errors.is_empty() {
         return Ok(());
     }
-    let (group, kind) = (served.stored.group, served.stored.kind);
+    // A custom resource is called what it says it is, which may be what is wrong with it.
+    let kind = match &served.custom {
+        None => served.stored.kind,
+        Some(_) => object.get("kind").and_then(Value::as_str).unwrap_or_default(),
+    };
+    let group = served.stored.group;
     Err(ApiError::invalid(group, kind, meta::text(object, "name"), errors))
 }
 
@@ -188,6 +282,9 @@ pub(super) fn warnings(
     object: &Value,
     old: Option<&Value>,
 ) -> Vec<String> {
+    if served.custom.is_some() {
+        return Vec::new();
+    }
     let kind = served.stored.gvk();
     match old {
         None => warnings::create(kind, object),
@@ -210,5 +307,13 @@ pub(super) fn creates_on_update(served: &Served) -> bool {
 
 /// Whether an update may leave out which revision it is made from.
 pub(crate) fn updates_unconditionally(served: &Served) -> bool {
-    strategy::allows_unconditional_update(served.stored.gvk())
+    served.custom.is_none() && strategy::allows_unconditional_update(served.stored.gvk())
+}
+
+/// The fields that a write to a resource, or to a part of it, does not own.
+pub(super) fn resets(served: &Served, subresource: &str) -> &'static [&'static str] {
+    match &served.custom {
+        None => strategy::resets(served.resource.gvk(), subresource),
+        Some(custom) => custom::strategy::resets(&custom.version, subresource),
+    }
 }

@@ -19,10 +19,7 @@ pub(super) fn selection(
     let labels = LabelSelector::parse(&options.label_selector).map_err(bad_selector)?;
     let fields = FieldSelector::parse(&options.field_selector).map_err(bad_selector)?;
     let terms = fields.terms.into_iter().map(|term| {
-        let name = served
-            .selectable
-            .resolve(&term.field)
-            .map_err(ApiError::bad_request)?;
+        let name = served.field(&term.field).map_err(ApiError::bad_request)?;
         Ok(FieldTerm {
             name,
             equal: term.equal,

@@ -1,31 +1,60 @@
 //! A resource in one version, with everything that answering for it needs.
 
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::Arc;
 
-use coracle_api::resources::{self, Resource};
-
+use arc_swap::ArcSwap;
+use coracle_api::apply::Model;
+use coracle_api::custom::Version;
+use coracle_api::resources::{self, Resource, Subresource};
+use coracle_api::status::ApiError;
 use serde_json::Value;
 
+use super::custom::{Custom, Customs};
 use super::fields::{Selectable, selectable};
-use crate::cache::entry::Entry;
+use super::negotiate::{self, Accepted, Purpose};
+use crate::cache::entry::{Entry, Fields};
 use crate::cache::resource::{ResourceCache, StoredKind};
 use crate::cache::{Cache, ROOT};
+use crate::request::RequestContext;
+
+/// The facts of a resource, wherever they stand: in the table, or in a definition that may change.
+#[derive(Clone, Debug)]
+pub(crate) enum Handle {
+    /// In the table.
+    BuiltIn(&'static Resource),
+    /// In a version of a definition.
+    Custom(Arc<Version>),
+}
+
+impl Deref for Handle {
+    type Target = Resource;
+
+    fn deref(&self) -> &Resource {
+        match self {
+            Self::BuiltIn(resource) => resource,
+            Self::Custom(version) => &version.resource,
+        }
+    }
+}
 
 /// A stored resource as one of its versions shows it.
 #[derive(Debug)]
 pub(crate) struct Served {
     /// The version that was asked for.
-    pub resource: &'static Resource,
+    pub resource: Handle,
     /// The version its objects are stored in.
-    pub stored: &'static Resource,
+    pub stored: Handle,
     /// Which of the versions this is: 0 for the stored one.
-    pub version: u8,
+    pub version: u32,
     /// What comes before namespace and name in the store's keys.
     pub prefix: String,
     /// Its objects.
     pub cache: Arc<ResourceCache>,
-    /// What field selectors may name.
+    /// What a definition says of it; none for what is built in.
+    pub custom: Option<Custom>,
+    /// What field selectors may name, of what is built in.
     pub selectable: Selectable,
     /// What comes before the JSON of an entry to make it an object of its own: `{"kind":…,"apiVersion":…,`.
     pub head: String,
@@ -35,6 +64,8 @@ pub(crate) struct Served {
 #[derive(Debug)]
 pub(crate) struct Catalog {
     served: HashMap<(&'static str, &'static str), Vec<Arc<Served>>>,
+    /// What definitions have brought so far; replaced as a whole when they change.
+    customs: ArcSwap<Customs>,
 }
 
 /// What the cache must keep: each stored resource once.
@@ -43,69 +74,101 @@ pub(super) fn stored_kinds() -> Vec<StoredKind> {
         .iter()
         .filter(|resource| resource.is_stored() && is_stored_version(resource));
     stored
-        .map(|resource| StoredKind {
-            prefix: prefix_of(resource),
-            head: head_of(resource).into(),
-            fields: selectable(resource.group, resource.resource).extract,
+        .map(|resource| {
+            let fields: fn(&Value) -> Fields = selectable(resource.group, resource.resource).extract;
+            StoredKind {
+                prefix: prefix_of(resource),
+                head: head_of(resource).into(),
+                particulars: Arc::new(fields),
+            }
         })
         .collect()
 }
 
 impl Catalog {
-    /// Describes every stored resource.
+    /// Describes every stored resource that is built in.
     pub(crate) fn new(cache: &Cache) -> Self {
         let mut served: HashMap<_, Vec<_>> = HashMap::new();
         for resource in resources::all().iter().filter(|resource| resource.is_stored()) {
             let versions = served.entry((resource.group, resource.resource)).or_default();
-            versions.push(Arc::new(Served::new(resource, cache)));
+            versions.push(Arc::new(Served::built_in(resource, cache)));
         }
-        Self { served }
+        Self {
+            served,
+            customs: ArcSwap::default(),
+        }
     }
 
     /// The resource of a group, version and plural name.
-    pub(crate) fn find(&self, group: &str, version: &str, resource: &str) -> Option<&Arc<Served>> {
-        let resource = resources::find(group, version, resource)?;
-        let versions = self.served.get(&(resource.group, resource.resource))?;
-        versions
-            .iter()
-            .find(|served| std::ptr::eq(served.resource, resource))
+    pub(crate) fn find(&self, group: &str, version: &str, resource: &str) -> Option<Arc<Served>> {
+        let found = self.versions(group, resource);
+        found
+            .into_iter()
+            .find(|served| served.resource.version == version)
     }
 
     /// The other versions in which the same objects are served.
     pub(crate) fn served_alike(&self, served: &Served) -> Vec<Arc<Served>> {
-        let all = self.served.values().flatten();
-        let alike = all.filter(|other| {
-            Arc::ptr_eq(&other.cache, &served.cache) && !std::ptr::eq(other.resource, served.resource)
+        let (group, version) = (served.resource.group, served.resource.version);
+        let mut alike: Vec<Arc<Served>> = match served.custom {
+            None => {
+                let all = self.served.values().flatten();
+                let alike = all.filter(|other| Arc::ptr_eq(&other.cache, &served.cache));
+                alike.cloned().collect()
+            }
+            Some(_) => self
+                .customs
+                .load()
+                .versions(group, served.resource.resource)
+                .to_vec(),
+        };
+        alike.retain(|other| {
+            other.is_served() && (other.resource.group, other.resource.version) != (group, version)
         });
-        let mut alike: Vec<_> = alike.cloned().collect();
         alike.sort_by_key(|other| (other.resource.group, other.resource.version));
         alike
     }
 
     /// The resource in the version it is stored in. `events.k8s.io` events are found as core events.
-    pub(crate) fn stored(&self, group: &str, resource: &str) -> Option<&Arc<Served>> {
-        let resource = resources::versions(group, resource).next()?;
-        let versions = self.served.get(&(resource.group, resource.resource))?;
-        versions
-            .iter()
-            .find(|served| is_stored_version(served.resource))
-            .or_else(|| versions.first())
+    pub(crate) fn stored(&self, group: &str, resource: &str) -> Option<Arc<Served>> {
+        let versions = self.versions(group, resource);
+        let stored = versions.iter().find(|served| served.version == 0);
+        stored.or_else(|| versions.first()).cloned()
+    }
+
+    fn versions(&self, group: &str, resource: &str) -> Vec<Arc<Served>> {
+        if let Some(built_in) = resources::versions(group, resource).next() {
+            let versions = self.served.get(&(built_in.group, built_in.resource));
+            return versions.cloned().unwrap_or_default();
+        }
+        self.customs.load().versions(group, resource).to_vec()
+    }
+
+    /// What definitions have brought.
+    pub(crate) fn customs(&self) -> Arc<Customs> {
+        self.customs.load_full()
+    }
+
+    /// Serves what definitions bring from now on, all at once.
+    pub(crate) fn replace_customs(&self, customs: Arc<Customs>) {
+        self.customs.store(customs);
     }
 }
 
 impl Served {
-    fn new(resource: &'static Resource, cache: &Cache) -> Self {
+    fn built_in(resource: &'static Resource, cache: &Cache) -> Self {
         let stored = resource.stored_as();
         let prefix = prefix_of(stored);
         let cache = cache
             .resource(&prefix)
             .expect("the cache was made for every stored resource");
         Self {
-            resource,
-            stored,
-            version: u8::from(!is_stored_version(resource)),
+            resource: Handle::BuiltIn(resource),
+            stored: Handle::BuiltIn(stored),
+            version: u32::from(!is_stored_version(resource)),
             cache: Arc::clone(cache),
             prefix,
+            custom: None,
             selectable: selectable(resource.group, resource.resource),
             head: head_of(resource),
         }
@@ -129,9 +192,58 @@ impl Served {
     pub(crate) fn is(&self, group: &str, resource: &str) -> bool {
         self.resource.group == group && self.resource.resource == resource
     }
+
+    /// The subresource of a name.
+    pub(crate) fn subresource(&self, name: &str) -> Option<&Subresource> {
+        match &self.custom {
+            None => self.resource.subresource(name),
+            Some(custom) => custom.version.subresource(name),
+        }
+    }
+
+    /// Whether it may be asked for in this version: a custom resource may be stored in one that is not served.
+    pub(crate) fn is_served(&self) -> bool {
+        self.custom.as_ref().is_none_or(|custom| custom.version.served)
+    }
+
+    /// The kind of a list of its objects.
+    pub(crate) fn list_kind(&self) -> String {
+        match &self.custom {
+            None => format!("{}List", self.resource.kind),
+            Some(custom) => custom.definition.list_kind.to_owned(),
+        }
+    }
+
+    /// Picks the form in which its objects are answered.
+    ///
+    /// # Errors
+    /// 406 where nothing that the client accepts can be made.
+    pub(crate) fn accepted(&self, ctx: &RequestContext, purpose: Purpose) -> Result<Accepted, ApiError> {
+        negotiate::accepted_of(ctx, purpose, self.custom.is_none())
+    }
+
+    /// The field that a selector's term means, by the name it has inside.
+    ///
+    /// # Errors
+    /// The words of the refusal.
+    pub(crate) fn field(&self, name: &str) -> Result<&'static str, String> {
+        match &self.custom {
+            None => self.selectable.resolve(name),
+            Some(custom) => custom.field(name),
+        }
+    }
+
+    /// Calls back with what is known of its objects in this version.
+    pub(crate) fn with_model<T>(&self, act: impl FnOnce(Model<'_>) -> T) -> T {
+        match &self.custom {
+            None => act(Model::Type(self.resource.ty())),
+            Some(custom) => act(Model::Custom(&custom.schema(), self.resource.gvk())),
+        }
+    }
 }
 
-fn head_of(resource: &Resource) -> String {
+/// The beginning of the JSON of every object of a resource.
+pub(super) fn head_of(resource: &Resource) -> String {
     format!(
         r#"{{"kind":"{}","apiVersion":"{}","#,
         resource.kind,

@@ -1,8 +1,11 @@
 //! Objects in the versions that webhooks want to see, and back. Pure.
 
+use coracle_api::codec::FieldValidation;
 use coracle_api::codec::conform::conform;
+use coracle_api::custom::decode;
 use coracle_api::status::ApiError;
 use serde_json::Value;
+use std::sync::Arc;
 
 use super::served::{Catalog, Served};
 use super::subresource::scale;
@@ -18,10 +21,10 @@ pub(super) fn versions(catalog: &Catalog, served: &Served, subresource: &str) ->
 
 /// A resource, or a part of it, as webhooks name it.
 fn version(served: &Served, subresource: &str) -> Option<Version> {
-    let resource = served.resource;
+    let resource = &served.resource;
     let kind = match subresource {
         "" => resource.gvk(),
-        name => resource.subresource(name)?.gvk,
+        name => served.subresource(name)?.gvk,
     };
     Some(Version {
         group: resource.group.to_owned(),
@@ -40,7 +43,7 @@ pub(super) fn of_kind<'a>(
     subresource: &str,
 ) -> Box<dyn Shapes + 'a> {
     match subresource {
-        "scale" => Box::new(Scaled),
+        "scale" => Box::new(Scaled { served }),
         _ => Box::new(Stored { catalog, served }),
     }
 }
@@ -52,7 +55,7 @@ struct Stored<'a> {
 }
 
 impl Stored<'_> {
-    fn find(&self, version: &Version) -> Result<&Served, ApiError> {
+    fn find(&self, version: &Version) -> Result<Arc<Served>, ApiError> {
         let found = self
             .catalog
             .find(&version.group, &version.version, &version.resource);
@@ -62,33 +65,43 @@ impl Stored<'_> {
                 "unable to convert to {group}/{version}, Resource={resource}: unknown kind"
             ))
         };
-        found.map(AsRef::as_ref).ok_or_else(unknown)
+        found.ok_or_else(unknown)
     }
 }
 
 impl Shapes for Stored<'_> {
     fn shown(&self, object: &Value, version: &Version) -> Result<Value, ApiError> {
         let wanted = self.find(version)?;
-        rules::convert(object.clone(), self.served.stored, wanted.resource)
+        match &wanted.custom {
+            None => rules::convert(object.clone(), &self.served.stored, &wanted.resource),
+            Some(custom) => rules::to_version(&wanted, custom, object.clone()),
+        }
     }
 
     fn taken(&self, _: &Value, mut shown: Value, version: &Version) -> Result<Value, ApiError> {
         let wanted = self.find(version)?;
+        if let (Some(theirs), Some(ours)) = (&wanted.custom, &self.served.custom) {
+            let (shown, _) = decode::patched(shown, &theirs.schema(), FieldValidation::Ignore)
+                .map_err(ApiError::internal)?;
+            return rules::to_version(self.served, ours, shown);
+        }
         conform(&mut shown, wanted.resource.ty()).map_err(ApiError::internal)?;
-        body::to_storage(wanted, shown)
+        body::to_storage(&wanted, shown)
     }
 }
 
 /// Objects whose `scale` is written: only that is shown and taken.
-struct Scaled;
+struct Scaled<'a> {
+    served: &'a Served,
+}
 
-impl Shapes for Scaled {
+impl Shapes for Scaled<'_> {
     fn shown(&self, object: &Value, _: &Version) -> Result<Value, ApiError> {
-        Ok(scale::scale_of(object))
+        Ok(scale::scale_of(self.served, object)?.0)
     }
 
     fn taken(&self, object: &Value, shown: Value, version: &Version) -> Result<Value, ApiError> {
         let scale = AsSent.taken(object, shown, version)?;
-        Ok(scale::with_replicas(object.clone(), &scale))
+        scale::with_replicas(self.served, object.clone(), &scale)
     }
 }

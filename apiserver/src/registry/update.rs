@@ -12,12 +12,12 @@ use serde_json::Value;
 use super::admit::Admission;
 use super::body::{self, Decoded};
 use super::list::wait_error;
-use super::negotiate::{Purpose, accepted};
+use super::negotiate::Purpose;
 use super::options::WriteOptions;
 use super::served::Served;
 use super::services::Held;
 use super::write::Written;
-use super::{Registry, meta, respond, rules};
+use super::{Registry, encode, meta, respond, rules};
 use crate::admission::{Attributes, Operation};
 use crate::cache::entry::Entry;
 use crate::request::{RequestContext, ResponseBody};
@@ -41,7 +41,7 @@ impl Registry {
         served: &Arc<Served>,
         bytes: Bytes,
     ) -> Result<Response<ResponseBody>, ApiError> {
-        let accepted = accepted(ctx, Purpose::Object)?;
+        let accepted = served.accepted(ctx, Purpose::Object)?;
         let options = WriteOptions::read(ctx, "UpdateOptions")?;
         let Decoded { object, mut warnings } = body::object(served, ctx, &bytes, options.field_validation)?;
         let namespace = if served.resource.namespaced {
@@ -115,10 +115,10 @@ impl Registry {
         mut object: Value,
         options: &WriteOptions,
     ) -> Result<Tried, ApiError> {
-        let old = Value::clone(&current.value());
+        let old = encode::worked_on(served, current)?;
         let attributes = Attributes {
             operation: Operation::Update,
-            resource: served.resource,
+            resource: &served.resource,
             subresource: &ctx.info.subresource,
             namespace: current.namespace(),
             name: current.name(),

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::frames::Frames;
 use super::list::wait_error;
-use super::negotiate::{Purpose, accepted};
+use super::negotiate::Purpose;
 use super::options::ListOptions;
 use super::served::Served;
 use super::{Registry, respond, select};
@@ -54,7 +54,7 @@ impl Registry {
         ctx: &RequestContext,
         served: &Arc<Served>,
     ) -> Result<Response<ResponseBody>, ApiError> {
-        let accepted = accepted(ctx, Purpose::Watch)?;
+        let accepted = served.accepted(ctx, Purpose::Watch)?;
         let options = ListOptions::read(ctx, true)?;
         let selection = Arc::new(select::selection(served, &ctx.info.namespace, &options)?);
         let frames = Frames::new(Arc::clone(served), accepted);

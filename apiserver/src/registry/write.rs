@@ -33,7 +33,11 @@ impl Registry {
         expected: u64,
         also: Txn,
     ) -> Result<Written, ApiError> {
-        let value = stored::encode(&mut object).map_err(ApiError::internal)?;
+        let value = match &served.custom {
+            None => stored::encode(&mut object),
+            Some(_) => stored::encode_custom(&mut object, &served.stored.api_version()),
+        };
+        let value = value.map_err(ApiError::internal)?;
         let full = format!("{}{key}", served.prefix);
         let txn = also.when(full.clone(), Revision(expected)).put(full, value);
         match self.commit(txn).await? {

@@ -180,7 +180,8 @@ impl Assembly {
         let metrics = Arc::new(Metrics::new());
         let router = Router {
             resources: self.resources.handler.clone(),
-            catalogue: Catalogue::new(&advertised.to_string()).with(aggregator.clone()),
+            catalogue: Catalogue::new(&advertised.to_string(), self.resources.handler.clone())
+                .with(aggregator.clone()),
             aggregator,
             health: Health::new(self.store.clone(), started.clone(), shutdown.clone()),
             metrics: metrics.clone(),

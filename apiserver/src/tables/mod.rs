@@ -2,6 +2,7 @@
 
 mod cells;
 mod cluster;
+mod custom;
 mod network;
 mod pods;
 mod policy;
@@ -11,70 +12,90 @@ mod workloads;
 use std::sync::Arc;
 
 use coracle_api::resources::Resource;
+use coracle_api::status::ApiError;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::cache::entry::Entry;
+use crate::registry::Served;
 use crate::registry::negotiate::{Accepted, Include};
+use crate::registry::shown;
 
 /// A table of one object.
+///
+/// # Errors
+/// Where the object cannot be shown in the version asked for.
 pub(crate) fn of_object(
-    resource: &'static Resource,
+    served: &Served,
     entry: &Entry,
     accepted: Accepted,
     now: Timestamp,
-) -> Value {
+) -> Result<Value, ApiError> {
     let meta = json!({"resourceVersion": entry.revision().to_string()});
-    table(resource, [entry], meta, accepted, now)
+    table(served, [entry], meta, accepted, now)
 }
 
 /// A table of a list's items.
+///
+/// # Errors
+/// Where one of them cannot be shown in the version asked for.
 pub(crate) fn of_list(
-    resource: &'static Resource,
+    served: &Served,
     entries: &[Arc<Entry>],
     meta: Value,
     accepted: Accepted,
     now: Timestamp,
-) -> Value {
-    table(resource, entries.iter().map(Arc::as_ref), meta, accepted, now)
+) -> Result<Value, ApiError> {
+    table(served, entries.iter().map(Arc::as_ref), meta, accepted, now)
 }
 
 fn table<'a>(
-    resource: &'static Resource,
+    served: &Served,
     entries: impl IntoIterator<Item = &'a Entry>,
     meta: Value,
     accepted: Accepted,
     now: Timestamp,
-) -> Value {
-    let columns: Vec<Value> = resource
-        .columns
-        .iter()
-        .map(|column| {
-            json!({
-                "name": column.name, "type": column.ty, "format": column.format, "description": "",
-                "priority": column.priority,
-            })
-        })
-        .collect();
-    let rows: Vec<Value> = entries
+) -> Result<Value, ApiError> {
+    let columns = match &served.custom {
+        None => columns(&served.resource),
+        Some(custom) => custom::columns(&custom.version),
+    };
+    let rows: Result<Vec<Value>, ApiError> = entries
         .into_iter()
-        .map(|entry| row(resource, entry, accepted, now))
+        .map(|entry| row(served, entry, accepted, now))
         .collect();
-    json!({
+    Ok(json!({
         "kind": "Table",
         "apiVersion": format!("meta.k8s.io/{}", accepted.view_version),
         "metadata": meta,
         "columnDefinitions": columns,
-        "rows": rows,
-    })
+        "rows": rows?,
+    }))
 }
 
-fn row(resource: &'static Resource, entry: &Entry, accepted: Accepted, now: Timestamp) -> Value {
-    let object = entry.value();
-    let cells = cells::of(resource, &object, now);
+fn columns(resource: &Resource) -> Vec<Value> {
+    let columns = resource.columns.iter().map(|column| {
+        json!({
+            "name": column.name, "type": column.ty, "format": column.format, "description": "",
+            "priority": column.priority,
+        })
+    });
+    columns.collect()
+}
+
+fn row(served: &Served, entry: &Entry, accepted: Accepted, now: Timestamp) -> Result<Value, ApiError> {
+    // What is built in is printed as it is stored, whichever version is asked for.
+    let object = match &served.custom {
+        None => entry.value(),
+        Some(_) => Arc::new(shown(served, entry)?),
+    };
+    let cells = match &served.custom {
+        None => cells::of(&served.resource, &object, now),
+        Some(custom) => custom::cells(&custom.version, &object, now),
+    };
     let mut row = Map::new();
     row.insert("cells".to_owned(), Value::Array(cells));
-    if let Some(conditions) = pods::row_conditions(&object).filter(|_| resource.kind == "Pod") {
+    if let Some(conditions) = pods::row_conditions(&object).filter(|_| served.is("", "pods")) {
         row.insert("conditions".to_owned(), conditions);
     }
     match accepted.include {
@@ -90,5 +111,5 @@ fn row(resource: &'static Resource, entry: &Entry, accepted: Accepted, now: Time
             row.insert("object".to_owned(), partial);
         }
     }
-    Value::Object(row)
+    Ok(Value::Object(row))
 }

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::cel::rules::Rules;
 use crate::object::Fields;
+use crate::schema::{Schema, check, embedded, prune};
 use crate::validation::field::{BadValue, FieldErrors, Path};
 
 const TYPES: [&str; 6] = ["array", "boolean", "integer", "number", "object", "string"];
@@ -27,7 +28,7 @@ pub(super) fn validation(validation: &Value, at: &Path<'_>, errors: &mut FieldEr
     let mut structural = FieldErrors::default();
     self::structural(schema, Level::Root, &at, &mut structural);
     if structural.is_empty() {
-        defaults_in_enums(schema, &at, errors);
+        defaults(schema, &at, errors);
         rules(schema, Level::Root, &at, errors);
     }
     structural.sort();
@@ -108,19 +109,20 @@ fn structural(schema: &Value, level: Level, at: &Path<'_>, errors: &mut FieldErr
     }
 }
 
-/// A default that may only be one of some values is one of them. What else its schema asks of it is not judged here.
-fn defaults_in_enums(schema: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
-    if let Some(default) = schema.field("default")
-        && schema.has("enum")
-        && !schema.items("enum").contains(default)
-    {
-        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        let values: Vec<String> = schema.items("enum").iter().map(text).collect();
-        errors.not_supported(&at.child("default"), default, &values);
+/// A default is as its schema wants values to be, and has nothing in it that would be pruned.
+fn defaults(schema: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    if let Some(default) = schema.field("default") {
+        let (node, at) = (Schema::read(schema), at.child("default"));
+        if !prune::keeps(default, &node) {
+            errors.invalid(&at, default, "must not have unknown fields");
+        }
+        let mut coerced = default.clone();
+        match embedded::coerce(&mut coerced, &node) {
+            Err(_) => errors.invalid(&at, default, "must result in valid metadata"),
+            Ok(_) => check::check(default, &node, &at, errors),
+        }
     }
-    below(schema, at, &mut |schema, _, at| {
-        defaults_in_enums(schema, at, errors)
-    });
+    below(schema, at, &mut |schema, _, at| defaults(schema, at, errors));
 }
 
 /// What upstream asks of a schema besides being structural.
@@ -142,7 +144,9 @@ fn open_api(schema: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
 
 /// Rules have to compile against the types that their schema declares.
 fn rules(schema: &Value, level: Level, at: &Path<'_>, errors: &mut FieldErrors) {
-    below(schema, at, &mut |schema, level, at| rules(schema, level, at, errors));
+    below(schema, at, &mut |schema, level, at| {
+        rules(schema, level, at, errors)
+    });
     let own = schema.items("x-kubernetes-validations");
     if own.is_empty() {
         return;
@@ -150,7 +154,10 @@ fn rules(schema: &Value, level: Level, at: &Path<'_>, errors: &mut FieldErrors) 
     let resource = level == Level::Root || schema.flag("x-kubernetes-embedded-resource");
     let list = at.child("x-kubernetes-validations");
     for fault in Rules::faults(schema, resource) {
-        let Some(rule) = own.get(fault.index).filter(|rule| !rule.text("rule").trim().is_empty()) else {
+        let Some(rule) = own
+            .get(fault.index)
+            .filter(|rule| !rule.text("rule").trim().is_empty())
+        else {
             continue;
         };
         let at = list.index(fault.index);
@@ -161,7 +168,10 @@ fn rules(schema: &Value, level: Level, at: &Path<'_>, errors: &mut FieldErrors) 
 /// A rule as Go writes the struct that upstream keeps it in.
 fn as_in_go(rule: &Value) -> BadValue {
     let text = |name: &str| Value::from(rule.text(name)).to_string();
-    let or_null = |name: &str| rule.field(name).map_or_else(|| "null".to_owned(), Value::to_string);
+    let or_null = |name: &str| {
+        rule.field(name)
+            .map_or_else(|| "null".to_owned(), Value::to_string)
+    };
     let fields = [
         ("Rule", text("rule")),
         ("Message", text("message")),

@@ -2,6 +2,7 @@
 //!
 //! Names, words and parameters follow upstream's installer of API endpoints, so that generated clients are the same.
 
+pub(super) mod customs;
 mod parameters;
 mod resources;
 mod roots;
@@ -26,7 +27,7 @@ pub(super) struct Operation {
     /// The type of the body, where there is one.
     pub(super) body: Option<Body>,
     /// The type of the answer; a string where there is none.
-    pub(super) response: Option<&'static Type>,
+    pub(super) response: Option<Model>,
     /// The codes of answers of that type.
     pub(super) codes: &'static [u16],
     /// The media types of the body.
@@ -37,10 +38,36 @@ pub(super) struct Operation {
     pub(super) parameters: Vec<Parameter>,
 }
 
+/// What is taken or given.
+#[derive(Clone, Copy)]
+pub(super) enum Model {
+    /// A type of the table.
+    Type(&'static Type),
+    /// A custom resource, or a list of them, by the name of its schema.
+    Custom(&'static str),
+}
+
+impl Model {
+    /// The name of its schema.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Model::Type(ty) => ty.name,
+            Model::Custom(name) => name,
+        }
+    }
+
+    fn ty(self) -> Option<&'static Type> {
+        match self {
+            Model::Type(ty) => Some(ty),
+            Model::Custom(_) => None,
+        }
+    }
+}
+
 /// The body of a request.
 #[derive(Clone, Copy)]
 pub(super) struct Body {
-    pub(super) ty: &'static Type,
+    pub(super) ty: Model,
     pub(super) required: bool,
 }
 
@@ -119,7 +146,7 @@ impl Operation {
     /// The types of what it takes and gives.
     pub(super) fn types(&self) -> impl Iterator<Item = &'static Type> {
         let body = self.body.map(|body| body.ty);
-        body.into_iter().chain(self.response)
+        body.into_iter().chain(self.response).filter_map(Model::ty)
     }
 
     /// The answers by code; `content` is what successful ones have beside their description.

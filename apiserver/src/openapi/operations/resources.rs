@@ -5,7 +5,7 @@ use coracle_api::table::{self, Gvk, Type};
 
 use super::parameters::{DELETE, FORCE, PRETTY, SELECT, WATCH, WRITE};
 use super::{
-    Body, OBJECTS, Operation, Parameter, Path, below, camel, delete_options, meta, tag, upper_first,
+    Body, Model, OBJECTS, Operation, Parameter, Path, below, camel, delete_options, meta, tag, upper_first,
 };
 
 /// What a patch may be written in.
@@ -178,7 +178,7 @@ impl Described {
         Operation {
             id: self.everywhere(way, self.id("list", "", way, "")),
             description: format!("{words} objects of kind {}", self.0.kind),
-            response: self.0.list_type(),
+            response: self.0.list_type().map(Model::Type),
             produces: STREAMS,
             parameters: all(&[SELECT, WATCH, PRETTY]),
             ..self.plain("get", "list", way)
@@ -193,7 +193,7 @@ impl Described {
                  instead.",
                 self.0.kind
             ),
-            response: Some(meta("WatchEvent")),
+            response: Some(Model::Type(meta("WatchEvent"))),
             produces: STREAMS,
             parameters: all(&[SELECT, WATCH, PRETTY]),
             ..self.plain("get", "watchlist", way)
@@ -233,7 +233,7 @@ impl Described {
         Operation {
             id: self.id("read", "", way, &upper_first(way.sub)),
             description: self.specified("read", way),
-            response: way.ty.filter(|_| !is_log),
+            response: way.ty.filter(|_| !is_log).map(Model::Type),
             produces: if is_log { LOG } else { OBJECTS },
             ..self.plain("get", "get", way)
         }
@@ -267,10 +267,10 @@ impl Described {
             id: self.id("delete", "", way, ""),
             description: format!("delete {}", with_article(self.0.kind)),
             body: Some(Body {
-                ty: delete_options(),
+                ty: Model::Type(delete_options()),
                 required: false,
             }),
-            response: Some(meta("Status")),
+            response: Some(Model::Type(meta("Status"))),
             codes: &[200, 202],
             parameters: all(&[DELETE, PRETTY]),
             ..self.plain("delete", "delete", way)
@@ -314,7 +314,7 @@ impl Described {
             description: String::new(),
             about: Some((action, way.gvk)),
             body: None,
-            response: way.ty,
+            response: way.ty.map(Model::Type),
             codes: &[200],
             consumes: ANYTHING,
             produces: OBJECTS,
@@ -362,11 +362,14 @@ fn all(parts: &[&[Parameter]]) -> Vec<Parameter> {
 }
 
 fn required(ty: Option<&'static Type>) -> Option<Body> {
-    ty.map(|ty| Body { ty, required: true })
+    ty.map(|ty| Body {
+        ty: Model::Type(ty),
+        required: true,
+    })
 }
 
 /// The kind with the article that upstream puts before it; none before a plural.
-fn with_article(kind: &str) -> String {
+pub(super) fn with_article(kind: &str) -> String {
     let is_plural = kind.ends_with('s') && !kind.ends_with("ss");
     match kind.chars().next().map(|first| first.to_ascii_lowercase()) {
         _ if is_plural => kind.to_owned(),

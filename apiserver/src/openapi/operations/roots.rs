@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use coracle_api::resources;
 use coracle_api::table::{self, Type};
 
-use super::{OBJECTS, Operation, Path, camel, meta, tag};
+use super::{Model, OBJECTS, Operation, Path, camel, meta, tag};
 
 const JSON: &[&str] = &["application/json"];
 
@@ -97,7 +97,7 @@ fn told(id: &str, tag: String, description: &str, response: &'static Type) -> Op
         description: description.to_owned(),
         about: None,
         body: None,
-        response: Some(response),
+        response: Some(Model::Type(response)),
         codes: &[200],
         consumes: OBJECTS,
         produces: OBJECTS,

@@ -1,3 +1,4 @@
+mod customs;
 mod operations;
 
 use std::io::Read;

@@ -37,11 +37,10 @@ impl Registry {
         }
         let bytes = crate::registry::read(body).await?;
         let (binding, _) = body::of_kind(ctx, &bytes, BINDING, Default::default())?;
-        let pods = Arc::clone(
-            self.catalog
-                .find("", "v1", "pods")
-                .ok_or_else(|| ApiError::generic(404, ""))?,
-        );
+        let pods = self
+            .catalog
+            .find("", "v1", "pods")
+            .ok_or_else(|| ApiError::generic(404, ""))?;
         let name = meta::text(&binding, "name").to_owned();
         self.bind(ctx, &pods, &name, bytes).await
     }

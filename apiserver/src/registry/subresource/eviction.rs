@@ -60,11 +60,10 @@ impl Registry {
 
     /// Takes one disruption from the budget that covers a pod, if one does.
     async fn spend_budget(&self, ctx: &RequestContext, pod: &Value, dry_run: bool) -> Result<(), ApiError> {
-        let budgets = Arc::clone(
-            self.catalog
-                .find("policy", "v1", "poddisruptionbudgets")
-                .ok_or_else(|| ApiError::generic(404, ""))?,
-        );
+        let budgets = self
+            .catalog
+            .find("policy", "v1", "poddisruptionbudgets")
+            .ok_or_else(|| ApiError::generic(404, ""))?;
         for _ in 0..TRIES {
             let prefix = format!("{}/", ctx.info.namespace);
             let snapshot = budgets.cache.snapshot();

@@ -22,14 +22,14 @@ impl Registry {
         body: RequestBody,
     ) -> Result<Response<ResponseBody>, ApiError> {
         let name = ctx.info.subresource.as_str();
-        let found = served
-            .resource
-            .subresource(name)
-            .filter(|_| ctx.info.parts.len() == 3);
-        let subresource = found.ok_or_else(|| ApiError::generic(404, ""))?;
+        let found = served.subresource(name).filter(|_| ctx.info.parts.len() == 3);
+        let subresource = found.ok_or_else(|| match &served.custom {
+            None => ApiError::generic(404, ""),
+            Some(_) => self.not_found(served, &ctx.info.name),
+        })?;
         let verb = ctx.info.verb.as_str();
         if !subresource.verbs.contains(&verb) {
-            return Err(ApiError::generic(405, ""));
+            return Err(super::not_allowed(served, verb));
         }
         if subresource.gvk == served.resource.gvk() {
             return match verb {

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use coracle_api::custom;
+use coracle_api::quote::quote;
 use coracle_api::selector::LabelSelector;
 use coracle_api::status::ApiError;
 use coracle_api::table::{self, Gvk};
@@ -15,7 +17,7 @@ use crate::registry::options::WriteOptions;
 use crate::registry::patch::{Patch, patch_type};
 use crate::registry::served::Served;
 use crate::registry::update::Tried;
-use crate::registry::{Registry, body, meta, respond};
+use crate::registry::{Registry, body, encode, meta, respond};
 use crate::request::{RequestContext, ResponseBody};
 
 const TRIES: usize = 100;
@@ -29,7 +31,14 @@ impl Registry {
         let accepted = accepted(ctx, Purpose::Object)?;
         let current = self.current(served, &ctx.info.namespace, &ctx.info.name).await?;
         let current = current.ok_or_else(|| self.not_found(served, &ctx.info.name))?;
-        respond::value(&scale_of(&current.value()), accepted, StatusCode::OK)
+        let (scale, found) = shown_scale(served, &current)?;
+        if let (false, Some(scale)) = (found, custom_scale(served)) {
+            let path = quote(&scale.spec);
+            return Err(ApiError::internal(format!(
+                "the spec replicas field {path} does not exist"
+            )));
+        }
+        respond::value(&scale, accepted, StatusCode::OK)
     }
 
     pub(super) async fn update_scale(
@@ -51,7 +60,11 @@ impl Registry {
         bytes: Bytes,
     ) -> Result<Response<ResponseBody>, ApiError> {
         let options = WriteOptions::read(ctx, "PatchOptions")?;
-        let patch = Patch::read(patch_type(ctx)?, &bytes, options.field_validation)?;
+        let patch = Patch::read(
+            patch_type(ctx, served.custom.is_none())?,
+            &bytes,
+            options.field_validation,
+        )?;
         let ty = table::by_gvk(SCALE.group, SCALE.version, SCALE.kind).expect("the table has Scale");
         self.set_scale(ctx, served, &options, |mut scale| {
             patch.apply(&mut scale, ty)?;
@@ -71,15 +84,15 @@ impl Registry {
         for _ in 0..TRIES {
             let current = self.current(served, &ctx.info.namespace, &ctx.info.name).await?;
             let current = current.ok_or_else(|| self.not_found(served, &ctx.info.name))?;
-            let before = scale_of(&current.value());
+            let (before, _) = shown_scale(served, &current)?;
             let scale = change(before.clone())?;
-            let mut object = scaled(&current, &before, &scale);
+            let mut object = scaled(served, &current, &before, &scale)?;
             self.track(ctx, served, Some(&current), &mut object);
             let fixed = meta::text(&scale, "resourceVersion") != meta::text(&before, "resourceVersion")
                 && !meta::text(&scale, "resourceVersion").is_empty();
             match self.try_update(ctx, served, &current, object, options).await {
                 Ok(Tried::Done(entry)) => {
-                    return respond::value(&scale_of(&entry.value()), accepted, StatusCode::OK);
+                    return respond::value(&shown_scale(served, &entry)?.0, accepted, StatusCode::OK);
                 }
                 Ok(Tried::Overtaken) => {}
                 Err(error) if error.code() == 409 && !fixed => {}
@@ -97,30 +110,63 @@ const SCALE: Gvk = Gvk {
 };
 
 /// The object with the replicas of a scale; its revision is the one that the scale names.
-fn scaled(current: &Entry, before: &Value, scale: &Value) -> Value {
-    let mut object = with_replicas(Value::clone(&current.value()), scale);
+fn scaled(served: &Served, current: &Entry, before: &Value, scale: &Value) -> Result<Value, ApiError> {
+    let mut object = with_replicas(served, encode::worked_on(served, current)?, scale)?;
     let revision = match meta::text(scale, "resourceVersion") {
         "" => meta::text(before, "resourceVersion"),
         revision => revision,
     };
     meta::set(&mut object, "resourceVersion", Value::from(revision));
-    object
+    Ok(object)
+}
+
+/// Where a custom resource has its replicas.
+fn custom_scale(served: &Served) -> Option<&custom::Scale> {
+    served.custom.as_ref()?.version.scale.as_ref()
+}
+
+/// The scale of an object, and whether the object says how many replicas are wanted.
+fn shown_scale(served: &Served, entry: &Entry) -> Result<(Value, bool), ApiError> {
+    match custom_scale(served) {
+        None => scale_of(served, &entry.value()),
+        Some(_) => scale_of(served, &encode::in_version(served, entry)?),
+    }
 }
 
 /// The object with the replicas of a scale.
-pub(in crate::registry) fn with_replicas(mut object: Value, scale: &Value) -> Value {
+///
+/// # Errors
+/// Where a custom resource has no place for them.
+pub(in crate::registry) fn with_replicas(
+    served: &Served,
+    mut object: Value,
+    scale: &Value,
+) -> Result<Value, ApiError> {
     let replicas = scale
         .pointer("/spec/replicas")
         .cloned()
         .unwrap_or_else(|| json!(0));
-    if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
+    if let Some(paths) = custom_scale(served) {
+        custom::scale::set(&mut object, &paths.spec, replicas.as_i64().unwrap_or_default())
+            .map_err(ApiError::unknown)?;
+    } else if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
         spec.insert("replicas".to_owned(), replicas);
     }
-    object
+    Ok(object)
 }
 
-/// The scale of an object.
-pub(in crate::registry) fn scale_of(object: &Value) -> Value {
+/// The scale of an object, and whether the object says how many replicas are wanted.
+///
+/// # Errors
+/// Where a custom resource has something else in their place.
+pub(in crate::registry) fn scale_of(served: &Served, object: &Value) -> Result<(Value, bool), ApiError> {
+    match custom_scale(served) {
+        None => Ok((built_in_scale(object), true)),
+        Some(paths) => custom::scale::of(object, paths).map_err(ApiError::unknown),
+    }
+}
+
+fn built_in_scale(object: &Value) -> Value {
     let mut metadata = Map::new();
     for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if let Some(value) = meta::get(object, field) {
