@@ -259,7 +259,11 @@ pub(super) fn write(
     page: Page,
     accepted: Accepted,
 ) -> Result<Response<ResponseBody>, ApiError> {
-    let meta = list_meta(&page);
+    let mut meta = list_meta(&page);
+    if let (View::Object, Some(_), Value::Object(meta)) = (accepted.view, &served.custom, &mut meta) {
+        // Upstream's list of objects without a type of their own writes the token down even where there is none.
+        meta.entry("continue").or_insert_with(|| Value::from(""));
+    }
     if accepted.view == View::Table {
         let now = jiff::Timestamp::now();
         let table = tables::of_list(served, &page.entries, meta, accepted, now)?;

@@ -164,7 +164,7 @@ fn negotiated(
             None => continue,
         }
     }
-    Err(not_acceptable(purpose))
+    Err(not_acceptable(purpose, has_protobuf))
 }
 
 struct Clause<'a> {
@@ -267,12 +267,15 @@ fn wants_pretty(headers: &HeaderMap, parameter: Option<&str>) -> bool {
     }
 }
 
-fn not_acceptable(purpose: Purpose) -> ApiError {
+/// Upstream's REST framework turns a request down before its handlers see it, in its own words; custom resources are
+/// served outside that framework, and their handler names the protobuf in which it never answers as well.
+fn not_acceptable(purpose: Purpose, has_protobuf: bool) -> ApiError {
     match purpose {
         Purpose::Watch => ApiError::not_acceptable(&[
             "application/json;stream=watch",
             "application/vnd.kubernetes.protobuf;stream=watch",
         ]),
+        _ if !has_protobuf => ApiError::not_acceptable(&[JSON, YAML, PROTOBUF]),
         _ => ApiError::new(
             406,
             Reason::NotAcceptable,

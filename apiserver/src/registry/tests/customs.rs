@@ -501,7 +501,9 @@ async fn lists_show_whole_objects_in_any_form() {
     let fixture = with_widgets().await;
     fixture.create(WIDGETS, widget("a", json!({"size": 1}))).await;
     let item = |answer: &Answer| answer.json()["items"][0].clone();
-    let json = item(&fixture.get(WIDGETS).await);
+    let list = fixture.get(WIDGETS).await;
+    assert_eq!(list.json()["metadata"]["continue"], "");
+    let json = item(&list);
     assert_eq!(
         (&json["kind"], &json["apiVersion"]),
         (&json!("Widget"), &json!("example.com/v1"))
@@ -511,7 +513,13 @@ async fn lists_show_whole_objects_in_any_form() {
         fixture.ask_with(ctx, "").await
     };
     // There is no protobuf of what only a definition describes.
-    assert_eq!(accept("application/vnd.kubernetes.protobuf").await.code, 406);
+    let refused = accept("application/vnd.kubernetes.protobuf").await;
+    assert_eq!(refused.code, 406);
+    assert_eq!(
+        refused.json()["message"],
+        "only the following media types are accepted: application/json, application/yaml, \
+         application/vnd.kubernetes.protobuf"
+    );
     let second = accept("application/vnd.kubernetes.protobuf,application/json").await;
     assert_eq!(second.json()["kind"], "Widget");
     let metadata =
