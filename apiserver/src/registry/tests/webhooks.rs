@@ -442,3 +442,54 @@ async fn every_try_of_a_write_is_asked_about() {
     assert_eq!(names, ["k0", "k1", "k2", "k3", "key", "touched"]);
     assert!(server.calls().len() >= 4);
 }
+
+#[tokio::test]
+async fn custom_resources_are_asked_about_like_any_other() {
+    let fixture = Fixture::new().await;
+    let server = HookServer::start(|_, request| match request["operation"].as_str() {
+        Some("CREATE") => patched(&json!([
+            {"op": "add", "path": "/spec/color", "value": "red"}, {"op": "add", "path": "/spec/unknown", "value": 1}])),
+        _ => allowed(),
+    })
+    .await;
+    let spec = json!({"type": "object", "properties": {
+        "color": {"type": "string"}, "size": {"type": "integer", "default": 3}, "replicas": {"type": "integer"}}});
+    let mut definition = super::customs::widgets(spec);
+    let mut newer = definition["spec"]["versions"][0].clone();
+    (newer["name"], newer["storage"]) = (json!("v2"), json!(false));
+    definition["spec"]["versions"].as_array_mut().unwrap().push(newer);
+    fixture
+        .create(
+            "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+            definition,
+        )
+        .await;
+    // The webhook knows the newer version only, and is asked about writes to the older one.
+    let of = json!({"rules": rules("*", "example.com", "v2", "*/*")});
+    fixture.mutating("m", hook(&server, "/m", of)).await;
+    let widgets = "/apis/example.com/v1/namespaces/default/widgets";
+    let widget =
+        json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "a"}, "spec": {}});
+    let made = fixture.create(widgets, widget).await.json();
+    assert_eq!(
+        (&made["apiVersion"], &made["spec"]),
+        (&json!("example.com/v1"), &json!({"color": "red", "size": 3}))
+    );
+    let scale = format!("{widgets}/a/scale");
+    let merge = "application/merge-patch+json";
+    let scaled = fixture
+        .patch(&scale, merge, json!({"spec": {"replicas": 2}}))
+        .await;
+    assert_eq!(scaled.code, 200, "{}", scaled.message());
+    assert_eq!(fixture.delete(&format!("{widgets}/a"), None).await.code, 200);
+    let calls = server.take_calls();
+    let [(_, create), (_, scale), (_, delete)] = &calls[..] else {
+        panic!("three writes are asked about: {calls:?}")
+    };
+    assert_eq!(create["request"]["object"]["apiVersion"], "example.com/v2");
+    assert_eq!(create["request"]["requestResource"]["version"], "v1");
+    assert_eq!(scale["request"]["object"]["kind"], "Scale");
+    assert_eq!(scale["request"]["object"]["spec"], json!({"replicas": 2}));
+    assert_eq!(delete["request"]["oldObject"]["apiVersion"], "example.com/v2");
+    assert_eq!(delete["request"]["oldObject"]["spec"]["replicas"], 2);
+}
