@@ -76,8 +76,8 @@ pub struct Schema {
     pub checks: Option<Box<Checks>>,
     /// Whether there are rules in CEL (`x-kubernetes-validations`) here or anywhere below.
     pub has_rules: bool,
-    /// The JSON that the schema was read from, for whoever compiles its rules: at the root of a schema that has some.
-    pub source: Option<Box<Value>>,
+    /// The rules themselves: at the root of a schema that is served and has some.
+    pub rules: Option<Box<rules::Compiled>>,
 }
 
 /// How the items of a list are told apart.
@@ -136,7 +136,7 @@ impl Schema {
     pub fn served(json: &Value) -> Self {
         let mut schema = Self::read(json);
         schema.prune_defaults();
-        schema.source = schema.has_rules.then(|| Box::new(json.clone()));
+        schema.rules = schema.has_rules.then(|| Box::new(rules::Compiled::of(json)));
         schema
     }
 

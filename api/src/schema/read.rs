@@ -34,7 +34,7 @@ pub(super) fn schema(json: &Value) -> Schema {
         list: list(json),
         checks: checks(json, kind.filter(|_| !int_or_string), int_or_string),
         has_rules: !json.items("x-kubernetes-validations").is_empty(),
-        source: None,
+        rules: None,
     };
     node.has_rules |= node.has_rules_below();
     node

@@ -1,17 +1,41 @@
-//! The place of rules in CEL (`x-kubernetes-validations`): the last of what a custom resource is held against, once
-//! everything else about it is known to be in order.
+//! Rules in CEL (`x-kubernetes-validations`): the last of what a custom resource is held against, once everything else about it
+//! is known to be in order.
+
+use std::sync::OnceLock;
 
 use serde_json::Value;
 
 use super::Schema;
+use crate::cel::rules::Rules;
 use crate::validation::{BadValue, ErrorKind, FieldErrors, Path};
+
+/// The rules of a schema of a resource. They are compiled when the first object is held against them: that takes time, and
+/// most definitions of a cluster are idle.
+#[derive(Debug)]
+pub struct Compiled {
+    source: Value,
+    rules: OnceLock<Option<Rules>>,
+}
+
+impl Compiled {
+    /// Those in the JSON of a schema.
+    pub(super) fn of(source: &Value) -> Self {
+        Self {
+            source: source.clone(),
+            rules: OnceLock::new(),
+        }
+    }
+
+    fn rules(&self) -> Option<&Rules> {
+        let rules = self.rules.get_or_init(|| Rules::compile(&self.source, true));
+        rules.as_ref()
+    }
+}
 
 /// Holds an object against the rules of its schema; `old` is what it takes the place of, for rules about changes.
 ///
-/// Rules are only asked once types, sizes and what must be there are right, as upstream has it. As long as nobody here
-/// can evaluate them, an object that they would have to be asked about is refused: what cannot be checked is not let
-/// through.
-pub fn evaluate(_object: &Value, _old: Option<&Value>, schema: &Schema, errors: &mut FieldErrors) {
+/// Rules are only asked once types, sizes and what must be there are right, as upstream has it.
+pub fn evaluate(object: &Value, old: Option<&Value>, schema: &Schema, errors: &mut FieldErrors) {
     if !schema.has_rules {
         return;
     }
@@ -21,10 +45,10 @@ pub fn evaluate(_object: &Value, _old: Option<&Value>, schema: &Schema, errors: 
         errors.invalid(&Path::ROOT, BadValue::rendered("null"), why);
         return;
     }
-    errors.internal(
-        &Path::ROOT,
-        "the schema has rules (x-kubernetes-validations) that this server cannot evaluate yet",
-    );
+    if let Some(rules) = schema.rules.as_ref().and_then(|compiled| compiled.rules()) {
+        // What a change left as it was does not make it fail.
+        rules.validate(object, old, errors, &mut Vec::new());
+    }
 }
 
 /// Whether a fault is of a kind after which rules cannot be asked.
@@ -46,16 +70,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_let_through_unchecked() {
-        let with = Schema::read(&json!({"type": "object", "properties": {
-            "a": {"type": "string", "x-kubernetes-validations": [{"rule": "self != ''"}]}}}));
-        let without = Schema::read(&json!({"type": "object"}));
-        let faults = |schema: &Schema, mut errors: FieldErrors| {
-            evaluate(&json!({}), None, schema, &mut errors);
+    fn rules_are_asked_last() {
+        let with = Schema::served(&json!({"type": "object", "properties": {
+            "a": {"type": "string", "x-kubernetes-validations": [{"rule": "self != ''"}, {"rule": "self >= oldSelf"}]}}}));
+        let without = Schema::served(&json!({"type": "object"}));
+        let faults = |schema: &Schema, a: &str, old: Option<&str>| {
+            let (mut errors, old) = (FieldErrors::new(), old.map(|old| json!({"a": old})));
+            evaluate(&json!({"a": a}), old.as_ref(), schema, &mut errors);
             errors.len()
         };
-        assert_eq!(faults(&without, FieldErrors::new()), 0);
-        assert_eq!(faults(&with, FieldErrors::new()), 1);
+        assert_eq!(faults(&without, "", None), 0);
+        assert_eq!(faults(&with, "b", None), 0);
+        assert_eq!(faults(&with, "", None), 1);
+        assert_eq!(faults(&with, "c", Some("b")), 0);
+        assert_eq!(faults(&with, "a", Some("b")), 1);
         let mut wrong = FieldErrors::new();
         wrong.required(&Path::new("a"), "");
         evaluate(&json!({}), None, &with, &mut wrong);

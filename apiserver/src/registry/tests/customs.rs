@@ -526,3 +526,29 @@ async fn lists_show_whole_objects_in_any_form() {
         accept("application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1").await;
     assert_eq!(metadata.code, 200);
 }
+
+#[tokio::test]
+async fn rules_in_cel_are_held_against_objects() {
+    let fixture = Fixture::new().await;
+    let mut spec = spec();
+    spec["x-kubernetes-validations"] = json!([
+        {"rule": "self.size >= oldSelf.size", "message": "sizes never shrink"},
+        {"rule": "self.size % 2 == 0", "message": "sizes are even"}]);
+    fixture.create(DEFINITIONS, widgets(spec)).await;
+    let odd = fixture
+        .ask(Method::POST, WIDGETS, Some(widget("a", json!({"size": 3}))))
+        .await;
+    assert_eq!(odd.code, 422);
+    assert!(odd.message().contains("sizes are even"), "{}", odd.message());
+    fixture.create(WIDGETS, widget("a", json!({"size": 4}))).await;
+    let target = format!("{WIDGETS}/a");
+    let smaller = fixture.patch(&target, MERGE, json!({"spec": {"size": 2}})).await;
+    assert_eq!(smaller.code, 422);
+    assert!(
+        smaller.message().contains("sizes never shrink"),
+        "{}",
+        smaller.message()
+    );
+    let larger = fixture.patch(&target, MERGE, json!({"spec": {"size": 6}})).await;
+    assert_eq!(larger.code, 200, "{}", larger.message());
+}
