@@ -12,10 +12,10 @@ mod conditions;
 mod connect;
 mod dispatch;
 mod hook;
-mod matching;
+pub(crate) mod matching;
 mod refusal;
 mod reinvocation;
-mod review;
+pub(crate) mod review;
 
 #[cfg(test)]
 pub(crate) mod stand_in;
@@ -27,9 +27,12 @@ use coracle_api::status::ApiError;
 use serde_json::Value;
 
 use self::call::Caller;
+pub(crate) use self::hook::Rule;
 use self::hook::{Hook, Sort};
 pub(crate) use self::reinvocation::Rounds;
 use crate::admission::Operation;
+use crate::admission::policy::Policies;
+use crate::authz::Authorizer;
 use crate::reader::{ObjectReader, Prepared};
 use crate::request::{UserInfo, Warnings};
 
@@ -96,6 +99,8 @@ pub(crate) struct Webhooks {
     mutating: Prepared<Vec<Hook>>,
     validating: Prepared<Vec<Hook>>,
     caller: Caller,
+    /// They come before webhooks of their sort.
+    policies: Policies,
 }
 
 impl Webhooks {
@@ -109,6 +114,7 @@ impl Webhooks {
                 configured(Sort::Validating, reader)
             }),
             caller: Caller::new(reader.clone()),
+            policies: Policies::new(reader.clone()),
             reader,
         }
     }
@@ -116,7 +122,14 @@ impl Webhooks {
     /// Whether there is nobody to ask about writes of a resource of this group and kind.
     pub(crate) fn is_idle(&self, group: &str, kind: &str) -> bool {
         is_exempt(group, kind)
-            || self.mutating.now(&*self.reader).is_empty() && self.validating.now(&*self.reader).is_empty()
+            || self.mutating.now(&*self.reader).is_empty()
+                && self.validating.now(&*self.reader).is_empty()
+                && self.policies.is_idle()
+    }
+
+    /// Says who answers what expressions ask about users.
+    pub(crate) fn answer_with(&self, authorizer: Arc<Authorizer>) {
+        self.policies.answer_with(authorizer);
     }
 }
 
