@@ -37,11 +37,13 @@ pub enum ControllerName {
     ClusterRoleAggregation,
     /// Counts what is used of ResourceQuotas.
     ResourceQuota,
+    /// Checks the types of ValidatingAdmissionPolicies' expressions.
+    ValidatingAdmissionPolicyStatus,
 }
 
 impl ControllerName {
     /// All of them, in the order they start.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::ServiceAccount,
         Self::RootCaPublisher,
         Self::ClusterRoleAggregation,
@@ -54,6 +56,7 @@ impl ControllerName {
         Self::EndpointSlice,
         Self::Endpoints,
         Self::ResourceQuota,
+        Self::ValidatingAdmissionPolicyStatus,
         Self::Namespace,
         Self::GarbageCollector,
         Self::PodGarbageCollector,
@@ -78,6 +81,7 @@ impl ControllerName {
             Self::PodGarbageCollector => "pod-garbage-collector-controller",
             Self::ClusterRoleAggregation => "clusterrole-aggregation-controller",
             Self::ResourceQuota => "resourcequota-controller",
+            Self::ValidatingAdmissionPolicyStatus => "validatingadmissionpolicy-status-controller",
         }
     }
 
@@ -98,6 +102,7 @@ impl ControllerName {
             Self::PodGarbageCollector => "pod-garbage-collector",
             Self::ClusterRoleAggregation => "clusterrole-aggregation-controller",
             Self::ResourceQuota => "resourcequota-controller",
+            Self::ValidatingAdmissionPolicyStatus => "validatingadmissionpolicy-status-controller",
         }
     }
 }

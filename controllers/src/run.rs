@@ -8,6 +8,7 @@ use crate::runtime::{Informer, Queue, Reconcile, Recorder, work};
 use crate::services::{endpoints, endpointslice};
 use crate::workloads::{deployment, replicaset};
 use crate::{cluster, garbage, nodes};
+use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
@@ -55,6 +56,7 @@ pub(crate) struct Informers {
     pub(crate) node_leases: Informer<Lease>,
     pub(crate) cluster_roles: Informer<ClusterRole>,
     pub(crate) resource_quotas: Informer<ResourceQuota>,
+    pub(crate) policies: Informer<ValidatingAdmissionPolicy>,
 }
 
 impl Informers {
@@ -85,6 +87,7 @@ impl Informers {
             }),
             cluster_roles: Informer::new("cluster_roles", Api::all(all()), |_| Vec::new()),
             resource_quotas: Informer::new("resource_quotas", Api::all(all()), |_| Vec::new()),
+            policies: Informer::new("validating_admission_policies", Api::all(all()), |_| Vec::new()),
         }
     }
 }
@@ -106,6 +109,7 @@ impl Informers {
         synced(&self.node_leases).await;
         synced(&self.cluster_roles).await;
         synced(&self.resource_quotas).await;
+        synced(&self.policies).await;
     }
 }
 
@@ -214,6 +218,9 @@ impl Starting {
                 let started = cluster::quotas::start(&context, informers, self.shared.clone(), lifetime);
                 self.work(name, started);
             }
+            ControllerName::ValidatingAdmissionPolicyStatus => {
+                self.work(name, cluster::policies::start(&context, informers));
+            }
             ControllerName::NodeIpam => {
                 if let Some(started) = nodes::ipam::start(&context, informers) {
                     self.work(name, started);
@@ -289,6 +296,7 @@ impl Starting {
         self.follow_one(all, |all| &all.node_leases);
         self.follow_one(all, |all| &all.cluster_roles);
         self.follow_one(all, |all| &all.resource_quotas);
+        self.follow_one(all, |all| &all.policies);
     }
 
     fn follow_one<K: Observable>(&self, all: &Arc<Informers>, which: fn(&Informers) -> &Informer<K>) {

@@ -277,7 +277,9 @@ impl Policy {
     /// What is odd about the expressions of a policy for the kinds that its rules name: the field, and what it is for each kind.
     pub fn expression_warnings(spec: &Json) -> Vec<(String, String)> {
         let params = match spec.field("paramKind") {
-            Some(kind) => table::by_api_version(kind.text("apiVersion"), kind.text("kind")).map_or(Type::Dyn, of_table),
+            Some(kind) => {
+                table::by_api_version(kind.text("apiVersion"), kind.text("kind")).map_or(Type::Dyn, of_table)
+            }
             None => Type::Dyn,
         };
         let mut warnings: Vec<(String, String)> = Vec::new();
@@ -331,9 +333,13 @@ fn kinds(spec: &Json) -> BTreeMap<String, Type> {
             continue;
         }
         let mut count = 0;
-        for (group, version) in groups.iter().flat_map(|group| versions.iter().map(move |version| (group, version))) {
+        for (group, version) in groups
+            .iter()
+            .flat_map(|group| versions.iter().map(move |version| (group, version)))
+        {
             for resource in resources.iter().filter(|name| !name.contains(['*', '/'])) {
-                let Some(found) = resources::find(group, version, resource).filter(|_| count < KINDS_MAX) else {
+                let Some(found) = resources::find(group, version, resource).filter(|_| count < KINDS_MAX)
+                else {
                     continue;
                 };
                 count += 1;

@@ -142,7 +142,9 @@ fn open_api(schema: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
 
 /// Rules have to compile against the types that their schema declares.
 fn rules(schema: &Value, level: Level, at: &Path<'_>, errors: &mut FieldErrors) {
-    below(schema, at, &mut |schema, level, at| rules(schema, level, at, errors));
+    below(schema, at, &mut |schema, level, at| {
+        rules(schema, level, at, errors)
+    });
     let own = schema.items("x-kubernetes-validations");
     if own.is_empty() {
         return;
@@ -150,7 +152,10 @@ fn rules(schema: &Value, level: Level, at: &Path<'_>, errors: &mut FieldErrors) 
     let resource = level == Level::Root || schema.flag("x-kubernetes-embedded-resource");
     let list = at.child("x-kubernetes-validations");
     for fault in Rules::faults(schema, resource) {
-        let Some(rule) = own.get(fault.index).filter(|rule| !rule.text("rule").trim().is_empty()) else {
+        let Some(rule) = own
+            .get(fault.index)
+            .filter(|rule| !rule.text("rule").trim().is_empty())
+        else {
             continue;
         };
         let at = list.index(fault.index);
@@ -161,7 +166,10 @@ fn rules(schema: &Value, level: Level, at: &Path<'_>, errors: &mut FieldErrors) 
 /// A rule as Go writes the struct that upstream keeps it in.
 fn as_in_go(rule: &Value) -> BadValue {
     let text = |name: &str| Value::from(rule.text(name)).to_string();
-    let or_null = |name: &str| rule.field(name).map_or_else(|| "null".to_owned(), Value::to_string);
+    let or_null = |name: &str| {
+        rule.field(name)
+            .map_or_else(|| "null".to_owned(), Value::to_string)
+    };
     let fields = [
         ("Rule", text("rule")),
         ("Message", text("message")),
