@@ -138,16 +138,22 @@ async fn look(aggregator: &Aggregator, client: &kube::Client, memory: &mut Memor
     );
     register(client, registration::plan(&definitions, &api_services)).await;
     let questions = memory.questions(&api_services, reader);
+    let before = aggregator.served.load_full();
     let answers = join_all(questions.iter().map(async |question| {
         let (group, version) = &question.at;
         let remote = &question.inputs.remote;
-        aggregator.probe(remote, group, version).await
+        aggregator
+            .probe(
+                remote,
+                (group.as_str(), version.as_str()),
+                before.get(&question.at),
+            )
+            .await
     }))
     .await;
-    let mut served = Served::clone(&aggregator.served.load());
-    let before = served.len();
+    let mut served = Served::clone(&before);
     served.retain(|at, _| api_services.iter().any(|service| group_version(service) == *at));
-    let mut fresh = served.len() != before;
+    let mut fresh = served.len() != before.len();
     for (question, answer) in questions.into_iter().zip(answers) {
         let finding = Finding::of_answer(&answer.as_ref().map(drop).map_err(Clone::clone));
         if let Ok(serves) = answer {

@@ -21,9 +21,10 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use coracle_api::status::ApiError;
-use http::{Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming as TheirBody;
 use percent_encoding::utf8_percent_encode;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
@@ -33,6 +34,7 @@ use self::routes::{Remote, Routes};
 use crate::discovery::{Entry, Group};
 use crate::http::respond;
 use crate::http::router::Incoming;
+use crate::openapi::Others;
 use crate::outbound::{
     ClientCertificate, Connection, PATH_ESCAPES, Pool, TlsError, client_config, connect, is_upgrading,
     outgoing, raw_query, returned,
@@ -53,11 +55,27 @@ pub(crate) type Served = BTreeMap<GroupVersion, Serves>;
 pub(crate) type Mark = (Arc<Routes>, Arc<Served>);
 
 /// What a server was seen to serve in a group version.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Serves {
     resources: Vec<Entry>,
     /// Where its schemas stand, if it publishes them as OpenAPI 3.
     schemas: Option<String>,
+    /// What it says in OpenAPI 2.
+    part: Option<Part>,
+}
+
+/// A server's OpenAPI 2, as far as it is about one group version.
+#[derive(Clone, Debug)]
+struct Part {
+    /// Of the whole document, where it has one.
+    etag: Option<HeaderValue>,
+    part: Arc<Value>,
+}
+
+impl PartialEq for Part {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.part, &other.part)
+    }
 }
 
 /// Knows which servers answer for what, and passes requests on to them.
@@ -120,12 +138,13 @@ impl Aggregator {
     /// The server that answers a request, where it is not this one: for its resources, for what it tells of them, and for
     /// their schemas.
     pub(crate) fn remote(&self, info: &RequestInfo) -> Option<Remote> {
-        let routes = self.routes.now(&*self.reader);
-        if !routes.any_remote() {
-            return None;
-        }
-        let (group, version) = routes::group_version(info)?;
-        routes.remote(group, version).cloned()
+        self.routes.with(&*self.reader, |routes| {
+            if !routes.any_remote() {
+                return None;
+            }
+            let (group, version) = routes::group_version(info)?;
+            routes.remote(group, version).cloned()
+        })
     }
 
     /// The groups that are told of: `own` ones, and those that other servers answer for, in the order of their priorities.
@@ -133,17 +152,24 @@ impl Aggregator {
         self.routes.now(&*self.reader).merged(own, &self.served.load())
     }
 
-    /// The OpenAPI 3 documents of other servers: their place in the index, and their URL with its hash.
-    pub(crate) fn schemas(&self) -> Vec<(String, String)> {
+    /// What other servers publish of their schemas.
+    pub(crate) fn schemas(&self) -> Others {
         let (routes, served) = self.mark();
-        let remote = served
-            .iter()
-            .filter(|((group, version), _)| routes.remote(group, version).is_some());
-        let schemas = remote.filter_map(|((group, version), serves)| {
-            let url = serves.schemas.clone()?;
-            Some((format!("apis/{group}/{version}"), url))
-        });
-        schemas.collect()
+        let mut others = Others::default();
+        for ((group, version), serves) in served.iter() {
+            if routes.remote(group, version).is_none() {
+                continue;
+            }
+            if let Some(url) = &serves.schemas {
+                others
+                    .index
+                    .push((format!("apis/{group}/{version}"), url.clone()));
+            }
+            others
+                .parts
+                .extend(serves.part.as_ref().map(|part| part.part.clone()));
+        }
+        others
     }
 
     /// What [`Self::groups`] depends on, as it is now.

@@ -102,7 +102,7 @@ impl Catalogue {
     /// The documents are big and made when first asked for: not on a thread that others wait for.
     async fn openapi(&self, context: &RequestContext) -> Result<Option<Response<ResponseBody>>, ApiError> {
         let openapi = self.openapi.clone();
-        let schemas = self.aggregator.as_ref().map(|aggregator| aggregator.schemas());
+        let others = self.aggregator.as_ref().map(|aggregator| aggregator.schemas());
         let (path, headers) = (context.info.path.clone(), context.headers.clone());
         let hash = context
             .query("hash")
@@ -117,7 +117,7 @@ impl Catalogue {
                 accept_encoding: &accept_encoding,
                 if_none_match: if_none_match.as_deref(),
             };
-            openapi.respond_along(&path, &hash, wanted, &schemas.unwrap_or_default())
+            openapi.respond_along(&path, &hash, wanted, &others.unwrap_or_default())
         });
         Ok(made.await.map_err(ApiError::internal)?.map(response))
     }

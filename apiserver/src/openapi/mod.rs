@@ -5,6 +5,7 @@
 
 mod descriptions;
 mod gnostic;
+pub(crate) mod merge;
 mod operations;
 mod schemas;
 mod v2;
@@ -13,7 +14,7 @@ mod v3;
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use coracle_api::codec::json;
@@ -46,10 +47,29 @@ pub struct Wanted<'a> {
     pub if_none_match: Option<&'a str>,
 }
 
+/// What other servers say of themselves, which ours tells along with its own.
+#[derive(Debug, Default)]
+pub(crate) struct Others {
+    /// Documents that the index names besides: their places and URLs.
+    pub(crate) index: Vec<(String, String)>,
+    /// Parts of OpenAPI 2, as [`merge::part`] makes them.
+    pub(crate) parts: Vec<Arc<Value>>,
+}
+
 /// The documents about the built-in resources.
 #[derive(Debug, Default)]
 pub struct OpenApi {
     made: Mutex<HashMap<Document, Made>>,
+    /// The documents in OpenAPI 2 that these parts of others made of ours: the newest, for a cluster has but one.
+    merged: Mutex<Option<Merged>>,
+}
+
+/// Our OpenAPI 2 document with the parts of others.
+#[derive(Clone, Debug)]
+struct Merged {
+    parts: Vec<Arc<Value>>,
+    json: Made,
+    protobuf: Made,
 }
 
 /// A document in one encoding.
@@ -72,19 +92,19 @@ impl OpenApi {
     /// Answers a GET of `path`, or nothing where no document has that path. `query` is what stands behind the question
     /// mark, empty where there is none.
     pub fn respond(&self, path: &str, query: &str, wanted: Wanted<'_>) -> Option<Answer> {
-        self.respond_along(path, query, wanted, &[])
+        self.respond_along(path, query, wanted, &Others::default())
     }
 
-    /// The same, with documents of other servers that the index names besides: their places and URLs.
-    pub fn respond_along(
+    /// The same, with what other servers say.
+    pub(crate) fn respond_along(
         &self,
         path: &str,
         query: &str,
         wanted: Wanted<'_>,
-        others: &[(String, String)],
+        others: &Others,
     ) -> Option<Answer> {
         match path.strip_suffix('/').unwrap_or(path) {
-            "/openapi/v2" => Some(self.v2(wanted)),
+            "/openapi/v2" => Some(self.v2(wanted, others)),
             "/openapi/v3" => Some(self.index(wanted, others)),
             path => {
                 let below = path.strip_prefix("/openapi/v3/")?;
@@ -93,7 +113,7 @@ impl OpenApi {
         }
     }
 
-    fn v2(&self, wanted: Wanted<'_>) -> Answer {
+    fn v2(&self, wanted: Wanted<'_>, others: &Others) -> Answer {
         let found = accepted(wanted.accept)
             .iter()
             .find_map(|element| match element.media_type {
@@ -103,20 +123,57 @@ impl OpenApi {
                 _ => None,
             });
         match found {
-            Some((document, content_type)) => self.answer(document, content_type, wanted),
+            Some((document, content_type)) if others.parts.is_empty() => {
+                self.answer(document, content_type, wanted)
+            }
+            Some((document, content_type)) => {
+                let merged = self.merged(&others.parts);
+                let made = match document {
+                    Document::V2Protobuf => merged.protobuf,
+                    _ => merged.json,
+                };
+                made.answer(content_type, wanted)
+            }
             None => Answer::failure(&ApiError::not_acceptable(&["application/json", V2_PROTOBUF])),
         }
     }
 
-    fn index(&self, wanted: Wanted<'_>, others: &[(String, String)]) -> Answer {
+    /// Our OpenAPI 2 document with these parts; made again where they are not those of the last time.
+    fn merged(&self, parts: &[Arc<Value>]) -> Merged {
+        let same = |merged: &&Merged| {
+            merged.parts.len() == parts.len()
+                && merged
+                    .parts
+                    .iter()
+                    .zip(parts)
+                    .all(|(ours, theirs)| Arc::ptr_eq(ours, theirs))
+        };
+        let kept = self.merged.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(kept) = kept.as_ref().filter(same) {
+            return kept.clone();
+        }
+        let own = self.made(&Document::V2Json, &OnceCell::new());
+        let mut document: Value =
+            serde_json::from_slice(&unzipped(&own.zipped)).expect("the document was written as JSON");
+        merge::add(&mut document, parts);
+        let merged = Merged {
+            parts: parts.to_vec(),
+            json: Made::of(&json::encode(&document)),
+            protobuf: Made::of(&gnostic::encode(&document)),
+        };
+        *self.merged.lock().unwrap_or_else(PoisonError::into_inner) = Some(merged.clone());
+        merged
+    }
+
+    fn index(&self, wanted: Wanted<'_>, others: &Others) -> Answer {
         let own = self.json(Document::V3Index, wanted);
-        if others.is_empty() || own.status.is_client_error() {
+        if others.index.is_empty() || own.status.is_client_error() {
             return own;
         }
         let made = self.made(&Document::V3Index, &OnceCell::new());
         let mut index: Value =
             serde_json::from_slice(&unzipped(&made.zipped)).expect("the index was written as JSON");
-        for (place, url) in others {
+        for (place, url) in &others.index {
             index["paths"][place] = json_value!({"serverRelativeURL": url});
         }
         let made = Made::of(&json::encode(&index));

@@ -39,12 +39,21 @@ impl<T: Send + Sync + 'static> Prepared<T> {
         }
     }
 
+    /// Looks at it as things are now.
+    pub(crate) fn with<R>(&self, reader: &dyn ObjectReader, look: impl FnOnce(&T) -> R) -> R {
+        let current = self.current.load();
+        if current.is_current() {
+            look(&current.value)
+        } else {
+            look(&self.now(reader))
+        }
+    }
+
     /// As things are now. Of several who ask at a time after a change, one that was late leaves behind what tells the next
     /// one to make it again.
     pub(crate) fn now(&self, reader: &dyn ObjectReader) -> Arc<T> {
         let current = self.current.load();
-        let changed = |since: &watch::Receiver<u64>| since.has_changed().unwrap_or(false);
-        if !current.since.iter().any(changed) {
+        if current.is_current() {
             return current.value.clone();
         }
         let fresh = Made::new(&*self.make, current.since.clone(), reader);
@@ -55,6 +64,12 @@ impl<T: Send + Sync + 'static> Prepared<T> {
 }
 
 impl<T> Made<T> {
+    fn is_current(&self) -> bool {
+        // What nobody writes to any more does not change.
+        let changed = |since: &watch::Receiver<u64>| since.has_changed().unwrap_or(false);
+        !self.since.iter().any(changed)
+    }
+
     fn new(
         make: &dyn Fn(&dyn ObjectReader) -> T,
         mut since: Vec<watch::Receiver<u64>>,

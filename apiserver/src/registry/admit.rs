@@ -9,10 +9,10 @@ use serde_json::{Map, Value, json};
 use super::Registry;
 use super::options::DeleteOptions;
 use super::served::Served;
-use super::shapes::{AsSent, Version, of_kind, versions};
+use super::shapes::{of_kind, versions};
 use crate::admission::{self, Attributes, Operation};
 use crate::request::RequestContext;
-use crate::webhook::{Asked, Rounds, Shapes, Webhooks};
+use crate::webhook::{Asked, Rounds, Shapes, Webhooks, options_head, query_options};
 
 /// One write on its way through admission.
 pub(super) struct Admission<'a> {
@@ -97,45 +97,6 @@ impl Registry {
         self.webhooks.validate(&asked, &*shapes, None, Some(old)).await
     }
 
-    /// Lets webhooks change and refuse an object that is created below another and not kept: a binding, an eviction.
-    ///
-    /// # Errors
-    /// The first refusal.
-    pub(super) async fn admit_part(
-        &self,
-        ctx: &RequestContext,
-        version: Version,
-        name: &str,
-        dry_run: bool,
-        object: &mut Value,
-    ) -> Result<(), ApiError> {
-        if self.webhooks.is_idle(&version.kind_group, &version.kind) {
-            return Ok(());
-        }
-        let asked = Asked {
-            operation: Operation::Create,
-            versions: vec![version],
-            subresource: &ctx.info.subresource,
-            namespace: &ctx.info.namespace,
-            name,
-            dry_run,
-            options: query_options(ctx, "CreateOptions"),
-            user: &ctx.user,
-            warnings: &ctx.warnings,
-        };
-        let mut rounds = Rounds::default();
-        self.webhooks
-            .mutate(&asked, &AsSent, Some(object), None, &mut rounds)
-            .await?;
-        if rounds.is_due() {
-            rounds.begin_again(object);
-            self.webhooks
-                .mutate(&asked, &AsSent, Some(object), None, &mut rounds)
-                .await?;
-        }
-        self.webhooks.validate(&asked, &AsSent, Some(object), None).await
-    }
-
     fn asked<'a>(&self, write: &'a Admission<'_>) -> Asked<'a> {
         let options = match write.attributes.operation {
             Operation::Create => "CreateOptions",
@@ -178,28 +139,8 @@ impl Admission<'_> {
     }
 }
 
-/// `CreateOptions` or `UpdateOptions`, as the query has them.
-fn query_options(ctx: &RequestContext, kind: &str) -> Value {
-    let mut options = head(kind);
-    let dry_run: Vec<&str> = ctx
-        .query
-        .iter()
-        .filter(|(name, _)| name == "dryRun")
-        .map(|(_, value)| value.as_str())
-        .collect();
-    if !dry_run.is_empty() {
-        options.insert("dryRun".to_owned(), json!(dry_run));
-    }
-    for field in ["fieldManager", "fieldValidation"] {
-        if let Some(value) = ctx.query(field).filter(|value| !value.is_empty()) {
-            options.insert(field.to_owned(), json!(value));
-        }
-    }
-    Value::Object(options)
-}
-
 fn delete_options(options: &DeleteOptions) -> Value {
-    let mut written = head("DeleteOptions");
+    let mut written = options_head("DeleteOptions");
     let mut put = |name: &str, value: Option<Value>| {
         if let Some(value) = value {
             written.insert(name.to_owned(), value);
@@ -229,12 +170,4 @@ fn delete_options(options: &DeleteOptions) -> Value {
     );
     put("dryRun", options.dry_run.then(|| json!(["All"])));
     Value::Object(written)
-}
-
-fn head(kind: &str) -> Map<String, Value> {
-    let fields = [("kind", kind), ("apiVersion", "meta.k8s.io/v1")];
-    fields
-        .map(|(name, value)| (name.to_owned(), json!(value)))
-        .into_iter()
-        .collect()
 }

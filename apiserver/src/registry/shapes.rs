@@ -2,14 +2,12 @@
 
 use coracle_api::codec::conform::conform;
 use coracle_api::status::ApiError;
-use coracle_api::table::{self, Gvk};
 use serde_json::Value;
 
 use super::served::{Catalog, Served};
 use super::subresource::scale;
 use super::{body, rules};
-use crate::webhook::Shapes;
-pub(super) use crate::webhook::Version;
+use crate::webhook::{AsSent, Shapes, Version};
 
 /// The version that a request names, and then the others in which the same objects are served.
 pub(super) fn versions(catalog: &Catalog, served: &Served, subresource: &str) -> Vec<Version> {
@@ -19,7 +17,7 @@ pub(super) fn versions(catalog: &Catalog, served: &Served, subresource: &str) ->
 }
 
 /// A resource, or a part of it, as webhooks name it.
-pub(super) fn version(served: &Served, subresource: &str) -> Option<Version> {
+fn version(served: &Served, subresource: &str) -> Option<Version> {
     let resource = served.resource;
     let kind = match subresource {
         "" => resource.gvk(),
@@ -48,7 +46,7 @@ pub(super) fn of_kind<'a>(
 }
 
 /// Stored objects, in any version of their resource.
-pub(super) struct Stored<'a> {
+struct Stored<'a> {
     catalog: &'a Catalog,
     served: &'a Served,
 }
@@ -92,24 +90,5 @@ impl Shapes for Scaled {
     fn taken(&self, object: &Value, shown: Value, version: &Version) -> Result<Value, ApiError> {
         let scale = AsSent.taken(object, shown, version)?;
         Ok(scale::with_replicas(object.clone(), &scale))
-    }
-}
-
-/// Objects that have one version and are not kept.
-pub(super) struct AsSent;
-
-impl Shapes for AsSent {
-    fn shown(&self, object: &Value, _: &Version) -> Result<Value, ApiError> {
-        Ok(object.clone())
-    }
-
-    fn taken(&self, _: &Value, mut shown: Value, version: &Version) -> Result<Value, ApiError> {
-        let ty = table::by_gvk(&version.kind_group, &version.kind_version, &version.kind)
-            .ok_or_else(|| ApiError::internal(format!("{} is no known kind", version.kind)))?;
-        conform(&mut shown, ty).map_err(ApiError::internal)?;
-        if let Some(Gvk { group, version, kind }) = ty.gvk {
-            rules::default(Gvk { group, version, kind }, &mut shown);
-        }
-        Ok(shown)
     }
 }

@@ -20,11 +20,13 @@ use crate::authz::Authorizer;
 use crate::http::document;
 use crate::registry::track_answered;
 use crate::request::{RequestBody, RequestContext, RequestInfo, ResponseBody, UserInfo};
+use crate::webhook::Webhooks;
 
 /// Answers every kind of review.
 pub struct Reviews {
     authenticator: Arc<Authenticator>,
     authorizer: Arc<Authorizer>,
+    webhooks: Arc<Webhooks>,
 }
 
 /// The kinds of review.
@@ -73,11 +75,16 @@ impl Review {
 }
 
 impl Reviews {
-    /// Answers by these two.
-    pub fn new(authenticator: Arc<Authenticator>, authorizer: Arc<Authorizer>) -> Self {
+    /// Answers by these two, of what these webhooks let pass.
+    pub(crate) fn new(
+        authenticator: Arc<Authenticator>,
+        authorizer: Arc<Authorizer>,
+        webhooks: Arc<Webhooks>,
+    ) -> Self {
         Self {
             authenticator,
             authorizer,
+            webhooks,
         }
     }
 
@@ -93,6 +100,7 @@ impl Reviews {
         }
         let asked = document::read(context, body, review.kind()).await?;
         let mut answer = asked.object;
+        self.webhooks.create(context, review.kind(), &mut answer).await?;
         let status = self.status(review, &answer, context)?;
         let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let kind = review.kind();

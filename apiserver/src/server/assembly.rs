@@ -184,8 +184,13 @@ impl Assembly {
             aggregator,
             health: Health::new(self.store.clone(), started.clone(), shutdown.clone()),
             metrics: metrics.clone(),
-            reviews: Reviews::new(authenticator.clone(), authorizer.clone()),
-            tokens: TokenRequests::new(keys.clone(), token_limits(config), reader.clone()),
+            reviews: Reviews::new(authenticator.clone(), authorizer.clone(), self.webhooks.clone()),
+            tokens: TokenRequests::new(
+                keys.clone(),
+                token_limits(config),
+                reader.clone(),
+                self.webhooks.clone(),
+            ),
             node_proxy: NodeProxy {
                 reader: reader.clone(),
                 authorizer: authorizer.clone(),

@@ -17,6 +17,7 @@ use super::{Claims, KubernetesClaims, ObjectClaim, TokenKeys};
 use crate::http::document;
 use crate::reader::{GroupResource, ObjectReader};
 use crate::request::{RequestBody, RequestContext, ResponseBody};
+use crate::webhook::Webhooks;
 
 /// The kind that is asked and answered.
 const KIND: Gvk = Gvk {
@@ -54,6 +55,7 @@ pub struct TokenRequests {
     keys: Arc<TokenKeys>,
     limits: TokenLimits,
     reader: Arc<dyn ObjectReader>,
+    webhooks: Arc<Webhooks>,
 }
 
 /// What a token is to be bound to.
@@ -85,9 +87,19 @@ struct Circumstances<'a> {
 }
 
 impl TokenRequests {
-    /// Signs with `keys` whatever `limits` allow.
-    pub fn new(keys: Arc<TokenKeys>, limits: TokenLimits, reader: Arc<dyn ObjectReader>) -> Self {
-        Self { keys, limits, reader }
+    /// Signs with `keys` whatever `limits` and webhooks allow.
+    pub(crate) fn new(
+        keys: Arc<TokenKeys>,
+        limits: TokenLimits,
+        reader: Arc<dyn ObjectReader>,
+        webhooks: Arc<Webhooks>,
+    ) -> Self {
+        Self {
+            keys,
+            limits,
+            reader,
+            webhooks,
+        }
     }
 
     /// Answers one request.
@@ -99,13 +111,14 @@ impl TokenRequests {
         if context.info.verb != "create" {
             return Err(ApiError::generic(405, ""));
         }
-        let asked = document::read(context, body, KIND).await?;
+        let mut asked = document::read(context, body, KIND).await?;
         let (namespace, name) = (&context.info.namespace, &context.info.name);
         check_names(&asked.object, namespace, name)?;
         let account = self
             .reader
             .get(&GroupResource::new("", "serviceaccounts"), namespace, name)
             .ok_or_else(|| ApiError::not_found("", "serviceaccounts", name))?;
+        self.webhooks.create(context, KIND, &mut asked.object).await?;
         validate(&asked.object)?;
         let plan = plan(
             &asked.object,
@@ -404,10 +417,12 @@ mod tests {
             &GroupResource::new("", "nodes"),
             json!({"metadata": {"name": "n1", "uid": "un"}}),
         );
+        let reader = Arc::new(reader);
         let requests = TokenRequests::new(
             Arc::new(TokenKeys::generate(US)),
             TokenLimits::default(),
-            Arc::new(reader),
+            reader.clone(),
+            Arc::new(Webhooks::new(reader)),
         );
         let bind = |reference: Value, account: &str| {
             let asked = json!({"spec": {"boundObjectRef": reference}});

@@ -9,7 +9,7 @@ use coracle_api::resources;
 use coracle_api::status::ApiError;
 use serde_json::{Map, Value, json};
 
-use super::{Asked, Rounds, Shapes, Version, Webhooks};
+use super::{Asked, Shapes, Version, Webhooks};
 use crate::admission::Operation;
 use crate::http::request_info::is_true;
 use crate::request::RequestContext;
@@ -66,15 +66,7 @@ impl Webhooks {
         };
         let before = options(context, part.gvk.kind);
         let mut options = before.clone();
-        let mut rounds = Rounds::default();
-        self.mutate(&asked, &AsTheyAre, Some(&mut options), None, &mut rounds)
-            .await?;
-        if rounds.is_due() {
-            rounds.begin_again(&options);
-            self.mutate(&asked, &AsTheyAre, Some(&mut options), None, &mut rounds)
-                .await?;
-        }
-        self.validate(&asked, &AsTheyAre, Some(&options), None).await?;
+        self.settle(&asked, &AsTheyAre, &mut options).await?;
         if options != before {
             take(context, &options);
         }
@@ -190,23 +182,12 @@ fn path_length(rest: &[String], path: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, Method};
+    use std::sync::Arc;
 
     use super::*;
-    use crate::http::request_info::{parse, parse_query};
-
-    fn context(target: &str) -> RequestContext {
-        let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let query = parse_query(Some(query));
-        RequestContext {
-            info: parse(&Method::POST, path, &query).unwrap(),
-            user: Default::default(),
-            method: Method::POST,
-            query,
-            headers: HeaderMap::new(),
-            warnings: Default::default(),
-        }
-    }
+    use crate::reader::GroupResource;
+    use crate::reader::memory::MemoryReader;
+    use crate::webhook::stand_in::{HookServer, allowed, context, denied, patched};
 
     #[test]
     fn options_are_an_object_of_their_kind() {
@@ -247,6 +228,46 @@ mod tests {
             take(&mut context, &found);
             assert_eq!(options(&context, kind), want, "{target}");
         }
+    }
+
+    #[tokio::test]
+    async fn webhooks_may_refuse_a_connection_and_change_its_options() {
+        let server = HookServer::start(|path, request| match (path, request["name"].as_str()) {
+            ("/refuse", Some("secret")) => denied("attaching to pod 'secret' is not allowed"),
+            ("/change", _) => patched(&json!([{"op": "replace", "path": "/command", "value": ["true"]}])),
+            _ => allowed(),
+        })
+        .await;
+        let reader = Arc::new(MemoryReader::default());
+        let rule = json!({"operations": ["CONNECT"], "apiGroups": ["*"], "apiVersions": ["*"], "resources": ["pods/*"]});
+        for (sort, path) in [("validating", "/refuse"), ("mutating", "/change")] {
+            let hook = json!({"name": format!("{sort}.example.com"), "rules": [rule], "sideEffects": "None",
+                "clientConfig": server.client_config(path), "admissionReviewVersions": ["v1"],
+                "namespaceSelector": {}, "objectSelector": {}});
+            let resource = GroupResource::new(super::super::GROUP, &format!("{sort}webhookconfigurations"));
+            reader.put(&resource, json!({"metadata": {"name": "c"}, "webhooks": [hook]}));
+        }
+        let webhooks = Webhooks::new(reader);
+        let mut exec = context("/api/v1/namespaces/n/pods/p/exec?command=sh&tty=true");
+        webhooks.connect(&mut exec).await.unwrap();
+        assert_eq!(exec.query("command"), Some("true"));
+        let mut secret = context("/api/v1/namespaces/n/pods/secret/exec?command=sh");
+        let refused = webhooks.connect(&mut secret).await.unwrap_err();
+        assert_eq!(
+            refused.message(),
+            "admission webhook \"validating.example.com\" denied the request: attaching to pod 'secret' is not allowed"
+        );
+        let (_, review) = server.calls().pop().unwrap();
+        let request = &review["request"];
+        assert_eq!(
+            (request["operation"].as_str(), request["subResource"].as_str()),
+            (Some("CONNECT"), Some("exec"))
+        );
+        assert_eq!(request["object"]["kind"], "PodExecOptions");
+        assert_eq!(
+            (&request["options"], &request["oldObject"]),
+            (&Value::Null, &Value::Null)
+        );
     }
 
     #[test]

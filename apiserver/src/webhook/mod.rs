@@ -1,7 +1,7 @@
 //! Admission webhooks: servers outside that are asked about a write, or about a connection, before it happens.
 //!
 //! What is configured (`hook`), which webhooks a request concerns (`matching`), what they are told and what an answer means
-//! (`review`, `refusal`), who was asked already (`reinvocation`): all pure. `call` asks one of them, `dispatch` the ones
+//! (`review`, `refusal`), who was asked already (`reinvocation`), which objects are seen as they were sent (`sent`): all pure. `call` asks one of them, `dispatch` the ones
 //! that are concerned.
 //!
 //! Always holds: where nothing is configured, a write pays an atomic load; where something is, it is seen by the first
@@ -16,6 +16,7 @@ pub(crate) mod matching;
 mod refusal;
 mod reinvocation;
 pub(crate) mod review;
+mod sent;
 
 #[cfg(test)]
 pub(crate) mod stand_in;
@@ -30,6 +31,7 @@ use self::call::Caller;
 pub(crate) use self::hook::Rule;
 use self::hook::{Hook, Sort};
 pub(crate) use self::reinvocation::Rounds;
+pub(crate) use self::sent::{AsSent, options_head, query_options};
 use crate::admission::Operation;
 use crate::admission::policy::Policies;
 use crate::authz::Authorizer;
@@ -121,10 +123,8 @@ impl Webhooks {
 
     /// Whether there is nobody to ask about writes of a resource of this group and kind.
     pub(crate) fn is_idle(&self, group: &str, kind: &str) -> bool {
-        is_exempt(group, kind)
-            || self.mutating.now(&*self.reader).is_empty()
-                && self.validating.now(&*self.reader).is_empty()
-                && self.policies.is_idle()
+        let none = |source: &Prepared<Vec<Hook>>| source.with(&*self.reader, Vec::is_empty);
+        is_exempt(group, kind) || none(&self.mutating) && none(&self.validating) && self.policies.is_idle()
     }
 
     /// Says who answers what expressions ask about users.

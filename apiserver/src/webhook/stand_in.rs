@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -19,6 +19,9 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
+
+use crate::http::request_info::{parse, parse_query};
+use crate::request::RequestContext;
 
 /// What it was asked: the path with its query, and the review.
 pub(crate) type Call = (String, Value);
@@ -43,6 +46,20 @@ pub(crate) struct HookServer {
     calls: Arc<Mutex<Vec<Call>>>,
     connections: Arc<Mutex<usize>>,
     _running: DropGuard,
+}
+
+/// What the front would make of a POST.
+pub(crate) fn context(target: &str) -> RequestContext {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let query = parse_query(Some(query));
+    RequestContext {
+        info: parse(&Method::POST, path, &query).unwrap(),
+        user: Default::default(),
+        method: Method::POST,
+        query,
+        headers: HeaderMap::new(),
+        warnings: Default::default(),
+    }
 }
 
 /// A yes.

@@ -128,6 +128,15 @@ async fn answer(mut request: Request<Incoming>) -> Result<Response<Full<Bytes>>,
                 json!({"paths": {&own[1..]: {"serverRelativeURL": url}, "apis/other/v1": {"serverRelativeURL": "/x"}}}),
             )
         }
+        None if path == "/openapi/v2" => {
+            let flunder = json!({"type": "object", "properties": {"metadata": {"$ref": "#/definitions/meta"}},
+                "x-kubernetes-group-version-kind": [{"group": GROUP, "version": "v1alpha1", "kind": "Flunder"}]});
+            document(
+                json!({"swagger": "2.0", "paths": {format!("{own}/flunders"): {"get": {"operationId": "listFlunders",
+                "responses": {"200": {"description": "OK", "schema": {"$ref": "#/definitions/flunder"}}}}}},
+                "definitions": {"flunder": flunder, "meta": {"type": "object"}, "unused": {"type": "object"}}}),
+            )
+        }
         None if path == format!("/openapi/v3{own}") => document(json!({"openapi": "3.0.0", "of": "wardle"})),
         None => Response::builder()
             .status(404)
@@ -353,6 +362,14 @@ async fn discovery_and_schemas_tell_of_other_servers_too() {
     assert_eq!(place, "/openapi/v3/apis/wardle.example.com/v1alpha1?hash=ABC");
     assert!(index["paths"]["apis/apps/v1"].is_object() && index["paths"].get("apis/other/v1").is_none());
     assert_eq!(get(&root, place.as_str().unwrap()).await.json()["of"], "wardle");
+    let spec = get(&root, "/openapi/v2").await.json();
+    assert_eq!(
+        spec["paths"]["/apis/wardle.example.com/v1alpha1/flunders"]["get"]["operationId"],
+        "listFlunders"
+    );
+    let definitions = &spec["definitions"];
+    assert!(definitions["flunder"].is_object() && definitions["io.k8s.api.apps.v1.Deployment"].is_object());
+    assert!(definitions.get("unused").is_none());
     let path = format!("{API_SERVICES}/v1alpha1.wardle.example.com");
     send(&root, Request::delete(path).body(Body::empty()).unwrap()).await;
     assert_eq!(get(&root, "/apis/wardle.example.com").await.code, 404);

@@ -59,7 +59,8 @@ impl Policies {
 
     /// Whether no policy is bound.
     pub(crate) fn is_idle(&self) -> bool {
-        self.validating.now(&*self.reader).is_empty() && self.mutating.now(&*self.reader).is_empty()
+        let none = |source: &Prepared<Vec<Installed>>| source.with(&*self.reader, Vec::is_empty);
+        none(&self.validating) && none(&self.mutating)
     }
 
     /// The namespace that expressions see: none at the cluster scope, and none of a namespace itself.

@@ -14,9 +14,8 @@ use serde_json::{Value, json};
 use crate::registry::negotiate::{Purpose, accepted};
 use crate::registry::options::WriteOptions;
 use crate::registry::served::Served;
-use crate::registry::shapes::Version;
 use crate::registry::write::Written;
-use crate::registry::{Registry, body, meta, respond, shapes};
+use crate::registry::{Registry, body, meta, respond};
 use crate::request::{RequestBody, RequestContext, ResponseBody};
 
 const TRIES: usize = 20;
@@ -62,11 +61,7 @@ impl Registry {
                 "name in URL does not match name in Binding object",
             ));
         }
-        let version = self.binding_version(ctx, pods);
-        if let Some(version) = version {
-            self.admit_part(ctx, version, name, options.dry_run, &mut binding)
-                .await?;
-        }
+        self.webhooks.create(ctx, BINDING, &mut binding).await?;
         check(&binding)?;
         for _ in 0..TRIES {
             let Some(current) = self.current(pods, &ctx.info.namespace, name).await? else {
@@ -86,18 +81,6 @@ impl Registry {
         let success =
             json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
         respond::value(&success, accepted, StatusCode::CREATED)
-    }
-
-    /// A binding as webhooks name it: of the resource that it was posted to.
-    fn binding_version(&self, ctx: &RequestContext, pods: &Served) -> Option<Version> {
-        let below = shapes::version(pods, "binding")?;
-        Some(match ctx.info.subresource.as_str() {
-            "" => Version {
-                resource: "bindings".to_owned(),
-                ..below
-            },
-            _ => below,
-        })
     }
 }
 

@@ -16,7 +16,7 @@ use crate::registry::negotiate::{Purpose, accepted};
 use crate::registry::options::{DeleteOptions, WriteOptions};
 use crate::registry::served::Served;
 use crate::registry::write::Written;
-use crate::registry::{Registry, body, meta, respond, shapes};
+use crate::registry::{Registry, body, meta, respond};
 use crate::request::{RequestContext, ResponseBody};
 
 const TRIES: usize = 20;
@@ -44,10 +44,7 @@ impl Registry {
                 "name in URL does not match name in Eviction object",
             ));
         }
-        if let Some(version) = shapes::version(pods, "eviction") {
-            self.admit_part(ctx, version, name, options.dry_run, &mut eviction)
-                .await?;
-        }
+        self.webhooks.create(ctx, EVICTION, &mut eviction).await?;
         let mut delete = DeleteOptions::read(ctx, eviction.get("deleteOptions").or(Some(&json!({}))))?;
         delete.dry_run |= options.dry_run;
         let current = self.current(pods, &ctx.info.namespace, name).await?;
