@@ -10,7 +10,7 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target
 export CCACHE_DIR ?= $(CACHE)/ccache
 export CCACHE_MAXSIZE ?= 2G
 export CCACHE_NOHASHDIR := 1
-export PATH := $(CACHE)/bin:$(PATH)
+export PATH := $(CACHE)/rust/bin:$(CACHE)/bin:$(PATH)
 
 CORACLE := $(CARGO_TARGET_DIR)/release/coracle
 

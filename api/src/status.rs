@@ -94,6 +94,8 @@ pub struct ApiError {
     reason: Reason,
     message: String,
     details: Option<Box<Details>>,
+    /// The token with which an expired list goes on.
+    continuation: Option<Box<str>>,
 }
 
 impl ApiError {
@@ -104,6 +106,16 @@ impl ApiError {
             reason,
             message: message.into(),
             details: details.map(Box::new),
+            continuation: None,
+        }
+    }
+
+    /// The same failure of a list, which may go on with this token, although not consistently.
+    #[must_use]
+    pub fn with_continue(self, token: &str) -> Self {
+        Self {
+            continuation: Some(token.into()),
+            ..self
         }
     }
 
@@ -140,7 +152,11 @@ impl ApiError {
         let mut status = Map::new();
         status.insert("kind".into(), "Status".into());
         status.insert("apiVersion".into(), "v1".into());
-        status.insert("metadata".into(), json!({}));
+        let metadata = match &self.continuation {
+            Some(token) => json!({"continue": token}),
+            None => json!({}),
+        };
+        status.insert("metadata".into(), metadata);
         status.insert("status".into(), "Failure".into());
         insert_text(&mut status, "message", &self.message);
         insert_text(&mut status, "reason", self.reason.as_str());

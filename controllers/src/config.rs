@@ -1,7 +1,9 @@
 //! What the controllers are told at start.
 
 use crate::Clock;
+use crate::certificates::CertificateSigner;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A controller as `--controllers` names it (kube-controller-manager's own names).
@@ -37,11 +39,23 @@ pub enum ControllerName {
     ClusterRoleAggregation,
     /// Counts what is used of ResourceQuotas.
     ResourceQuota,
+    /// Approves certificates that nodes ask for.
+    CertificateApproving,
+    /// Signs certificates that were approved.
+    CertificateSigning,
+    /// Deletes requests for certificates that are done with.
+    CertificateCleaning,
+    /// Keeps claims that pods use.
+    ClaimProtection,
+    /// Keeps volumes that are bound.
+    VolumeProtection,
+    /// Keeps volume attributes classes that claims or volumes have.
+    AttributesClassProtection,
 }
 
 impl ControllerName {
     /// All of them, in the order they start.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 21] = [
         Self::ServiceAccount,
         Self::RootCaPublisher,
         Self::ClusterRoleAggregation,
@@ -54,6 +68,12 @@ impl ControllerName {
         Self::EndpointSlice,
         Self::Endpoints,
         Self::ResourceQuota,
+        Self::CertificateApproving,
+        Self::CertificateSigning,
+        Self::CertificateCleaning,
+        Self::ClaimProtection,
+        Self::VolumeProtection,
+        Self::AttributesClassProtection,
         Self::Namespace,
         Self::GarbageCollector,
         Self::PodGarbageCollector,
@@ -78,6 +98,12 @@ impl ControllerName {
             Self::PodGarbageCollector => "pod-garbage-collector-controller",
             Self::ClusterRoleAggregation => "clusterrole-aggregation-controller",
             Self::ResourceQuota => "resourcequota-controller",
+            Self::CertificateApproving => "certificatesigningrequest-approving-controller",
+            Self::CertificateSigning => "certificatesigningrequest-signing-controller",
+            Self::CertificateCleaning => "certificatesigningrequest-cleaner-controller",
+            Self::ClaimProtection => "persistentvolumeclaim-protection-controller",
+            Self::VolumeProtection => "persistentvolume-protection-controller",
+            Self::AttributesClassProtection => "volumeattributesclass-protection-controller",
         }
     }
 
@@ -98,6 +124,12 @@ impl ControllerName {
             Self::PodGarbageCollector => "pod-garbage-collector",
             Self::ClusterRoleAggregation => "clusterrole-aggregation-controller",
             Self::ResourceQuota => "resourcequota-controller",
+            Self::CertificateApproving | Self::CertificateSigning | Self::CertificateCleaning => {
+                "certificate-controller"
+            }
+            Self::ClaimProtection => "pvc-protection-controller",
+            Self::VolumeProtection => "pv-protection-controller",
+            Self::AttributesClassProtection => "volumeattributesclass-protection-controller",
         }
     }
 }
@@ -120,6 +152,8 @@ pub struct Config {
     pub controllers: Vec<String>,
     /// The PEM bundle that clients in pods verify the API server with. Without one, nothing is published.
     pub root_ca: Option<String>,
+    /// Signs certificates that were approved. Without one, none is signed.
+    pub signer: Option<Arc<dyn CertificateSigner>>,
     /// The network that node networks are cut from. Without one, nodes get none.
     pub cluster_cidr: Option<ClusterCidr>,
     /// Reconciles that one controller may run at once.
@@ -137,6 +171,7 @@ impl Default for Config {
         Self {
             controllers: vec!["*".to_owned()],
             root_ca: None,
+            signer: None,
             cluster_cidr: None,
             workers: 5,
             node_grace_period: Duration::from_secs(50),

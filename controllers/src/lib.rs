@@ -8,6 +8,7 @@
 //! All IO of the room goes through [`kube::Client`]s that a [`ClientFactory`] gives. Modules named `plan`, and what they
 //! use, import neither kube, tokio nor a clock.
 
+mod certificates;
 pub mod clients;
 mod cluster;
 pub mod config;
@@ -19,9 +20,11 @@ mod owners;
 mod run;
 mod runtime;
 mod services;
+mod storage;
 mod target;
 mod workloads;
 
+pub use certificates::{CertificateSigner, SigningOrder};
 pub use clients::{ClientError, ClientFactory};
 pub use config::{Config, ControllerName};
 pub use kubeconfig::KubeconfigClients;

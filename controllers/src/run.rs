@@ -7,14 +7,17 @@ use crate::runtime::informer::Observable;
 use crate::runtime::{Informer, Queue, Reconcile, Recorder, work};
 use crate::services::{endpoints, endpointslice};
 use crate::workloads::{deployment, replicaset};
-use crate::{cluster, garbage, nodes};
+use crate::{certificates, cluster, garbage, nodes, storage};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, ResourceQuota, Service, ServiceAccount,
+    ConfigMap, Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod,
+    ReplicationController, ResourceQuota, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::rbac::v1::ClusterRole;
+use k8s_openapi::api::storage::v1::VolumeAttributesClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::Api;
 use std::sync::Arc;
@@ -55,6 +58,10 @@ pub(crate) struct Informers {
     pub(crate) node_leases: Informer<Lease>,
     pub(crate) cluster_roles: Informer<ClusterRole>,
     pub(crate) resource_quotas: Informer<ResourceQuota>,
+    pub(crate) certificate_requests: Informer<CertificateSigningRequest>,
+    pub(crate) claims: Informer<PersistentVolumeClaim>,
+    pub(crate) volumes: Informer<PersistentVolume>,
+    pub(crate) attributes_classes: Informer<VolumeAttributesClass>,
 }
 
 impl Informers {
@@ -85,6 +92,10 @@ impl Informers {
             }),
             cluster_roles: Informer::new("cluster_roles", Api::all(all()), |_| Vec::new()),
             resource_quotas: Informer::new("resource_quotas", Api::all(all()), |_| Vec::new()),
+            certificate_requests: Informer::new("certificate_requests", Api::all(all()), |_| Vec::new()),
+            claims: Informer::new("claims", Api::all(all()), |_| Vec::new()),
+            volumes: Informer::new("volumes", Api::all(all()), |_| Vec::new()),
+            attributes_classes: Informer::new("attributes_classes", Api::all(all()), |_| Vec::new()),
         }
     }
 }
@@ -106,6 +117,10 @@ impl Informers {
         synced(&self.node_leases).await;
         synced(&self.cluster_roles).await;
         synced(&self.resource_quotas).await;
+        synced(&self.certificate_requests).await;
+        synced(&self.claims).await;
+        synced(&self.volumes).await;
+        synced(&self.attributes_classes).await;
     }
 }
 
@@ -214,6 +229,26 @@ impl Starting {
                 let started = cluster::quotas::start(&context, informers, self.shared.clone(), lifetime);
                 self.work(name, started);
             }
+            ControllerName::CertificateApproving => {
+                self.work(name, certificates::approving::start(&context, informers));
+            }
+            ControllerName::CertificateSigning => {
+                if let Some(started) = certificates::signing::start(&context, informers) {
+                    self.work(name, started);
+                }
+            }
+            ControllerName::CertificateCleaning => {
+                self.work(name, certificates::cleaning::start(&context, informers));
+            }
+            ControllerName::ClaimProtection => {
+                self.work(name, storage::protection::claims(&context, informers))
+            }
+            ControllerName::VolumeProtection => {
+                self.work(name, storage::protection::volumes(&context, informers))
+            }
+            ControllerName::AttributesClassProtection => {
+                self.work(name, storage::protection::attributes_classes(&context, informers));
+            }
             ControllerName::NodeIpam => {
                 if let Some(started) = nodes::ipam::start(&context, informers) {
                     self.work(name, started);
@@ -289,6 +324,10 @@ impl Starting {
         self.follow_one(all, |all| &all.node_leases);
         self.follow_one(all, |all| &all.cluster_roles);
         self.follow_one(all, |all| &all.resource_quotas);
+        self.follow_one(all, |all| &all.certificate_requests);
+        self.follow_one(all, |all| &all.claims);
+        self.follow_one(all, |all| &all.volumes);
+        self.follow_one(all, |all| &all.attributes_classes);
     }
 
     fn follow_one<K: Observable>(&self, all: &Arc<Informers>, which: fn(&Informers) -> &Informer<K>) {

@@ -209,6 +209,12 @@ pub(crate) struct ControllerFlags {
     /// How long a node may stay silent before it counts as unreachable
     #[arg(long, default_value = "50s", value_parser = duration)]
     pub(crate) node_monitor_grace_period: Duration,
+    /// The authority that signs certificates which were approved, in PEM; the cluster's own by default where it is at hand
+    #[arg(long)]
+    pub(crate) cluster_signing_cert_file: Option<PathBuf>,
+    /// Its key
+    #[arg(long)]
+    pub(crate) cluster_signing_key_file: Option<PathBuf>,
 }
 
 /// Flags of the controllers in a process of their own.

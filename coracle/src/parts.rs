@@ -4,6 +4,7 @@ pub(crate) mod addons;
 pub(crate) mod clients;
 pub(crate) mod node;
 pub(crate) mod server;
+mod signer;
 
 use std::path::{Path, PathBuf};
 

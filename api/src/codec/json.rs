@@ -16,6 +16,8 @@ pub struct Parsed {
     pub value: Value,
     /// The keys that stand twice, in upstream's wording: `duplicate field "spec.foo"`.
     pub duplicates: Vec<String>,
+    /// Where there are such keys: the path of every key, in the order in which they stand.
+    pub keys: Vec<String>,
 }
 
 /// Reads JSON of whatever type, with Go's words for what is wrong with it.
@@ -29,15 +31,28 @@ pub(super) fn parse_quietly(bytes: &[u8]) -> Option<Parsed> {
 }
 
 fn read(bytes: &[u8]) -> Result<Parsed, serde_json::Error> {
-    let mut duplicates = Vec::new();
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let seed = Seed {
-        duplicates: &mut duplicates,
-        at: None,
+    let mut notes = Notes::default();
+    let value = read_noting(bytes, &mut notes)?;
+    let duplicates = notes.duplicates;
+    let mut order = Notes {
+        keys: (!duplicates.is_empty()).then(Vec::new),
+        ..Notes::default()
     };
-    let value = seed.deserialize(&mut deserializer)?;
+    if order.keys.is_some() {
+        read_noting(bytes, &mut order)?;
+    }
+    Ok(Parsed {
+        value,
+        duplicates,
+        keys: order.keys.unwrap_or_default(),
+    })
+}
+
+fn read_noting(bytes: &[u8], notes: &mut Notes) -> Result<Value, serde_json::Error> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let value = Seed { notes, at: None }.deserialize(&mut deserializer)?;
     deserializer.end()?;
-    Ok(Parsed { value, duplicates })
+    Ok(value)
 }
 
 fn failure(bytes: &[u8], error: &serde_json::Error) -> DecodeError {
@@ -60,8 +75,25 @@ impl Parsed {
         let mut value = self.value;
         let mut findings = self.duplicates;
         findings.extend(conform_as_given(&mut value, ty)?);
+        if !self.keys.is_empty() {
+            findings.sort_by_key(|finding| place(finding, &self.keys));
+        }
         Ok(Decoded { value, findings })
     }
+}
+
+/// Where upstream's decoder comes upon what it finds fault with: a field that it does not know when it first sees it, a duplicate
+/// when it sees it again.
+fn place(finding: &str, keys: &[String]) -> usize {
+    let mut words = finding.splitn(3, ' ');
+    let again = words.next() == Some("duplicate");
+    let path = words.nth(1).unwrap_or_default().trim_matches('"');
+    let mut places = keys
+        .iter()
+        .enumerate()
+        .filter(|(_, key)| *key == path)
+        .map(|(at, _)| at);
+    places.nth(usize::from(again)).unwrap_or(usize::MAX)
 }
 
 /// Writes an object as one line of JSON.
@@ -69,9 +101,17 @@ pub fn encode(value: &Value) -> Vec<u8> {
     serde_json::to_vec(value).expect("a Value has string keys and is written to memory")
 }
 
+/// What is noted of a text while it is read.
+#[derive(Default)]
+struct Notes {
+    duplicates: Vec<String>,
+    /// The path of every key, if that is asked for.
+    keys: Option<Vec<String>>,
+}
+
 /// Reads a value, and notes keys that stand twice.
 struct Seed<'a, 'p> {
-    duplicates: &'a mut Vec<String>,
+    notes: &'a mut Notes,
     at: Option<&'p At<'p>>,
 }
 
@@ -128,7 +168,7 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
                 step: Step::Index(list.len()),
             };
             match items.next_element_seed(Seed {
-                duplicates: &mut *self.duplicates,
+                notes: &mut *self.notes,
                 at: Some(&at),
             })? {
                 Some(item) => list.push(item),
@@ -144,8 +184,11 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
                 parent: self.at,
                 step: Step::Key(&key),
             };
+            if let Some(keys) = &mut self.notes.keys {
+                keys.push(render(self.at, &key));
+            }
             let value = entries.next_value_seed(Seed {
-                duplicates: &mut *self.duplicates,
+                notes: &mut *self.notes,
                 at: Some(&at),
             })?;
             match map.entry(key) {
@@ -154,7 +197,7 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
                 }
                 Entry::Occupied(mut place) => {
                     let path = render(self.at, place.key());
-                    self.duplicates.push(format!("duplicate field \"{path}\""));
+                    self.notes.duplicates.push(format!("duplicate field \"{path}\""));
                     place.insert(value);
                 }
             }
@@ -195,6 +238,31 @@ mod tests {
         assert_eq!(
             strict.to_string(),
             r#"strict decoding error: duplicate field "metadata.name", unknown field "dat""#
+        );
+    }
+
+    #[test]
+    fn faults_are_told_in_the_order_of_the_text() {
+        let ty = table::by_gvk("apps", "v1", "Deployment").unwrap();
+        let text = br#"{"spec": {"odd": 1, "replicas": 2, "replicas": 3, "strange": 2}, "x": 1, "spec": {}}"#;
+        let decoded = decode(text, ty).unwrap();
+        assert_eq!(
+            decoded.findings,
+            [
+                r#"duplicate field "spec.replicas""#,
+                r#"unknown field "x""#,
+                r#"duplicate field "spec""#
+            ]
+        );
+        let text = br#"{"spec": {"odd": 1, "replicas": 2, "replicas": 3, "strange": 2}, "x": 1}"#;
+        assert_eq!(
+            decode(text, ty).unwrap().findings,
+            [
+                r#"unknown field "spec.odd""#,
+                r#"duplicate field "spec.replicas""#,
+                r#"unknown field "spec.strange""#,
+                r#"unknown field "x""#
+            ]
         );
     }
 

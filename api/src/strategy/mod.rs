@@ -201,6 +201,25 @@ pub fn prepare_status_update(gvk: Gvk, new: &mut Value, old: &Value) {
     }
 }
 
+/// Resets what an update of a CertificateSigningRequest through `/approval` may not change: everything but the metadata and the
+/// conditions.
+pub fn prepare_approval(new: &mut Value, old: &Value) {
+    let Value::Object(fields) = new else { return };
+    keep_system_metadata(fields, old);
+    keep(fields, old, "spec");
+    let conditions = fields
+        .get_mut("status")
+        .and_then(|status| status.as_object_mut()?.remove("conditions"));
+    keep(fields, old, "status");
+    let status = fields.entry("status").or_insert_with(|| json!({}));
+    if let Value::Object(status) = status {
+        match conditions {
+            Some(conditions) => status.insert("conditions".into(), conditions),
+            None => status.remove("conditions"),
+        };
+    }
+}
+
 /// Whether an update that names no resource version replaces whatever is stored. For the kinds of which several writers
 /// contend, it is refused.
 pub fn allows_unconditional_update(gvk: Gvk) -> bool {

@@ -191,6 +191,8 @@ impl Cache {
     /// Where the store no longer has it.
     pub(crate) async fn at(&self, resource: &ResourceCache, revision: u64) -> Result<Snapshot, ReadError> {
         if let Some(snapshot) = resource.snapshot_at(revision) {
+            // What is kept here lives no longer than the store's own history: a list in pieces expires in time.
+            self.store.get(b"/", Some(Revision(revision))).await?;
             return Ok(snapshot);
         }
         let mut entries = Ordered::default();

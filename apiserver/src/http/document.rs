@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderValue, Response, header};
 use serde_json::Value;
 
 use super::respond;
+use crate::registry::check_acceptable;
 use crate::request::{RequestBody, RequestContext, ResponseBody};
 
 /// An object as it was asked, and what its sender is to be warned of.
@@ -19,8 +20,9 @@ pub(crate) struct Asked {
     pub(crate) warnings: Vec<String>,
 }
 
-/// Reads a body as an object of this kind, with its defaults.
+/// Reads a body as an object of this kind, with its defaults, if the client takes what it will be answered with.
 pub(crate) async fn read(context: &RequestContext, body: RequestBody, kind: Gvk) -> Result<Asked, ApiError> {
+    check_acceptable(context)?;
     let validation = context.query("fieldValidation").unwrap_or_default();
     let validation = FieldValidation::parse(validation).unwrap_or_default();
     let sent = context

@@ -10,7 +10,9 @@ mod address;
 mod container;
 mod destination;
 mod dial;
+mod links;
 mod log_options;
+mod log_socket;
 mod relay;
 mod stream_options;
 
@@ -101,7 +103,7 @@ impl NodeProxy {
             context.info.namespace, context.info.name
         );
         let destination = self.agent(node)?.to(&path, &log_options::query(&options));
-        relay::logs(&self.dialer, destination, incoming, &self.tasks).await
+        relay::logs(&self.dialer, destination, incoming, &self.tasks, &self.shutdown).await
     }
 
     async fn stream(&self, command: &str, incoming: Incoming) -> Answer {

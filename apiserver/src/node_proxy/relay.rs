@@ -16,6 +16,7 @@ use tracing::debug;
 use super::destination::Destination;
 use super::dial::Dialer;
 use super::stream_options;
+use super::{links, log_socket};
 use crate::http::respond;
 use crate::http::router::Incoming;
 use crate::request::{RequestContext, ResponseBody, full_body};
@@ -56,7 +57,9 @@ pub(super) async fn logs(
     destination: Destination,
     incoming: Incoming,
     tasks: &TaskTracker,
+    shutdown: &CancellationToken,
 ) -> Answer {
+    let socket = log_socket::wanted(&incoming.context.headers)?;
     let mut sender = dialer.dial(&destination, tasks).await.map_err(unreached)?;
     let request = Request::get(&destination.target)
         .header(header::HOST, destination.authority())
@@ -66,6 +69,10 @@ pub(super) async fn logs(
     let (head, body) = answer.into_parts();
     if !(200..=206).contains(&head.status.as_u16()) {
         return Err(refusal(head.status, body, &incoming.context).await);
+    }
+    if let (Some(socket), Some(upgrade)) = (socket, incoming.upgrade) {
+        tasks.spawn(log_socket::send(socket.framing, body, upgrade, shutdown.clone()));
+        return Ok(socket.answer);
     }
     let media_type = HeaderValue::from_static("text/plain");
     let mut response = Response::new(body_of(body));
@@ -104,7 +111,8 @@ pub(super) async fn pass(
     let failed = |error: hyper::Error| ApiError::unknown(format!("error passing the request on: {error}"));
     let mut answer = sender.send_request(request).await.map_err(failed)?;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return Ok(back(answer));
+        let page = links::Page::of(&context, &destination);
+        return links::mended(page, back(answer)).await;
     }
     let Some(ours) = upgrade.filter(|_| upgrading) else {
         return Err(ApiError::unknown(
@@ -120,10 +128,13 @@ pub(super) async fn pass(
     Ok(response)
 }
 
-/// A GET of the proxied root without a slash at its end is sent there: relative links would go astray otherwise.
+/// A GET or HEAD of the proxied root without a slash at its end is sent there: relative links would go astray otherwise.
 pub(super) fn redirect_to_slash(context: &RequestContext) -> Option<Response<ResponseBody>> {
     let bare = context.info.parts.len() == 3 && !context.info.path.ends_with('/');
-    if !bare || context.headers.contains_key(header::UPGRADE) || context.method != Method::GET {
+    if !bare
+        || context.headers.contains_key(header::UPGRADE)
+        || !matches!(context.method, Method::GET | Method::HEAD)
+    {
         return None;
     }
     let path = utf8_percent_encode(&context.info.path, PATH_ESCAPES).to_string();
@@ -216,14 +227,13 @@ fn strip(headers: &mut HeaderMap) {
     }
 }
 
-fn back(answer: Response<TheirBody>) -> Response<ResponseBody> {
-    let (mut head, body) = answer.into_parts();
-    strip(&mut head.headers);
-    head.version = http::Version::default();
-    Response::from_parts(head, body_of(body))
+fn back(mut answer: Response<TheirBody>) -> Response<TheirBody> {
+    strip(answer.headers_mut());
+    *answer.version_mut() = http::Version::default();
+    answer
 }
 
-fn body_of(body: TheirBody) -> ResponseBody {
+pub(super) fn body_of(body: TheirBody) -> ResponseBody {
     body.map_err(std::io::Error::other).boxed_unsync()
 }
 
@@ -326,6 +336,10 @@ mod tests {
             moved.headers()[header::LOCATION],
             "/api/v1/namespaces/a/pods/web/proxy/?x=1"
         );
+        for (method, moves) in [(Method::HEAD, true), (Method::POST, false)] {
+            bare.method = method;
+            assert_eq!(redirect_to_slash(&bare).is_some(), moves);
+        }
         let mut deep = context("/api/v1/namespaces/a/pods/web/proxy/x");
         deep.headers.remove(header::UPGRADE);
         assert!(redirect_to_slash(&deep).is_none());

@@ -55,22 +55,31 @@ impl Authority {
     }
 
     pub(super) fn load(directory: &Path, name: &str) -> Result<Self, PkiError> {
-        let path = directory.join(format!("{name}.crt"));
+        Self::from_files(
+            &directory.join(format!("{name}.crt")),
+            &directory.join(format!("{name}.key")),
+        )
+    }
+
+    /// An authority from a certificate and a key in PEM, each in a file of its own.
+    ///
+    /// # Errors
+    /// When they cannot be read, or do not belong together.
+    pub fn from_files(certificate: &Path, key: &Path) -> Result<Self, PkiError> {
         let damaged = |reason: String| PkiError::Damaged {
-            path: path.clone(),
+            path: certificate.to_owned(),
             reason,
         };
-        let certificate_pem = files::read(&path)?;
-        let certificate = CertificateDer::from_pem_slice(certificate_pem.as_bytes())
+        let certificate_pem = files::read(certificate)?;
+        let own = CertificateDer::from_pem_slice(certificate_pem.as_bytes())
             .map_err(|error| damaged(format!("no certificate in it ({error})")))?;
-        let key = load_key(&directory.join(format!("{name}.key")))?;
-        if !super::leaf::key_fits(&certificate, &key) {
+        let key = load_key(key)?;
+        if !super::leaf::key_fits(&own, &key) {
             return Err(damaged("its key is not the one beside it".to_owned()));
         }
-        let issuer =
-            Issuer::from_ca_cert_der(&certificate, key).map_err(|error| damaged(error.to_string()))?;
+        let issuer = Issuer::from_ca_cert_der(&own, key).map_err(|error| damaged(error.to_string()))?;
         Ok(Self {
-            certificate,
+            certificate: own,
             certificate_pem,
             issuer,
         })

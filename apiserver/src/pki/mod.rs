@@ -14,6 +14,7 @@ mod kubeconfig;
 mod leaf;
 mod names;
 mod serving;
+mod signing;
 
 use std::path::{Path, PathBuf};
 
@@ -25,6 +26,7 @@ pub use self::kubeconfig::{Kubeconfig, KubeconfigUser};
 pub use self::leaf::{Leaf, LeafSpec, Usage};
 pub use self::names::{Identity, ServerNames};
 pub use self::serving::ServingCertificate;
+pub use self::signing::SigningError;
 
 /// Why keys and certificates could not be made, read or renewed.
 #[derive(Debug, thiserror::Error)]

@@ -160,8 +160,7 @@ fn expired_token(token: Continuation) -> ApiError {
                    remainder of the results. Continuing with the provided token results in an inconsistent list - \
                    objects that were created, modified, or deleted between the time the first chunk was returned and \
                    now may show up in the list.";
-    tracing::debug!(token, "a continue token has expired");
-    ApiError::new(410, Reason::Expired, message, None)
+    ApiError::new(410, Reason::Expired, message, None).with_continue(&token)
 }
 
 fn paginate(served: &Served, snapshot: Snapshot, selection: &Selection, start: String, limit: usize) -> Page {

@@ -58,6 +58,7 @@ use crate::authz::Authorizer;
 use crate::cache::{Cache, LoadError};
 use crate::reader::{CacheReader, ObjectReader};
 use crate::request::{RequestBody, RequestContext, ResourceHandler, ResponseBody};
+pub(crate) use negotiate::check_acceptable;
 pub(crate) use ownership::track_answered;
 pub(crate) use served::Catalog;
 use served::Served;

@@ -71,12 +71,14 @@ impl Format {
 /// What the request is for; single objects and lists may be asked for under other names than watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// One object, or an answer that cannot be shown in another view.
+    /// One object.
     Object,
     /// A list.
     List,
     /// A stream of events.
     Watch,
+    /// An object that was made for this answer only: it can be shown in no other view.
+    Answer,
 }
 
 /// What a table's rows carry besides their cells (`includeObject`).
@@ -105,6 +107,14 @@ pub(crate) fn accepted(ctx: &RequestContext, purpose: Purpose) -> Result<Accepte
         include,
         ..negotiated(&ctx.headers, ctx.query("pretty"), purpose)?
     })
+}
+
+/// Whether a client takes an object that is made for the answer only.
+///
+/// # Errors
+/// 406 where it accepts nothing that can be made, a table for one.
+pub(crate) fn check_acceptable(ctx: &RequestContext) -> Result<(), ApiError> {
+    accepted(ctx, Purpose::Answer).map(drop)
 }
 
 fn negotiated(headers: &HeaderMap, pretty: Option<&str>, purpose: Purpose) -> Result<Accepted, ApiError> {
@@ -208,6 +218,9 @@ fn view_of(clause: &Clause<'_>, format: Format, purpose: Purpose) -> Option<(Vie
     let Some(kind) = clause.parameter("as") else {
         return Some((View::Object, "v1"));
     };
+    if purpose == Purpose::Answer {
+        return None;
+    }
     let version = match (clause.parameter("g"), clause.parameter("v")) {
         (Some("meta.k8s.io"), Some("v1")) => "v1",
         (Some("meta.k8s.io"), Some("v1beta1")) => "v1beta1",
@@ -265,7 +278,7 @@ mod tests {
 
     #[test]
     fn accept_header_table() {
-        use Purpose::{List, Object, Watch};
+        use Purpose::{Answer, List, Object, Watch};
         let table = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
         for (value, purpose, want) in [
             ("application/json", Object, Some((Format::Json, View::Object))),
@@ -306,6 +319,8 @@ mod tests {
                 Watch,
                 Some((Format::Protobuf, View::Object)),
             ),
+            (table, Answer, Some((Format::Json, View::Object))),
+            ("application/json;as=Table;v=v1;g=meta.k8s.io", Answer, None),
             ("text/html-not", Object, None),
         ] {
             assert_eq!(accept(value, purpose), want, "{value} for {purpose:?}");

@@ -56,6 +56,7 @@ pub(super) fn prepare_update(
     match subresource {
         "" | "scale" => strategy::prepare_update(kind, object, old),
         "status" => strategy::prepare_status_update(kind, object, old),
+        "approval" => strategy::prepare_approval(object, old),
         other => take_part(other, kind, object, old),
     }
 }
@@ -73,15 +74,11 @@ fn take_part(subresource: &str, kind: Gvk, object: &mut Value, old: &Value) {
                 new.pointer("/spec/ephemeralContainers"),
             );
         }
-        "approval" => put(object, "/status", "conditions", new.pointer("/status/conditions")),
         "resize" => resize(object, &new),
         _ => {}
     }
     if subresource != "finalize" {
         strategy::prepare_update(kind, object, old);
-    }
-    if subresource == "approval" {
-        put(object, "/status", "conditions", new.pointer("/status/conditions"));
     }
 }
 

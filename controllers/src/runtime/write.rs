@@ -167,6 +167,8 @@ pub(crate) enum Part {
     Main,
     /// Its `status` subresource.
     Status,
+    /// Its `approval` subresource, which requests for certificates have.
+    Approval,
 }
 
 /// Reads the object, lets `change` edit it and writes it back whole, for where a controller may update but not patch. The
@@ -201,6 +203,10 @@ pub(crate) async fn update(
     let written = match part {
         Part::Main => api.replace(&target.name, &params, &object).await,
         Part::Status => api.replace_status(&target.name, &params, &object).await,
+        Part::Approval => {
+            api.replace_subresource("approval", &target.name, &params, &object)
+                .await
+        }
     };
     written.map_err(ReconcileError::request(doing()))
 }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use base64::Engine;
-use coracle_controllers::KubeconfigClients;
 use coracle_controllers::config::ClusterCidr;
+use coracle_controllers::{CertificateSigner, KubeconfigClients};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio::task::JoinSet;
 
-use super::{client_from, node_name, until_all_end, until_signalled};
+use super::{client_from, node_name, signer, until_all_end, until_signalled};
 use crate::cli::{ControllerFlags, ControllerManager, Dns, Proxy, Scheduler};
 
 /// How many bits of a node's own network remain for pods: a /24, as upstream's `--node-cidr-mask-size`.
@@ -32,7 +32,11 @@ pub(crate) async fn run_controllers(flags: ControllerManager) -> Result<()> {
         }
         None => authority_of(&flags.kubeconfig),
     };
-    let config = controllers_config(&flags.controllers, authority)?;
+    let config = controllers_config(
+        &flags.controllers,
+        authority,
+        signer::open(&flags.controllers, None)?,
+    )?;
     let file = Kubeconfig::read_from(&flags.kubeconfig)
         .with_context(|| format!("cannot use the kubeconfig {}", flags.kubeconfig.display()))?;
     let api = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
@@ -62,11 +66,13 @@ fn authority_of(kubeconfig: &Path) -> Option<String> {
 pub(crate) fn controllers_config(
     flags: &ControllerFlags,
     root_ca: Option<String>,
+    signer: Option<Arc<dyn CertificateSigner>>,
 ) -> Result<coracle_controllers::Config> {
     let (network, prefix) = network(&flags.cluster_cidr)?;
     Ok(coracle_controllers::Config {
         controllers: flags.controllers.clone(),
         root_ca,
+        signer,
         cluster_cidr: Some(ClusterCidr {
             network,
             prefix,

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::clients::{controllers_config, scheduler_config};
-use super::{addons, until_all_end, until_signalled};
+use super::{addons, signer, until_all_end, until_signalled};
 use crate::cli::{Apiserver, Server};
 use crate::cluster::process;
 
@@ -37,7 +37,8 @@ pub(crate) async fn run(flags: Server) -> Result<()> {
         .ca()
         .certificate_pem()
         .to_owned();
-    let config = controllers_config(&flags.controllers, Some(authority))?;
+    let signer = signer::open(&flags.controllers, Some(&flags.apiserver.data_dir.join("pki")))?;
+    let config = controllers_config(&flags.controllers, Some(authority), signer)?;
     let clients = Arc::new(InProcess {
         running: running.clone(),
     });

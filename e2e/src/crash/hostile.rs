@@ -284,11 +284,14 @@ impl Scene {
     async fn fill(&mut self, disk: &Disk) -> Result<()> {
         disk.resize(disk.used() + DISK.1);
         await_condition("a write that is refused", DEADLINE, async || {
-            let value = self.value();
-            let answer = self
-                .recorder
-                .call(&workload::name(0), Action::Replace { value, over: None }, 0)
-                .await;
+            let (key, value) = (workload::name(0), self.value());
+            let replace = Action::Replace { value, over: None };
+            let mut answer = self.recorder.call(&key, replace, 0).await;
+            // Whoever removed it last cannot have made it again.
+            if answer == Answer::Missing {
+                let create = Action::Create(self.value());
+                answer = self.recorder.call(&key, create, 0).await;
+            }
             Ok((answer == Answer::Unknown).then_some(()))
         })
         .await?;

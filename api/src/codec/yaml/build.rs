@@ -40,7 +40,11 @@ pub(super) fn value(nodes: &[Node<'_>]) -> Result<Parsed, DecodeError> {
     } else {
         vec![format!("yaml: unmarshal errors:\n  {}", faults.join("\n  "))]
     };
-    Ok(Parsed { value, duplicates })
+    Ok(Parsed {
+        value,
+        duplicates,
+        keys: Vec::new(),
+    })
 }
 
 struct Building<'t> {

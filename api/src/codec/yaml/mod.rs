@@ -29,13 +29,18 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, DecodeError> {
     };
     if let Some(value) = plain_json(text) {
         let duplicates = Vec::new();
-        return Ok(Parsed { value, duplicates });
+        return Ok(Parsed {
+            value,
+            duplicates,
+            keys: Vec::new(),
+        });
     }
     let nodes = tree::read(text)?;
     if nodes.is_empty() {
         return Ok(Parsed {
             value: Value::Null,
             duplicates: Vec::new(),
+            keys: Vec::new(),
         });
     }
     build::value(&nodes)
@@ -51,6 +56,7 @@ fn plain_json(text: &str) -> Option<Value> {
     let Parsed {
         mut value,
         duplicates,
+        ..
     } = parsed;
     build::whole_numbers(&mut value);
     duplicates.is_empty().then_some(value)

@@ -1,5 +1,6 @@
 //! get and list.
 
+use coracle_store::Store;
 use http::Method;
 use serde_json::{Value, json};
 
@@ -62,6 +63,33 @@ async fn a_list_in_pieces_is_the_list_it_began_as() {
         .json();
     assert_eq!(names(&last), ["e"]);
     assert!(last["metadata"].get("continue").is_none());
+}
+
+#[tokio::test]
+async fn a_list_in_pieces_expires_with_the_stores_history() {
+    let fixture = with_maps(&["a", "b", "c"]).await;
+    let first = fixture.get(&format!("{MAPS}?limit=1")).await.json();
+    let added = fixture.create(MAPS, config_map("d", "new")).await.revision();
+    fixture
+        .store
+        .compact(coracle_store::Revision(added))
+        .await
+        .unwrap();
+    let token = first["metadata"]["continue"].as_str().unwrap();
+    let refused = fixture.get(&format!("{MAPS}?limit=1&continue={token}")).await;
+    assert_eq!(
+        (refused.code, &refused.json()["reason"]),
+        (410, &json!("Expired"))
+    );
+    let status = refused.json();
+    let token = status["metadata"]["continue"].as_str().unwrap();
+    let second = fixture
+        .get(&format!("{MAPS}?limit=1&continue={token}"))
+        .await
+        .json();
+    assert_eq!(names(&second), ["b"]);
+    assert_eq!(second["metadata"]["remainingItemCount"], 2);
+    assert_eq!(second["metadata"]["resourceVersion"], added.to_string());
 }
 
 #[tokio::test]

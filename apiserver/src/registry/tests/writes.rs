@@ -1,8 +1,11 @@
 //! create, update, patch, delete.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::Method;
 use serde_json::json;
 
-use super::{Fixture, config_map};
+use super::{Fixture, config_map, context};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
@@ -348,4 +351,37 @@ async fn applied_configurations_are_merged_and_owned() {
         .patch(&format!("{MAPS}/a"), APPLY, config(json!({})))
         .await;
     assert_eq!(nameless.code, 422, "{}", nameless.message());
+}
+
+#[tokio::test]
+async fn an_approval_brings_its_metadata_along_and_nothing_else() {
+    let fixture = Fixture::new().await;
+    let requests = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let asked = rcgen::KeyPair::generate().and_then(|key| {
+        rcgen::CertificateParams::new(vec!["own.example.com".to_owned()])?
+            .serialize_request(&key)?
+            .pem()
+    });
+    let asked = STANDARD.encode(asked.expect("a certificate request"));
+    let spec = json!({"request": asked, "signerName": "example.com/own", "usages": ["digital signature"]});
+    fixture
+        .create(requests, json!({"metadata": {"name": "r"}, "spec": spec}))
+        .await;
+    let approval = json!({
+        "metadata": {"annotations": {"seen": "yes"}},
+        "spec": {"signerName": "example.com/other"},
+        "status": {"certificate": "eA==", "conditions": [{"type": "Approved", "status": "True", "reason": "test"}]},
+    });
+    let context = context(
+        Method::PATCH,
+        &format!("{requests}/r/approval"),
+        &[("content-type", "application/merge-patch+json")],
+    );
+    let approved = fixture.ask_with(context, approval.to_string()).await;
+    assert_eq!(approved.code, 200, "{}", approved.message());
+    let approved = approved.json();
+    assert_eq!(approved["metadata"]["annotations"], json!({"seen": "yes"}));
+    assert_eq!(approved["spec"]["signerName"], "example.com/own");
+    assert_eq!(approved["status"]["conditions"][0]["type"], "Approved");
+    assert_eq!(approved["status"].get("certificate"), None);
 }

@@ -1,0 +1,3 @@
+//! Controllers of volumes and claims.
+
+pub(crate) mod protection;
