@@ -29,7 +29,7 @@ prepare: ## Install what building and running need, where it is missing
 
 .PHONY: kubectl
 kubectl: prepare ## Build a current kubectl, where there is none
-	@tools/kubectl $(CACHE)/bin
+	@tools/kubectl $(CACHE)/bin >/dev/null
 
 .PHONY: build
 build: prepare ## Build the release binary

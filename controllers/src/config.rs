@@ -51,11 +51,13 @@ pub enum ControllerName {
     VolumeProtection,
     /// Keeps volume attributes classes that claims or volumes have.
     AttributesClassProtection,
+    /// Checks the types of ValidatingAdmissionPolicies' expressions.
+    ValidatingAdmissionPolicyStatus,
 }
 
 impl ControllerName {
     /// All of them, in the order they start.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::ServiceAccount,
         Self::RootCaPublisher,
         Self::ClusterRoleAggregation,
@@ -74,6 +76,7 @@ impl ControllerName {
         Self::ClaimProtection,
         Self::VolumeProtection,
         Self::AttributesClassProtection,
+        Self::ValidatingAdmissionPolicyStatus,
         Self::Namespace,
         Self::GarbageCollector,
         Self::PodGarbageCollector,
@@ -104,6 +107,7 @@ impl ControllerName {
             Self::ClaimProtection => "persistentvolumeclaim-protection-controller",
             Self::VolumeProtection => "persistentvolume-protection-controller",
             Self::AttributesClassProtection => "volumeattributesclass-protection-controller",
+            Self::ValidatingAdmissionPolicyStatus => "validatingadmissionpolicy-status-controller",
         }
     }
 
@@ -130,6 +134,7 @@ impl ControllerName {
             Self::ClaimProtection => "pvc-protection-controller",
             Self::VolumeProtection => "pv-protection-controller",
             Self::AttributesClassProtection => "volumeattributesclass-protection-controller",
+            Self::ValidatingAdmissionPolicyStatus => "validatingadmissionpolicy-status-controller",
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::runtime::{Informer, Queue, Reconcile, Recorder, work};
 use crate::services::{endpoints, endpointslice};
 use crate::workloads::{deployment, replicaset};
 use crate::{certificates, cluster, garbage, nodes, storage};
+use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -62,6 +63,7 @@ pub(crate) struct Informers {
     pub(crate) claims: Informer<PersistentVolumeClaim>,
     pub(crate) volumes: Informer<PersistentVolume>,
     pub(crate) attributes_classes: Informer<VolumeAttributesClass>,
+    pub(crate) policies: Informer<ValidatingAdmissionPolicy>,
 }
 
 impl Informers {
@@ -96,6 +98,7 @@ impl Informers {
             claims: Informer::new("claims", Api::all(all()), |_| Vec::new()),
             volumes: Informer::new("volumes", Api::all(all()), |_| Vec::new()),
             attributes_classes: Informer::new("attributes_classes", Api::all(all()), |_| Vec::new()),
+            policies: Informer::new("validating_admission_policies", Api::all(all()), |_| Vec::new()),
         }
     }
 }
@@ -121,6 +124,7 @@ impl Informers {
         synced(&self.claims).await;
         synced(&self.volumes).await;
         synced(&self.attributes_classes).await;
+        synced(&self.policies).await;
     }
 }
 
@@ -249,6 +253,9 @@ impl Starting {
             ControllerName::AttributesClassProtection => {
                 self.work(name, storage::protection::attributes_classes(&context, informers));
             }
+            ControllerName::ValidatingAdmissionPolicyStatus => {
+                self.work(name, cluster::policies::start(&context, informers));
+            }
             ControllerName::NodeIpam => {
                 if let Some(started) = nodes::ipam::start(&context, informers) {
                     self.work(name, started);
@@ -328,6 +335,7 @@ impl Starting {
         self.follow_one(all, |all| &all.claims);
         self.follow_one(all, |all| &all.volumes);
         self.follow_one(all, |all| &all.attributes_classes);
+        self.follow_one(all, |all| &all.policies);
     }
 
     fn follow_one<K: Observable>(&self, all: &Arc<Informers>, which: fn(&Informers) -> &Informer<K>) {

@@ -3,12 +3,12 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::object::{Fields, objects_in, same, set_if_empty};
+use crate::object::{Fields, objects_in, same, set_if_absent, set_if_empty};
 
 type Object = Map<String, Value>;
 
 fn needs_cluster_ip(spec: &Object) -> bool {
-    matches!(spec.text("type"), "ClusterIP" | "NodePort" | "LoadBalancer")
+    spec.text("type") != "ExternalName"
 }
 
 fn needs_node_port(spec: &Object) -> bool {
@@ -57,7 +57,9 @@ fn keep_allocations(spec: &mut Object, before: &Object) {
         if spec.text("clusterIP") == before.text("clusterIP") {
             keep_if_empty(spec, before, "clusterIPs");
         }
-        keep_if_empty(spec, before, "ipFamilyPolicy");
+        if let Some(policy) = before.field("ipFamilyPolicy") {
+            set_if_absent(spec, "ipFamilyPolicy", policy.clone());
+        }
         keep_if_empty(spec, before, "ipFamilies");
         let gives_up_one = before.count("ipFamilies") > 1 && spec.text("ipFamilyPolicy") == "SingleStack";
         for name in ["clusterIPs", "ipFamilies"].into_iter().filter(|_| gives_up_one) {

@@ -99,6 +99,7 @@ pub fn object_meta_update(new: &Value, old: &Value, at: &Path<'_>, errors: &mut 
         immutable(new.field(name), old.field(name), &at.child(name), errors);
     }
     free_metadata(new, at, errors);
+    finalizers(new, &at.child("finalizers"), errors);
 }
 
 fn free_metadata(meta: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
@@ -142,7 +143,8 @@ pub(super) fn immutable_struct(
     at: &Path<'_>,
     errors: &mut FieldErrors,
 ) {
-    if !same(new, old) {
+    // A struct with nothing in it is another than none.
+    if new.is_some() != old.is_some() || !same(new, old) {
         errors.invalid(at, shown_pointer(new, shape), IMMUTABLE);
     }
 }
@@ -364,6 +366,15 @@ mod tests {
             &mut errors,
         );
         errors.iter().map(|error| error.field.clone()).collect()
+    }
+
+    #[test]
+    fn finalizers_are_qualified() {
+        let mut errors = FieldErrors::new();
+        let meta = json!({"finalizers": ["orphan", "example.com/a", "a"]});
+        kube_finalizers(&meta, &Path::new("metadata"), &mut errors);
+        assert_eq!(errors.len(), 1);
+        assert_eq!(errors.0[0].field, "metadata.finalizers[2]");
     }
 
     #[test]

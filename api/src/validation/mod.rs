@@ -358,7 +358,8 @@ fn judge_metadata(gvk: Gvk, object: &Value, name: NameRule, change: bool, errors
             | "coordination.k8s.io"
             | "apiextensions.k8s.io"
             | "apiregistration.k8s.io"
-            | "events.k8s.io"
+            | "node.k8s.io"
+            | "policy"
     );
     if !plain && (gvk.group, gvk.kind) != ("", "Event") {
         meta::kube_finalizers(&object["metadata"], &at, errors);

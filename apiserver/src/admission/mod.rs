@@ -6,6 +6,7 @@
 mod default_classes;
 mod limit_ranger;
 mod namespace_lifecycle;
+pub(crate) mod policy;
 mod priority;
 mod runtime_class;
 mod service_account;

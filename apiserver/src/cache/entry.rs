@@ -57,10 +57,7 @@ impl Entry {
     }
 
     /// Makes an entry of an object that has not been written: the answer to a dry run.
-    pub(crate) fn unversioned(key: &str, mut object: Value, kind: &StoredKind) -> Self {
-        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-            metadata.remove("resourceVersion");
-        }
+    pub(crate) fn unversioned(key: &str, object: Value, kind: &StoredKind) -> Self {
         Self::of(key, 0, object, kind)
     }
 

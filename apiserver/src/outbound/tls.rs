@@ -3,12 +3,15 @@
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::CryptoProvider;
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+
+use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
 use crate::pki::Leaf;
 
@@ -97,7 +100,11 @@ pub(crate) fn client_config(
     let builder = match trust {
         Trust::Nobody => builder(None)?,
         Trust::Machine => builder(Some(&MACHINE))?,
-        Trust::Bundle(pem) => builder(Some(&bundle(pem)?))?,
+        Trust::Bundle(pem) => {
+            let authorities = bundle(pem)?;
+            let inner = verifier(Some(&roots(&authorities)?))?;
+            with_verifier(Arc::new(OrItself { inner, authorities }))?
+        }
     };
     let mut config = match own {
         None => builder.with_no_client_auth(),
@@ -115,13 +122,13 @@ static MACHINE: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
     Arc::new(roots)
 });
 
-fn bundle(pem: &[u8]) -> Result<Arc<RootCertStore>, TlsError> {
+fn bundle(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let read: Result<Vec<CertificateDer<'static>>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let authorities = read.map_err(|_| TlsError::Authorities)?;
     if authorities.is_empty() {
         return Err(TlsError::Authorities);
     }
-    Ok(roots(&authorities)?)
+    Ok(authorities)
 }
 
 /// Believes whoever these authorities vouch for; without any, everybody.
@@ -129,14 +136,22 @@ fn bundle(pem: &[u8]) -> Result<Arc<RootCertStore>, TlsError> {
 /// # Errors
 /// Where they cannot be used.
 fn builder(authorities: Option<&Arc<RootCertStore>>) -> Result<WithVerifier, rustls::Error> {
+    with_verifier(verifier(authorities)?)
+}
+
+fn verifier(authorities: Option<&Arc<RootCertStore>>) -> Result<Arc<dyn ServerCertVerifier>, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier: Arc<dyn ServerCertVerifier> = match authorities {
-        Some(roots) if roots.is_empty() => Arc::new(NoAuthority(provider.clone())),
-        Some(roots) => WebPkiServerVerifier::builder_with_provider(roots.clone(), provider.clone())
+    Ok(match authorities {
+        Some(roots) if roots.is_empty() => Arc::new(NoAuthority(provider)),
+        Some(roots) => WebPkiServerVerifier::builder_with_provider(roots.clone(), provider)
             .build()
             .map_err(|error| rustls::Error::General(error.to_string()))?,
-        None => Arc::new(AtTheirWord(provider.clone())),
-    };
+        None => Arc::new(AtTheirWord(provider)),
+    })
+}
+
+fn with_verifier(verifier: Arc<dyn ServerCertVerifier>) -> Result<WithVerifier, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     Ok(builder.dangerous().with_custom_certificate_verifier(verifier))
 }
@@ -151,6 +166,70 @@ pub(crate) fn roots(authorities: &[CertificateDer<'static>]) -> Result<Arc<RootC
         roots.add(authority.clone())?;
     }
     Ok(Arc::new(roots))
+}
+
+/// Takes the certificates that others take, and those that stand among the authorities themselves. Servers often show the
+/// very certificate that they are known by, which says of itself that it is an authority; Go takes it, so clients rely on
+/// that.
+struct OrItself {
+    inner: Arc<dyn ServerCertVerifier>,
+    authorities: Vec<CertificateDer<'static>>,
+}
+
+impl fmt::Debug for OrItself {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OrItself").finish_non_exhaustive()
+    }
+}
+
+impl ServerCertVerifier for OrItself {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if !self.authorities.iter().any(|known| known == end_entity) {
+            return self
+                .inner
+                .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        }
+        verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+        let bad = |_| rustls::Error::from(CertificateError::BadEncoding);
+        let (_, certificate) = X509Certificate::from_der(end_entity).map_err(bad)?;
+        let now = i64::try_from(now.as_secs())
+            .ok()
+            .and_then(|now| ASN1Time::from_timestamp(now).ok());
+        if now.is_some_and(|now| certificate.validity().is_valid_at(now)) {
+            Ok(ServerCertVerified::assertion())
+        } else {
+            Err(CertificateError::Expired.into())
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
 }
 
 /// Takes any certificate whose key the server holds: for those for whom nobody vouches.
@@ -207,4 +286,41 @@ macro_rules! verifier {
 }
 
 verifier!(AtTheirWord, Ok(ServerCertVerified::assertion()));
-verifier!(NoAuthority, Err(rustls::CertificateError::UnknownIssuer.into()));
+verifier!(NoAuthority, Err(CertificateError::UnknownIssuer.into()));
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+
+    use super::*;
+
+    #[test]
+    fn a_server_may_show_the_certificate_that_it_is_known_by() {
+        let certificate = |name: &str| {
+            let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.self_signed(&KeyPair::generate().unwrap()).unwrap()
+        };
+        let (own, other) = (certificate("hook.n.svc"), certificate("hook.n.svc"));
+        let known = bundle(own.pem().as_bytes()).unwrap();
+        let verifier = OrItself {
+            inner: verifier(Some(&roots(&known).unwrap())).unwrap(),
+            authorities: known,
+        };
+        let ask = |shown: &rcgen::Certificate, name: &'static str, seconds: u64| {
+            let name = ServerName::try_from(name).unwrap();
+            let now = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+            verifier
+                .verify_server_cert(shown.der(), &[], &name, &[], now)
+                .is_ok()
+        };
+        let now = 1_800_000_000;
+        assert!(ask(&own, "hook.n.svc", now));
+        assert!(!ask(&own, "other.n.svc", now), "the name counts");
+        assert!(!ask(&own, "hook.n.svc", 0), "and the time");
+        assert!(!ask(&other, "hook.n.svc", now), "and who it is");
+        assert!(client_config(&Trust::Bundle(b"no certificate".to_vec()), None).is_err());
+    }
+}

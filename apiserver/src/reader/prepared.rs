@@ -7,9 +7,12 @@ use tokio::sync::watch;
 
 use super::{GroupResource, ObjectReader};
 
+/// Makes something of stored objects.
+type Make<T> = dyn Fn(&dyn ObjectReader) -> T + Send + Sync;
+
 /// What is made of some resources. Asking costs an atomic load for each of them while nothing changes.
 pub(crate) struct Prepared<T> {
-    make: fn(&dyn ObjectReader) -> T,
+    make: Box<Make<T>>,
     current: ArcSwap<Made<T>>,
 }
 
@@ -24,15 +27,15 @@ impl<T: Send + Sync + 'static> Prepared<T> {
     pub(crate) fn new(
         resources: &[GroupResource],
         reader: &dyn ObjectReader,
-        make: fn(&dyn ObjectReader) -> T,
+        make: impl Fn(&dyn ObjectReader) -> T + Send + Sync + 'static,
     ) -> Self {
         let since = resources
             .iter()
             .map(|resource| reader.changes(resource))
             .collect();
         Self {
-            make,
-            current: ArcSwap::from_pointee(Made::new(make, since, reader)),
+            current: ArcSwap::from_pointee(Made::new(&make, since, reader)),
+            make: Box::new(make),
         }
     }
 
@@ -53,7 +56,7 @@ impl<T: Send + Sync + 'static> Prepared<T> {
         if current.is_current() {
             return current.value.clone();
         }
-        let fresh = Made::new(self.make, current.since.clone(), reader);
+        let fresh = Made::new(&*self.make, current.since.clone(), reader);
         let value = fresh.value.clone();
         self.current.store(Arc::new(fresh));
         value
@@ -68,7 +71,7 @@ impl<T> Made<T> {
     }
 
     fn new(
-        make: fn(&dyn ObjectReader) -> T,
+        make: &dyn Fn(&dyn ObjectReader) -> T,
         mut since: Vec<watch::Receiver<u64>>,
         reader: &dyn ObjectReader,
     ) -> Self {

@@ -65,8 +65,11 @@ pub(super) fn time(at: Timestamp) -> Value {
 /// # Errors
 /// 400 where it names another.
 pub(super) fn in_namespace(served: &Served, namespace: &str, mut object: Value) -> Result<Value, ApiError> {
-    let wanted = if served.resource.namespaced { namespace } else { "" };
-    let sent = text(&object, "namespace");
+    if !served.resource.namespaced {
+        remove(&mut object, "namespace");
+        return Ok(object);
+    }
+    let (wanted, sent) = (namespace, text(&object, "namespace"));
     if !sent.is_empty() && sent != wanted {
         let why = "the namespace of the provided object does not match the namespace sent on the request";
         return Err(ApiError::bad_request(why));

@@ -137,8 +137,9 @@ impl Registry {
         Ok(registry)
     }
 
-    /// Has roles and bindings looked at before they are stored.
+    /// Has roles and bindings looked at before they are stored, and answers what admission's expressions ask about users.
     pub(crate) fn guard_grants(&self, authorizer: Arc<Authorizer>) {
+        self.webhooks.answer_with(Arc::clone(&authorizer));
         // Only the first guard counts: there is one authorizer in a server.
         let _ = self.grants.set(authorizer);
     }

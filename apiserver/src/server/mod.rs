@@ -145,6 +145,7 @@ impl ApiServer {
         let prepared = Prepared::new(config).await?;
         let authorizer = prepared.authorizer(resources.reader.clone());
         let webhooks = Arc::new(Webhooks::new(resources.reader.clone()));
+        webhooks.answer_with(authorizer.clone());
         let running = prepared.run(store, resources, webhooks, authorizer).await?;
         running.set_started();
         Ok(running)

@@ -1,8 +1,9 @@
-//! Asking every webhook that a request concerns: mutating ones one after the other, each with what the one before made of
+//! Evaluating the policies and asking every webhook that a request concerns: mutating ones one after the other, each with what the one before made of
 //! the object, validating ones all at a time.
 
 use std::sync::Arc;
 
+use coracle_api::cel::policy::Inputs;
 use coracle_api::patch::json;
 use coracle_api::status::ApiError;
 use futures::future::join_all;
@@ -13,7 +14,8 @@ use super::hook::Hook;
 use super::matching::{self, Subject};
 use super::refusal::{self, No};
 use super::review::{self, Verdict};
-use super::{Asked, Rounds, Shapes, Version, Webhooks, call, conditions, is_exempt};
+use super::{Asked, Rounds, Shapes, Version, Webhooks, call, is_exempt};
+use crate::admission::policy::Asker;
 use crate::reader::Prepared;
 
 /// A webhook that is to be asked, and what it is to see.
@@ -40,6 +42,10 @@ impl Webhooks {
         rounds: &mut Rounds,
     ) -> Result<(), ApiError> {
         let hooks = self.hooks(&self.mutating, asked);
+        if hooks.is_some() {
+            self.policies
+                .mutate(asked, shapes, object.as_deref_mut(), old, rounds)?;
+        }
         for hook in hooks.iter().flat_map(|hooks| hooks.iter()) {
             if !rounds.asks(&hook.id) {
                 continue;
@@ -79,6 +85,7 @@ impl Webhooks {
         let Some(hooks) = self.hooks(&self.validating, asked) else {
             return Ok(());
         };
+        self.policies.validate(asked, shapes, object, old)?;
         let mut questions = Vec::new();
         for hook in hooks.iter() {
             questions.extend(self.question(hook, asked, shapes, Subject { object, old })?);
@@ -111,7 +118,24 @@ impl Webhooks {
         let (object, old) = (shown(subject.object)?, shown(subject.old)?);
         let uid = call::uid();
         let request = review::request(asked, version, &uid, object.as_ref(), old.as_ref());
-        match conditions::hold(hook, &request, object.as_ref(), old.as_ref()) {
+        let asker = self
+            .policies
+            .authorizer()
+            .map(|authorizer| Asker::new(authorizer, asked.user));
+        let inputs = Inputs {
+            object: object.as_ref(),
+            old: old.as_ref(),
+            params: None,
+            request: &request,
+            namespace: None,
+            authorizer: asker.as_ref().map(|asker| asker as _),
+        };
+        let holds = if hook.conditions.is_empty() {
+            Ok(true)
+        } else {
+            hook.conditions.hold(&inputs)
+        };
+        match holds {
             Ok(true) => {}
             Ok(false) => return Ok(None),
             Err(why) if hook.fails_open => {

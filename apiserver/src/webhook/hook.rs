@@ -1,5 +1,6 @@
 //! What a webhook configuration says, read once and ready to be asked. Pure.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -8,6 +9,7 @@ use coracle_api::object::Fields;
 use coracle_api::selector::LabelSelector;
 use serde_json::Value;
 
+use super::conditions::Conditions;
 use crate::outbound::{Place, Trust};
 use crate::reader::GroupResource;
 
@@ -29,7 +31,7 @@ pub(super) enum ReviewVersion {
 
 /// `RuleWithOperations`.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Rule {
+pub(crate) struct Rule {
     pub(super) operations: Vec<String>,
     pub(super) groups: Vec<String>,
     pub(super) versions: Vec<String>,
@@ -37,13 +39,6 @@ pub(super) struct Rule {
     pub(super) resources: Vec<String>,
     /// `*`, `Cluster` or `Namespaced`.
     pub(super) scope: String,
-}
-
-/// `MatchCondition`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Condition {
-    pub(super) name: String,
-    pub(super) expression: String,
 }
 
 /// Where a webhook is reached.
@@ -78,7 +73,7 @@ pub(crate) struct Hook {
     pub(super) reinvoked: bool,
     /// The first that is known of those it takes.
     pub(super) review: Option<ReviewVersion>,
-    pub(super) conditions: Vec<Condition>,
+    pub(super) conditions: Arc<Conditions>,
     /// What is wrong where it cannot be reached by its configuration.
     pub(super) target: Result<Target, String>,
 }
@@ -134,18 +129,15 @@ impl Hook {
                     _ => None,
                 }
             }),
-            conditions: hook
-                .items("matchConditions")
-                .iter()
-                .map(Condition::read)
-                .collect(),
+            conditions: Arc::new(Conditions::read(hook)),
             target: Target::read(&hook["clientConfig"]),
         }
     }
 }
 
 impl Rule {
-    fn read(rule: &Value) -> Self {
+    /// Reads a rule.
+    pub(crate) fn read(rule: &Value) -> Self {
         Self {
             operations: words(rule, "operations"),
             groups: words(rule, "apiGroups"),
@@ -155,15 +147,6 @@ impl Rule {
                 "" => "*".to_owned(),
                 scope => scope.to_owned(),
             },
-        }
-    }
-}
-
-impl Condition {
-    fn read(condition: &Value) -> Self {
-        Self {
-            name: condition.text("name").to_owned(),
-            expression: condition.text("expression").to_owned(),
         }
     }
 }

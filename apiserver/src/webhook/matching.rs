@@ -2,6 +2,7 @@
 //!
 //! As upstream's `generic.Webhook.ShouldCallHook` and the matchers below it decide.
 
+use coracle_api::selector::LabelSelector;
 use coracle_api::status::ApiError;
 use serde_json::Value;
 
@@ -12,9 +13,9 @@ use crate::reader::{GroupResource, ObjectReader};
 
 /// What a request is about: the object as it will be and as it was.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Subject<'a> {
-    pub(super) object: Option<&'a Value>,
-    pub(super) old: Option<&'a Value>,
+pub(crate) struct Subject<'a> {
+    pub(crate) object: Option<&'a Value>,
+    pub(crate) old: Option<&'a Value>,
 }
 
 /// The version of `asked` that the webhook is concerned by, if it is.
@@ -28,11 +29,11 @@ pub(super) fn concerned<'v>(
     reader: &dyn ObjectReader,
 ) -> Result<Option<&'v Version>, ApiError> {
     // A webhook that a request does not concern must not make it fail.
-    let namespace = namespace_selected(hook, asked, subject, reader);
+    let namespace = namespace_selected(&hook.namespace_selector, asked, subject, reader);
     if matches!(namespace, Ok(false)) {
         return Ok(None);
     }
-    let object = object_selected(hook, subject);
+    let object = object_selected(&hook.object_selector, subject);
     if matches!(object, Ok(false)) {
         return Ok(None);
     }
@@ -59,7 +60,8 @@ fn version<'v>(hook: &Hook, asked: &'v Asked<'_>) -> Option<&'v Version> {
         .find_map(|rule| others.iter().find(|other| covers(rule, asked, other)))
 }
 
-fn covers(rule: &Rule, asked: &Asked<'_>, version: &Version) -> bool {
+/// Whether a rule names what is asked about in that version.
+pub(crate) fn covers(rule: &Rule, asked: &Asked<'_>, version: &Version) -> bool {
     in_scope(rule, asked, version)
         && names(&rule.operations, asked.operation.as_str())
         && names(&rule.groups, &version.group)
@@ -93,8 +95,12 @@ fn names_resource(patterns: &[String], resource: &str, subresource: &str) -> boo
     })
 }
 
-fn namespace_selected(
-    hook: &Hook,
+/// Whether a selector selects the namespace of what is asked about. What is in none is selected by any.
+///
+/// # Errors
+/// 404 where there is no such namespace, 500 where the selector cannot be read.
+pub(crate) fn namespace_selected(
+    selector: &Result<LabelSelector, String>,
     asked: &Asked<'_>,
     subject: Subject<'_>,
     reader: &dyn ObjectReader,
@@ -103,7 +109,7 @@ fn namespace_selected(
     if asked.namespace.is_empty() && !of_namespace {
         return Ok(true);
     }
-    let selector = hook.namespace_selector.as_ref().map_err(ApiError::internal)?;
+    let selector = selector.as_ref().map_err(ApiError::internal)?;
     if selector.is_everything() {
         return Ok(true);
     }
@@ -119,9 +125,16 @@ fn namespace_selected(
     Ok(selector.matches_labels(labels(&namespace)))
 }
 
-/// Either of the two states counts. What has no metadata (the options of a connection) has no labels to select by.
-fn object_selected(hook: &Hook, subject: Subject<'_>) -> Result<bool, ApiError> {
-    let selector = hook.object_selector.as_ref().map_err(ApiError::internal)?;
+/// Whether a selector selects the object. Either of the two states counts. What has no metadata (the options of a connection)
+/// has no labels to select by.
+///
+/// # Errors
+/// 500 where the selector cannot be read.
+pub(crate) fn object_selected(
+    selector: &Result<LabelSelector, String>,
+    subject: Subject<'_>,
+) -> Result<bool, ApiError> {
+    let selector = selector.as_ref().map_err(ApiError::internal)?;
     if selector.is_everything() {
         return Ok(true);
     }

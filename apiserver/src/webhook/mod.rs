@@ -12,10 +12,10 @@ mod conditions;
 mod connect;
 mod dispatch;
 mod hook;
-mod matching;
+pub(crate) mod matching;
 mod refusal;
 mod reinvocation;
-mod review;
+pub(crate) mod review;
 mod sent;
 
 #[cfg(test)]
@@ -28,10 +28,13 @@ use coracle_api::status::ApiError;
 use serde_json::Value;
 
 use self::call::Caller;
+pub(crate) use self::hook::Rule;
 use self::hook::{Hook, Sort};
 pub(crate) use self::reinvocation::Rounds;
 pub(crate) use self::sent::{AsSent, options_head, query_options};
 use crate::admission::Operation;
+use crate::admission::policy::Policies;
+use crate::authz::Authorizer;
 use crate::reader::{ObjectReader, Prepared};
 use crate::request::{UserInfo, Warnings};
 
@@ -98,6 +101,8 @@ pub(crate) struct Webhooks {
     mutating: Prepared<Vec<Hook>>,
     validating: Prepared<Vec<Hook>>,
     caller: Caller,
+    /// They come before webhooks of their sort.
+    policies: Policies,
 }
 
 impl Webhooks {
@@ -111,6 +116,7 @@ impl Webhooks {
                 configured(Sort::Validating, reader)
             }),
             caller: Caller::new(reader.clone()),
+            policies: Policies::new(reader.clone()),
             reader,
         }
     }
@@ -118,7 +124,12 @@ impl Webhooks {
     /// Whether there is nobody to ask about writes of a resource of this group and kind.
     pub(crate) fn is_idle(&self, group: &str, kind: &str) -> bool {
         let none = |source: &Prepared<Vec<Hook>>| source.with(&*self.reader, Vec::is_empty);
-        is_exempt(group, kind) || none(&self.mutating) && none(&self.validating)
+        is_exempt(group, kind) || none(&self.mutating) && none(&self.validating) && self.policies.is_idle()
+    }
+
+    /// Says who answers what expressions ask about users.
+    pub(crate) fn answer_with(&self, authorizer: Arc<Authorizer>) {
+        self.policies.answer_with(authorizer);
     }
 }
 

@@ -43,18 +43,18 @@ impl Rounds {
     }
 
     /// Whether a webhook is asked in this round.
-    pub(super) fn asks(&self, id: &str) -> bool {
+    pub(crate) fn asks(&self, id: &str) -> bool {
         !self.again || self.wanted.contains(id)
     }
 
     /// A webhook has changed the object: those before it have not seen that.
-    pub(super) fn changed(&mut self) {
+    pub(crate) fn changed(&mut self) {
         self.all_again();
         self.due = true;
     }
 
     /// A webhook that wants to see later changes was asked.
-    pub(super) fn was_asked(&mut self, id: &str) {
+    pub(crate) fn was_asked(&mut self, id: &str) {
         self.asked.insert(id.to_owned());
     }
 

@@ -49,7 +49,7 @@ impl ReviewVersion {
 }
 
 /// The `request` of a review. `object` and `old` are shown in `version`.
-pub(super) fn request(
+pub(crate) fn request(
     asked: &Asked<'_>,
     version: &Version,
     uid: &str,

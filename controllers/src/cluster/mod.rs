@@ -1,8 +1,9 @@
 //! Controllers that keep namespaces and the cluster's own objects: Namespace, ServiceAccount, the root CA, ClusterRoles,
-//! ResourceQuotas.
+//! ResourceQuotas, the status of admission policies.
 
 pub(crate) mod cluster_roles;
 pub(crate) mod namespace;
+pub(crate) mod policies;
 pub(crate) mod quotas;
 pub(crate) mod root_ca;
 pub(crate) mod service_accounts;

@@ -90,8 +90,10 @@ fn template_without_what_may_change(template: &Value, old: &Value) -> Value {
         kept["metadata"][name] = old["metadata"][name].clone();
     }
     let affinity = &old["spec"]["affinity"];
-    if kept["spec"].has("affinity") || affinity.has("nodeAffinity") {
+    if template["spec"].has("affinity") && old["spec"].has("affinity") {
         kept["spec"]["affinity"]["nodeAffinity"] = affinity["nodeAffinity"].clone();
+    } else if names_nodes_only(&template["spec"]["affinity"]) && names_nodes_only(affinity) {
+        kept["spec"]["affinity"] = affinity.clone();
     }
     for list in ["containers", "initContainers"] {
         let before = old["spec"].items(list);
@@ -106,4 +108,63 @@ fn template_without_what_may_change(template: &Value, old: &Value) -> Value {
         }
     }
     kept
+}
+
+/// Whether an affinity, if there is one, is to nodes alone: such a one may come and go.
+fn names_nodes_only(affinity: &Value) -> bool {
+    !affinity.has("podAffinity") && !affinity.has("podAntiAffinity")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn job(suspended: bool, node: &str) -> Value {
+        json!({
+            "metadata": {"name": "j", "uid": "u"},
+            "spec": {"suspend": suspended, "manualSelector": true, "selector": {"matchLabels": {"a": "b"}}, "template": {
+                "metadata": {"labels": {"a": "b"}},
+                "spec": {"restartPolicy": "Never", "nodeName": node, "nodeSelector": {"n": node}, "terminationGracePeriodSeconds": 30,
+                    "dnsPolicy": "ClusterFirst", "containers": [{"name": "c", "image": "i", "imagePullPolicy": "Always",
+                        "terminationMessagePolicy": "File"}]},
+            }},
+        })
+    }
+
+    fn faults(new: &Value, old: &Value) -> Vec<String> {
+        let mut errors = FieldErrors::new();
+        job_update(new, old, &mut errors);
+        errors.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn pods_of_a_job_are_described_once() {
+        let found = faults(&job(false, "m"), &job(false, "n"));
+        assert_eq!(found.len(), 1);
+        let start = r#"spec.template: Invalid value: {"labels":{"a":"b"},"Spec":{"Volumes":null,"#;
+        assert!(found[0].starts_with(start), "{}", found[0]);
+        assert!(found[0].ends_with("field is immutable"));
+    }
+
+    #[test]
+    fn where_the_pods_of_a_suspended_job_go_may_change() {
+        let (mut new, old) = (job(true, "n"), job(true, "n"));
+        new["spec"]["template"]["spec"]["nodeSelector"] = json!({"n": "m"});
+        new["spec"]["template"]["spec"]["affinity"] = json!({"nodeAffinity": {}});
+        assert_eq!(faults(&new, &old), [""; 0]);
+        new["spec"]["template"]["spec"]["nodeName"] = "m".into();
+        let found = faults(&new, &old);
+        assert_eq!(found.len(), 1);
+        assert!(found[0].starts_with("spec.template.spec: Invalid value: {\"Volumes\":null"));
+    }
+
+    #[test]
+    fn faults_of_the_job_are_told_along_with_those_of_the_change() {
+        let (mut new, old) = (job(false, "n"), job(false, "n"));
+        new["spec"]["parallelism"] = json!(-1);
+        let fault = "spec.parallelism: Invalid value: -1: must be greater than or equal to 0";
+        assert_eq!(faults(&new, &old), [fault, fault]);
+    }
 }

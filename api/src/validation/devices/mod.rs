@@ -9,12 +9,12 @@ use serde_json::Value;
 use super::core::storage::driver_name;
 use super::field::{FieldErrors, Path};
 use super::internal;
-use super::meta::{annotations, faults, immutable_struct, labels};
+use super::meta::{annotations, faults, labels};
 use super::pod::is_extended_resource;
 use super::selector::node_selector;
 use crate::codec::equality;
 use crate::names;
-use crate::object::{Fields, is_zero, same};
+use crate::object::{Fields, same};
 
 const REQUESTS_MAX: usize = 32;
 const CONSTRAINTS_MAX: usize = 32;
@@ -84,13 +84,11 @@ pub(super) fn claim(claim: &Value, errors: &mut FieldErrors) {
 }
 
 pub(super) fn claim_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
-    immutable_struct(
-        new.field("spec"),
-        old.field("spec"),
-        internal::CLAIM_SPEC,
-        &Path::new("spec"),
-        errors,
-    );
+    let (now, then) = (new.field("spec"), old.field("spec"));
+    if !equality::equal_named(now, then, "io.k8s.api.resource.v1.ResourceClaimSpec") {
+        let shown = internal::shown_pointer(now, internal::CLAIM_SPEC);
+        errors.invalid(&Path::new("spec"), shown, "field is immutable");
+    }
 }
 
 pub(super) fn claim_template(template: &Value, errors: &mut FieldErrors) {
@@ -116,8 +114,10 @@ fn template_metadata(metadata: &Value, at: &Path<'_>, errors: &mut FieldErrors) 
     let others = internal::METADATA
         .iter()
         .filter(|name| !matches!(**name, "labels" | "annotations"));
-    for name in others.filter(|name| metadata.field(name).is_some_and(|value| !is_zero(value))) {
-        errors.forbidden(&at.child(name), "cannot be set");
+    for name in others.filter(|name| metadata.has(name)) {
+        // Upstream makes the name from its own by one letter.
+        let shown = if *name == "uid" { "uID" } else { name };
+        errors.forbidden(&at.child(shown), "cannot be set");
     }
 }
 

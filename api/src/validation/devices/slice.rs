@@ -11,6 +11,7 @@ use crate::object::{Fields, same};
 use crate::quantity::Quantity;
 use crate::validation::core::storage::driver_name;
 use crate::validation::field::{FieldErrors, Path};
+use crate::validation::internal;
 use crate::validation::meta::{faults, immutable, immutable_text};
 use crate::validation::pod::amount;
 use crate::validation::selector::node_selector;
@@ -128,7 +129,7 @@ fn one_placement(
         node_selector(selector, &at, errors);
         // Selectors of slices are merged, which is simple for one term.
         if object.has("pool") && selector.count("nodeSelectorTerms") != 1 {
-            let terms = &selector["nodeSelectorTerms"];
+            let terms = internal::shown_list(selector.items("nodeSelectorTerms"), internal::NODE_TERM);
             let at = at.child("nodeSelectorTerms");
             errors.invalid(&at, terms, "must have exactly one node selector term");
         }

@@ -140,7 +140,7 @@ const WINDOWS_SECURITY_CONTEXT_OPTIONS: Shape = &[
 ];
 const SECCOMP_PROFILE: Shape = &[("Type", Text), ("LocalhostProfile", Plain)];
 const APP_ARMOR_PROFILE: Shape = &[("Type", Text), ("LocalhostProfile", Plain)];
-const SECURITY_CONTEXT: Shape = &[
+pub(in crate::validation) const SECURITY_CONTEXT: Shape = &[
     ("Capabilities", Pointer(CAPABILITIES)),
     ("Privileged", Plain),
     ("SELinuxOptions", Pointer(SE_LINUX_OPTIONS)),

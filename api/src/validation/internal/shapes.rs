@@ -49,12 +49,12 @@ pub(in crate::validation) const TOLERATION: Shape = &[
     ("TolerationSeconds", Plain),
 ];
 const REQUIREMENT: Shape = &[("Key", Text), ("Operator", Text), ("Values", Plain)];
-const TERM: Shape = &[
+pub(in crate::validation) const NODE_TERM: Shape = &[
     ("MatchExpressions", List(REQUIREMENT)),
     ("MatchFields", List(REQUIREMENT)),
 ];
 pub(in crate::validation) const VOLUME_AFFINITY: Shape =
-    &[("Required", Pointer(&[("NodeSelectorTerms", List(TERM))]))];
+    &[("Required", Pointer(&[("NodeSelectorTerms", List(NODE_TERM))]))];
 pub(in crate::validation) const POD_CLAIM: Shape = &[
     ("Name", Text),
     ("ResourceClaimName", Plain),

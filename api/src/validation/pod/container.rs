@@ -60,7 +60,7 @@ pub(super) fn containers(pod: &Pod<'_>, at: &Path<'_>, errors: &mut FieldErrors)
             errors.duplicate(&at.child("name"), container.text("name"));
         }
         probe::lifecycle_and_probes(container, pod, &at, errors);
-        restart_policy(container, &at, errors);
+        restart_policy(container, false, &at, errors);
     }
     host_ports(containers, at, errors);
 }
@@ -76,7 +76,7 @@ pub(super) fn init_containers(pod: &Pod<'_>, at: &Path<'_>, errors: &mut FieldEr
         let list = at;
         let at = at.index(index);
         shared_rules(container, pod, &at, errors);
-        restart_policy(container, &at, errors);
+        restart_policy(container, true, &at, errors);
         let name = container.text("name");
         if !name.is_empty() && !seen.insert(name) {
             errors.duplicate(&at.child("name"), name);
@@ -385,7 +385,7 @@ fn resize_policy(container: &Value, pod: &Pod<'_>, at: &Path<'_>, errors: &mut F
 }
 
 /// A container's own restart policy and the rules that refine it (KEP-5307).
-fn restart_policy(container: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+fn restart_policy(container: &Value, of_init: bool, at: &Path<'_>, errors: &mut FieldErrors) {
     let rules = container.items("restartPolicyRules");
     let allowed = ["Always", "Never", "OnFailure"];
     let policy_at = at.child("restartPolicy");
@@ -395,6 +395,9 @@ fn restart_policy(container: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
                 &policy_at,
                 "must specify restartPolicy when restart rules are used",
             );
+            if of_init {
+                return;
+            }
         }
     } else if !allowed.contains(&container.text("restartPolicy")) {
         errors.not_supported(&policy_at, container.text("restartPolicy"), &allowed);

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::container::no_backsteps;
+use super::container::{each, no_backsteps};
 use crate::names;
 use crate::object::Fields;
 use crate::quantity::Quantity;
@@ -212,6 +212,29 @@ fn key_ref(reference: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
         "" => errors.required(&at.child("key"), ""),
         key => faults(&at.child("key"), key, names::config_map_key(key), errors),
     }
+}
+
+/// Variables from files are read from volumes that the pod's containers write into.
+pub(super) fn file_volumes(spec: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    each(spec, at, |container, at| {
+        let list = at.child("env");
+        for (index, variable) in container.items("env").iter().enumerate() {
+            let Some(reference) = variable["valueFrom"].field("fileKeyRef") else {
+                continue;
+            };
+            let name = reference.text("volumeName");
+            let at = list.index(index);
+            let at = at.child("valueFrom.fileKeyRef.volumeName");
+            let mut volumes = spec.items("volumes").iter().rev();
+            match volumes.find(|volume| volume.text("name") == name) {
+                None => errors.not_found(&at, name),
+                Some(volume) if !volume.has("emptyDir") => {
+                    errors.invalid(&at, name, "referenced volume must be of type emptyDir");
+                }
+                Some(_) => {}
+            }
+        }
+    });
 }
 
 fn file_ref(reference: &Value, at: &Path<'_>, errors: &mut FieldErrors) {

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::container::relative_path;
 use super::spec::Pod;
+use super::windows;
 use crate::names;
 use crate::object::Fields;
 use crate::validation::field::{FieldErrors, Path};
@@ -43,6 +44,7 @@ pub(super) fn of_pod(spec: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
     }
     sysctls(spec, context, &at.child("sysctls"), errors);
     seccomp(context, &at.child("seccompProfile"), errors);
+    windows::options(context, &at, errors);
     app_armor(context, &at.child("appArmorProfile"), errors);
     let rules: [(&str, &[&str]); 3] = [
         ("fsGroupChangePolicy", &["Always", "OnRootMismatch"]),
@@ -182,7 +184,7 @@ pub(super) fn of_container(container: &Value, pod: &Pod<'_>, at: &Path<'_>, erro
     {
         if context.flag("privileged") {
             let rule = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
-            errors.invalid(at, context, rule);
+            errors.invalid(at, internal::shown(context, internal::SECURITY_CONTEXT), rule);
         }
         if context["capabilities"]
             .items("add")
@@ -190,8 +192,9 @@ pub(super) fn of_container(container: &Value, pod: &Pod<'_>, at: &Path<'_>, erro
             .any(|capability| capability == "CAP_SYS_ADMIN")
         {
             let rule = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
-            errors.invalid(at, context, rule);
+            errors.invalid(at, internal::shown(context, internal::SECURITY_CONTEXT), rule);
         }
     }
+    windows::options(context, at, errors);
     app_armor(context, &at.child("appArmorProfile"), errors);
 }

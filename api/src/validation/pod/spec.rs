@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{container, resources, scheduling, security, volume, windows};
+use super::{container, env, resources, scheduling, security, volume, windows};
 use crate::names;
 use crate::object::Fields;
 use crate::validation::NameRule;
@@ -193,10 +193,11 @@ fn late_rules(spec: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
     if spec.has("overhead") {
         resources::limits(spec, "overhead", &at.child("overhead.limits"), errors);
     }
+    env::file_volumes(spec, at, errors);
     if let Some(os) = spec.field("os") {
         match os.text("name") {
             "" => errors.required(&at.child("os.name"), ""),
-            "linux" => {}
+            "linux" => windows::linux_pod(spec, at, errors),
             "windows" => windows::pod(spec, at, errors),
             other => errors.not_supported(&at.child("os"), other, &["linux", "windows"]),
         }
@@ -317,6 +318,11 @@ fn host_users(pod: &Pod<'_>, at: &Path<'_>, errors: &mut FieldErrors) {
             errors.forbidden(&at.child(shown), "when `hostUsers` is false");
         }
     }
+    container::each(pod.spec, at, |container, at| {
+        if container.count("volumeDevices") > 0 {
+            errors.forbidden(&at.child("volumeDevices"), "when `hostUsers` is false");
+        }
+    });
 }
 
 fn host_aliases(spec: &Value, at: &Path<'_>, errors: &mut FieldErrors) {

@@ -37,6 +37,9 @@ pub(in crate::validation) fn pod_update(new: &Value, old: &Value, errors: &mut F
     }
     added_tolerations(spec, before, &at.child("tolerations"), errors);
     removed_gates(spec, before, &at.child("schedulingGates"), errors);
+    if before.count("schedulingGates") > 0 {
+        narrowed(spec, before, &at, errors);
+    }
     let kept = without_what_may_change(spec, before);
     if !equality::equal_named(Some(&kept), Some(before), "io.k8s.api.core.v1.PodSpec") {
         let [was, is] = [before, &kept].map(internal::pod_spec);
@@ -103,13 +106,61 @@ fn removed_gates(spec: &Value, before: &Value, at: &Path<'_>, errors: &mut Field
         .iter()
         .map(|gate| gate.text("name"))
         .collect();
-    for (index, gate) in spec.items("schedulingGates").iter().enumerate() {
+    let gates = spec.items("schedulingGates");
+    for (index, gate) in gates.iter().enumerate() {
         let name = gate.text("name");
-        if !old.contains(&name) {
+        let is_last = !gates[index + 1..].iter().any(|other| other.text("name") == name);
+        if is_last && !old.contains(&name) {
             let rule = format!("only deletion is allowed, but found new scheduling gate '{name}'");
             errors.forbidden(&at.index(index).child("name"), rule);
         }
     }
+}
+
+/// Where a gated pod may go is narrowed, never widened.
+fn narrowed(spec: &Value, before: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    let new = &spec["nodeSelector"];
+    if before
+        .entries("nodeSelector")
+        .any(|(key, value)| new.get(key) != Some(value))
+    {
+        let rule = "only additions to spec.nodeSelector are allowed (no mutations or deletions)";
+        errors.invalid(&at.child("nodeSelector"), new, rule);
+    }
+    const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
+    let terms = |spec: &'_ Value| {
+        let required = &spec["affinity"]["nodeAffinity"][REQUIRED];
+        required.items("nodeSelectorTerms").to_vec()
+    };
+    let (now, then) = (terms(spec), terms(before));
+    let list =
+        at.child("affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms");
+    if !then.is_empty() && now.len() != then.len() {
+        let rule = "no additions/deletions to non-empty NodeSelectorTerms list are allowed";
+        errors.invalid(&list, internal::shown_list(&now, internal::NODE_TERM), rule);
+        return;
+    }
+    for (index, (now, then)) in now.iter().zip(&then).enumerate() {
+        if !only_adds(now, then) {
+            let rule = "only additions are allowed (no mutations or deletions)";
+            errors.invalid(
+                &list.index(index),
+                internal::shown(now, internal::NODE_TERM),
+                rule,
+            );
+        }
+    }
+}
+
+/// Whether a term has all requirements of another first. One without any selects nothing, and cannot be narrowed.
+fn only_adds(now: &Value, then: &Value) -> bool {
+    const LISTS: [&str; 2] = ["matchExpressions", "matchFields"];
+    let was_empty = LISTS.iter().all(|list| then.count(list) == 0);
+    let is_empty = LISTS.iter().all(|list| now.count(list) == 0);
+    (!was_empty || is_empty)
+        && LISTS
+            .iter()
+            .all(|list| now.items(list).starts_with(then.items(list)))
 }
 
 /// The new spec with all that may change put back to what it was.
@@ -258,5 +309,61 @@ fn may_restart(container: Option<&Value>, spec: &Value, terminated: &Value) -> b
         "Always" => true,
         "OnFailure" => terminated.number("exitCode").unwrap_or_default() != 0,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_gated_pod_is_only_narrowed() {
+        let faults = |new: Value, old: Value| {
+            let mut errors = FieldErrors::new();
+            narrowed(&new, &old, &Path::new("spec"), &mut errors);
+            errors.iter().map(|error| error.field.clone()).collect::<Vec<_>>()
+        };
+        let term = |keys: &[&str]| {
+            let expressions: Vec<Value> = keys
+                .iter()
+                .map(|key| json!({"key": key, "operator": "Exists"}))
+                .collect();
+            let terms = json!({"nodeSelectorTerms": [{"matchExpressions": expressions}]});
+            json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}})
+        };
+        let at =
+            "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms";
+        assert_eq!(faults(term(&["a", "b"]), term(&["a"])), [""; 0]);
+        assert_eq!(faults(term(&["b"]), term(&["a"])), [format!("{at}[0]")]);
+        assert_eq!(faults(json!({}), term(&["a"])), [at]);
+        assert_eq!(faults(term(&["a"]), json!({})), [""; 0]);
+        let on = |labels: Value| json!({"nodeSelector": labels});
+        assert_eq!(
+            faults(on(json!({"a": "b", "c": "d"})), on(json!({"a": "b"}))),
+            [""; 0]
+        );
+        assert_eq!(
+            faults(on(json!({"c": "d"})), on(json!({"a": "b"}))),
+            ["spec.nodeSelector"]
+        );
+    }
+
+    #[test]
+    fn what_changed_is_shown_line_by_line() {
+        let pod = |host: &str| {
+            json!({"metadata": {"name": "p"}, "spec": {"restartPolicy": "Always", "dnsPolicy": "ClusterFirst", "hostname": host,
+                "terminationGracePeriodSeconds": 30, "serviceAccountName": "default",
+                "containers": [{"name": "c", "image": "i", "imagePullPolicy": "Always", "terminationMessagePolicy": "File"}]}})
+        };
+        let mut errors = FieldErrors::new();
+        pod_update(&pod("b"), &pod("a"), &mut errors);
+        assert_eq!(errors.len(), 1);
+        let text = errors.0[0].to_string();
+        assert!(
+            text.contains("\n- \"Hostname\": \"a\",\n+ \"Hostname\": \"b\",\n"),
+            "{text}"
+        );
     }
 }

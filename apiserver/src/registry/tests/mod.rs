@@ -2,6 +2,7 @@
 
 mod admission;
 mod customs;
+mod policies;
 mod reads;
 mod start;
 mod watches;

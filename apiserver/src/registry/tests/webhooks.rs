@@ -248,8 +248,8 @@ fn failures(server: &HookServer) -> Vec<(&'static str, Value, &'static str)> {
         ("/nowhere", nowhere, "services \"none\" not found"),
         (
             "/unknown",
-            json!({"matchConditions": [{"name": "x", "expression": "true"}]}),
-            "cannot be evaluated",
+            json!({"matchConditions": [{"name": "x", "expression": "object.none.none == 1"}]}),
+            "expression 'object.none.none == 1' resulted in error: no such key: none",
         ),
     ]
 }

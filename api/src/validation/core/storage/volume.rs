@@ -1,29 +1,21 @@
-//! PersistentVolumes and PersistentVolumeClaims.
+//! PersistentVolumes.
 
 use serde_json::{Value, json};
 
+use super::{access_modes, positive_amount, volume_mode};
 use crate::codec::equality;
 use crate::names;
-use crate::object::{Fields, same};
-use crate::quantity::Quantity;
+use crate::object::Fields;
 use crate::validation::disks::{self, Owner};
-use crate::validation::field::{BadValue, FieldErrors, Path};
+use crate::validation::field::{FieldErrors, Path};
 use crate::validation::internal;
 use crate::validation::meta::{faults, immutable};
-use crate::validation::pod::{amount, host_path, no_backsteps};
-use crate::validation::selector::{label_selector, node_selector};
+use crate::validation::pod::{host_path, no_backsteps};
+use crate::validation::selector::node_selector;
 
-const ACCESS_MODES: [&str; 4] = [
-    "ReadOnlyMany",
-    "ReadWriteMany",
-    "ReadWriteOnce",
-    "ReadWriteOncePod",
-];
-const VOLUME_MODES: [&str; 2] = ["Block", "Filesystem"];
+const SPEC: &str = "io.k8s.api.core.v1.PersistentVolumeSpec";
+const AFFINITY: &str = "io.k8s.api.core.v1.VolumeNodeAffinity";
 const RECLAIM_POLICIES: [&str; 3] = ["Delete", "Recycle", "Retain"];
-const DRIVER_MAX: usize = 63;
-const VOLUME_SPEC: &str = "io.k8s.api.core.v1.PersistentVolumeSpec";
-const CLAIM_SPEC: &str = "io.k8s.api.core.v1.PersistentVolumeClaimSpec";
 /// What a volume's spec holds that is not its source.
 const NOT_A_SOURCE: [&str; 9] = [
     "capacity",
@@ -36,184 +28,6 @@ const NOT_A_SOURCE: [&str; 9] = [
     "nodeAffinity",
     "volumeAttributesClassName",
 ];
-
-/// A new claim.
-pub(in crate::validation) fn claim(claim: &Value, errors: &mut FieldErrors) {
-    claim_spec(&claim["spec"], &Path::new("spec"), errors);
-}
-
-/// The spec of a claim, of its own or in a template.
-pub(in crate::validation) fn claim_spec(spec: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
-    changed_claim_spec(spec, None, at, errors);
-}
-
-/// What was let pass once stays.
-fn changed_claim_spec(spec: &Value, old: Option<&Value>, at: &Path<'_>, errors: &mut FieldErrors) {
-    access_modes(
-        spec,
-        &at.child("accessModes"),
-        "at least 1 access mode is required",
-        errors,
-    );
-    label_selector(spec.field("selector"), &at.child("selector"), errors);
-    let resources = at.child("resources");
-    let storage = resources.key("storage");
-    match spec["resources"]["requests"].field("storage") {
-        None => errors.required(&storage, ""),
-        Some(value) => positive_amount(value, &storage, errors),
-    }
-    for name in ["storageClassName", "volumeAttributesClassName"] {
-        let class = spec.text(name);
-        if !class.is_empty() {
-            faults(&at.child(name), class, names::dns1123_subdomain(class), errors);
-        }
-    }
-    volume_mode(spec, &at.child("volumeMode"), errors);
-    data_sources(spec, old, at, errors);
-}
-
-/// The old field and the new one of what a volume is filled from.
-fn data_sources(spec: &Value, old: Option<&Value>, at: &Path<'_>, errors: &mut FieldErrors) {
-    const FIELDS: [&str; 2] = ["dataSource", "dataSourceRef"];
-    // Upstream looks no further than that a group was named.
-    let any_group = old.is_some_and(|old| FIELDS.iter().any(|name| old[*name].has("apiGroup")));
-    for name in FIELDS {
-        if let Some(source) = spec.field(name) {
-            data_source(source, any_group, &at.child(name), errors);
-        }
-    }
-    let namespace = spec["dataSourceRef"].text("namespace");
-    if !namespace.is_empty() {
-        let at = at.child("dataSourceRef.namespace");
-        faults(&at, namespace, names::dns1123_label(namespace), errors);
-    }
-    let (Some(source), Some(reference)) = (spec.field(FIELDS[0]), spec.field(FIELDS[1])) else {
-        return;
-    };
-    // Upstream shows its path to the field, of which JSON shows nothing.
-    let shown = BadValue::rendered("{}");
-    let same = ["apiGroup", "kind", "name"]
-        .iter()
-        .all(|name| source.get(name) == reference.get(name));
-    if !namespace.is_empty() {
-        errors.invalid(
-            at,
-            shown,
-            "may not be specified when dataSourceRef.namespace is specified",
-        );
-    } else if !same {
-        errors.invalid(at, shown, "must match dataSourceRef");
-    }
-}
-
-fn access_modes(spec: &Value, at: &Path<'_>, none: &str, errors: &mut FieldErrors) {
-    let modes: Vec<&str> = spec
-        .items("accessModes")
-        .iter()
-        .map(|mode| mode.as_str().unwrap_or_default())
-        .collect();
-    if modes.is_empty() {
-        errors.required(at, none);
-    }
-    for mode in modes.iter().filter(|mode| !ACCESS_MODES.contains(mode)) {
-        errors.not_supported(at, *mode, &ACCESS_MODES);
-    }
-    let known: Vec<&&str> = modes.iter().filter(|mode| ACCESS_MODES.contains(mode)).collect();
-    if known.contains(&&"ReadWriteOncePod") && known.iter().any(|mode| **mode != "ReadWriteOncePod") {
-        errors.forbidden(at, "may not use ReadWriteOncePod with other access modes");
-    }
-}
-
-fn positive_amount(value: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
-    if amount(value) <= Quantity::ZERO {
-        errors.invalid(at, value, "must be greater than zero");
-    }
-}
-
-fn volume_mode(spec: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
-    if spec.has("volumeMode") && !VOLUME_MODES.contains(&spec.text("volumeMode")) {
-        errors.not_supported(at, spec.text("volumeMode"), &VOLUME_MODES);
-    }
-}
-
-fn data_source(source: &Value, any_group: bool, at: &Path<'_>, errors: &mut FieldErrors) {
-    for name in ["name", "kind"] {
-        if source.text(name).is_empty() {
-            errors.required(&at.child(name), "");
-        }
-    }
-    let (group, kind) = (source.text("apiGroup"), source.text("kind"));
-    if group.is_empty() && kind != "PersistentVolumeClaim" {
-        errors.invalid(
-            at,
-            kind,
-            "must be 'PersistentVolumeClaim' when referencing the default apiGroup",
-        );
-    }
-    if !group.is_empty() && !any_group {
-        faults(
-            &at.child("apiGroup"),
-            group,
-            names::dns1123_subdomain(group),
-            errors,
-        );
-    }
-}
-
-/// The name of a CSI driver.
-pub(in crate::validation) fn driver_name(name: &str, at: &Path<'_>, errors: &mut FieldErrors) {
-    if name.is_empty() {
-        return errors.required(at, "");
-    }
-    if name.len() > DRIVER_MAX {
-        errors.too_long(at, DRIVER_MAX);
-    }
-    let lower = name.to_lowercase();
-    faults(at, name, names::dns1123_subdomain(&lower), errors);
-}
-
-/// A claim grows, gets bound, changes its class of attributes; nothing else.
-pub(in crate::validation) fn claim_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
-    let at = Path::new("spec");
-    let (spec, before) = (&new["spec"], &old["spec"]);
-    changed_claim_spec(spec, Some(before), &at, errors);
-    let (mut kept, mut was) = (spec.clone(), before.clone());
-    if before.text("volumeName").is_empty() {
-        was["volumeName"] = spec["volumeName"].clone();
-    }
-    if !before.has("storageClassName") && spec.has("storageClassName") {
-        kept["storageClassName"] = Value::Null;
-    }
-    let bound = old["status"].text("phase") == "Bound";
-    let grows = bound && before["resources"]["requests"].has("storage");
-    if grows && spec["resources"]["requests"].has("storage") {
-        kept["resources"]["requests"]["storage"] = before["resources"]["requests"]["storage"].clone();
-    }
-    if bound {
-        kept["volumeAttributesClassName"] = before["volumeAttributesClassName"].clone();
-    }
-    let rule = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
-    if !equality::equal_named(Some(&kept), Some(&was), CLAIM_SPEC) {
-        let difference = internal::difference(&was, &kept, internal::PERSISTENT_VOLUME_CLAIM_SPEC);
-        errors.forbidden(&at, format!("{rule}\n{difference}"));
-    }
-    let (size, was) = (
-        &spec["resources"]["requests"]["storage"],
-        &before["resources"]["requests"]["storage"],
-    );
-    let status = amount(&old["status"]["capacity"]["storage"]);
-    if amount(size) < amount(was) && amount(size) <= status {
-        let at = at.child("resources.requests.storage");
-        errors.forbidden(&at, "field can not be less than status.capacity");
-    }
-    immutable(
-        spec.field("volumeMode"),
-        before.field("volumeMode"),
-        &Path::new("volumeMode"),
-        errors,
-    );
-}
-
 /// A new volume.
 pub(in crate::validation) fn volume(volume: &Value, errors: &mut FieldErrors) {
     let (spec, at) = (&volume["spec"], Path::new("spec"));
@@ -396,7 +210,7 @@ pub(in crate::validation) fn volume_update(new: &Value, old: &Value, errors: &mu
             .and_then(Value::as_object_mut)
             .and_then(|csi| csi.remove("controllerExpandSecretRef"));
     }
-    if !equality::equal_named(Some(&kept), Some(&source(before)), VOLUME_SPEC) {
+    if !equality::equal_named(Some(&kept), Some(&source(before)), SPEC) {
         let difference = internal::difference(before, &kept, internal::PERSISTENT_VOLUME_SOURCE);
         let rule = format!("spec.persistentvolumesource is immutable after creation\n{difference}");
         errors.forbidden(&at.child("persistentvolumesource"), rule);
@@ -412,9 +226,72 @@ pub(in crate::validation) fn volume_update(new: &Value, old: &Value, errors: &mu
         &Path::new("volumeMode"),
         errors,
     );
-    if before.has("nodeAffinity") && !same(spec.get("nodeAffinity"), before.get("nodeAffinity")) {
+    let kept = relabelled(&before["nodeAffinity"], &spec["nodeAffinity"]);
+    if before.has("nodeAffinity") && !equality::equal_named(spec.get("nodeAffinity"), Some(&kept), AFFINITY) {
         let rule = "field is immutable, except for updating from beta label to GA";
         let shown = internal::shown_pointer(spec.field("nodeAffinity"), internal::VOLUME_AFFINITY);
         errors.invalid(&Path::new("nodeAffinity"), shown, rule);
+    }
+}
+
+/// The affinity of old with the labels that new ones stand for now. Upstream lets any label become none, too.
+fn relabelled(old: &Value, new: &Value) -> Value {
+    let stable = |label: &str| match label {
+        "failure-domain.beta.kubernetes.io/zone" => "topology.kubernetes.io/zone",
+        "failure-domain.beta.kubernetes.io/region" => "topology.kubernetes.io/region",
+        "beta.kubernetes.io/os" => "kubernetes.io/os",
+        "beta.kubernetes.io/arch" => "kubernetes.io/arch",
+        "beta.kubernetes.io/instance-type" => "node.kubernetes.io/instance-type",
+        _ => "",
+    };
+    let mut kept = old.clone();
+    let terms = kept
+        .pointer_mut("/required/nodeSelectorTerms")
+        .and_then(Value::as_array_mut);
+    let now = new["required"].items("nodeSelectorTerms");
+    for (term, now) in terms.into_iter().flatten().zip(now) {
+        for list in ["matchExpressions", "matchFields"] {
+            let requirements = term.get_mut(list).and_then(Value::as_array_mut);
+            for (requirement, now) in requirements.into_iter().flatten().zip(now.items(list)) {
+                if stable(requirement.text("key")) == now.text("key") {
+                    requirement["key"] = now.text("key").into();
+                }
+            }
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_of_old_may_be_renamed() {
+        let on = |key: &str| json!({"required": {"nodeSelectorTerms": [{"matchExpressions": [{"key": key, "operator": "In", "values": ["a"]}]}]}});
+        let (old, new) = (on("beta.kubernetes.io/os"), on("kubernetes.io/os"));
+        assert_eq!(relabelled(&old, &new), new);
+        assert_eq!(relabelled(&old, &on("other")), old);
+    }
+
+    #[test]
+    fn a_source_stays_but_for_a_secret_that_was_not_named() {
+        let volume = |csi: Value| json!({"metadata": {"name": "v"}, "spec": {"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}, "csi": csi}});
+        let faults = |new: Value| {
+            let mut errors = FieldErrors::new();
+            volume_update(
+                &volume(new),
+                &volume(json!({"driver": "d", "volumeHandle": "h"})),
+                &mut errors,
+            );
+            errors.iter().map(|error| error.field.clone()).collect::<Vec<_>>()
+        };
+        let secret = json!({"name": "s", "namespace": "n"});
+        let named = json!({"driver": "d", "volumeHandle": "h", "controllerExpandSecretRef": secret});
+        assert_eq!(faults(named), [""; 0]);
+        assert_eq!(
+            faults(json!({"driver": "d", "volumeHandle": "i"})),
+            ["spec.persistentvolumesource"]
+        );
     }
 }

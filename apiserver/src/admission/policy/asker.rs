@@ -1,0 +1,53 @@
+//! What expressions ask of the authorizer. Pure.
+
+use coracle_api::cel::{self, Decision, Question};
+
+use crate::authn::service_account_groups;
+use crate::authz::{Attributes, Authorizer};
+use crate::request::UserInfo;
+
+/// Answers for whoever sent a request.
+pub(crate) struct Asker<'a> {
+    authorizer: &'a Authorizer,
+    user: &'a UserInfo,
+}
+
+impl<'a> Asker<'a> {
+    /// Answers for this user.
+    pub(crate) fn new(authorizer: &'a Authorizer, user: &'a UserInfo) -> Self {
+        Self { authorizer, user }
+    }
+}
+
+impl cel::Authorizer for Asker<'_> {
+    fn check(&self, service_account: Option<(&str, &str)>, verb: &str, question: Question<'_>) -> Decision {
+        let account = service_account.map(|(namespace, name)| account(namespace, name));
+        let user = account.as_ref().unwrap_or(self.user);
+        let attributes = match question {
+            Question::Path(path) => Attributes::path(user, verb, path),
+            Question::Resource(check) => Attributes {
+                namespace: &check.namespace,
+                subresource: &check.subresource,
+                name: &check.name,
+                field_selector: &check.field_selector,
+                ..Attributes::resource(user, verb, &check.group, &check.resource)
+            },
+        };
+        let verdict = self.authorizer.authorize(&attributes);
+        Decision {
+            allowed: verdict.is_allowed(),
+            reason: verdict.reason,
+            error: None,
+        }
+    }
+}
+
+fn account(namespace: &str, name: &str) -> UserInfo {
+    let mut groups = service_account_groups(namespace).to_vec();
+    groups.push("system:authenticated".to_owned());
+    UserInfo {
+        name: format!("system:serviceaccount:{namespace}:{name}"),
+        groups,
+        ..UserInfo::default()
+    }
+}
