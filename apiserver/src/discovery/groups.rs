@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use coracle_api::custom::{Version as CustomVersion, kube_aware};
-use coracle_api::resources::{self, Resource};
+use coracle_api::resources::{self, Resource, Subresource};
 use sha2::{Digest, Sha256};
 
 /// A name: of the table, or of somebody else's.
@@ -99,21 +99,7 @@ fn entry(resource: &'static Resource) -> Entry {
         subresources: resource
             .subresources
             .iter()
-            .map(|sub| {
-                let own = (sub.gvk.group, sub.gvk.version) == (resource.group, resource.version);
-                let (group, version) = if own {
-                    ("", "")
-                } else {
-                    (sub.gvk.group, sub.gvk.version)
-                };
-                SubEntry {
-                    name: sub.name.into(),
-                    group: group.into(),
-                    version: version.into(),
-                    kind: sub.gvk.kind.into(),
-                    verbs: texts(sub.verbs),
-                }
-            })
+            .map(|sub| sub_entry(sub, resource))
             .collect(),
         storage_version_hash: if resource.is_stored() {
             let stored = resource.stored_as();
@@ -158,24 +144,27 @@ pub(crate) fn custom(versions: &[(&CustomVersion, &str)]) -> Vec<Group> {
     groups
 }
 
+/// A subresource; its group and version are told where they are not its resource's.
+fn sub_entry(sub: &Subresource, resource: &Resource) -> SubEntry {
+    let own = (sub.gvk.group, sub.gvk.version) == (resource.group, resource.version);
+    let (group, version) = if own {
+        ("", "")
+    } else {
+        (sub.gvk.group, sub.gvk.version)
+    };
+    SubEntry {
+        name: sub.name.into(),
+        group: group.into(),
+        version: version.into(),
+        kind: sub.gvk.kind.into(),
+        verbs: sub.verbs.iter().map(|verb| Text::Borrowed(verb)).collect(),
+    }
+}
+
 fn custom_entry(version: &CustomVersion, storage: &str) -> Entry {
     let resource = &version.resource;
     let texts = |texts: &[&'static str]| texts.iter().map(|text| Text::Borrowed(text)).collect();
-    let subresources = version.subresources.iter().map(|sub| {
-        let own = (sub.gvk.group, sub.gvk.version) == (resource.group, resource.version);
-        let (group, version) = if own {
-            ("", "")
-        } else {
-            (sub.gvk.group, sub.gvk.version)
-        };
-        SubEntry {
-            name: sub.name.into(),
-            group: group.into(),
-            version: version.into(),
-            kind: sub.gvk.kind.into(),
-            verbs: texts(sub.verbs),
-        }
-    });
+    let subresources = version.subresources.iter().map(|sub| sub_entry(sub, resource));
     Entry {
         resource: resource.resource.into(),
         singular: resource.singular.into(),

@@ -144,38 +144,8 @@ async fn refusal(status: StatusCode, body: TheirBody, context: &RequestContext) 
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderMap;
-    use http::header::HeaderName;
-
     use super::*;
-    use crate::http::request_info::{parse, parse_query};
-    use crate::request::UserInfo;
-
-    fn context(target: &str) -> RequestContext {
-        let (path, query) = target
-            .split_once('?')
-            .map_or((target, None), |(path, query)| (path, Some(query)));
-        let query = parse_query(query);
-        let info = parse(&Method::GET, path, &query).unwrap();
-        let headers = HeaderMap::from_iter([
-            (header::AUTHORIZATION, HeaderValue::from_static("Bearer secret")),
-            (
-                header::CONNECTION,
-                HeaderValue::from_static("keep-alive, X-Own, Upgrade"),
-            ),
-            (HeaderName::from_static("x-own"), HeaderValue::from_static("1")),
-            (header::UPGRADE, HeaderValue::from_static("SPDY/3.1")),
-            (header::ACCEPT, HeaderValue::from_static("text/html")),
-        ]);
-        RequestContext {
-            info,
-            user: UserInfo::default(),
-            method: Method::GET,
-            query,
-            headers,
-            warnings: Default::default(),
-        }
-    }
+    use crate::outbound::fixtures::context;
 
     #[test]
     fn the_path_behind_proxy_is_passed_on() {

@@ -12,5 +12,7 @@ mod tls;
 
 pub(crate) use self::connect::{Place, connect, drive};
 pub(crate) use self::pool::{Connection, Pool, Reached};
+#[cfg(test)]
+pub(crate) use self::relay::fixtures;
 pub(crate) use self::relay::{PATH_ESCAPES, body_of, is_upgrading, outgoing, raw_query, returned};
 pub(crate) use self::tls::{ClientCertificate, TlsError, Trust, client_config, config_under, roots};

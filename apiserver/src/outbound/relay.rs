@@ -182,14 +182,15 @@ async fn join(ours: OnUpgrade, theirs: OnUpgrade, shutdown: CancellationToken) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod fixtures {
     use http::Method;
 
     use super::*;
     use crate::http::request_info::{parse, parse_query};
     use crate::request::UserInfo;
 
-    fn context(target: &str) -> RequestContext {
+    /// A request with secrets, with headers of its own connection, and one that asks for an upgrade.
+    pub(crate) fn context(target: &str) -> RequestContext {
         let (path, query) = target
             .split_once('?')
             .map_or((target, None), |(path, query)| (path, Some(query)));
@@ -214,6 +215,12 @@ mod tests {
             warnings: Default::default(),
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fixtures::context;
+    use super::*;
 
     #[test]
     fn secrets_and_hop_by_hop_headers_stay_behind() {
