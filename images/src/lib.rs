@@ -1,11 +1,12 @@
 //! Container images made on the spot, without a registry or a builder: file trees become layers ([`layer`]), layers and a
-//! configuration become images, images become one OCI archive ([`archive`]). And the programs of Coracle's own images.
+//! configuration become images, images become one OCI archive ([`archive`]), and an archive can be pulled from ([`registry`]). And the programs of Coracle's own images.
 //!
 //! Pure: it writes to what it is given. Archives are byte-stable: same files, same digests.
 
 pub mod archive;
 pub mod layer;
 pub mod programs;
+pub mod registry;
 
 pub use archive::{Image, Settings, write};
 pub use layer::{Content, Entry, Layer, Packed};

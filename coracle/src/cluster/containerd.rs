@@ -18,7 +18,12 @@ pub(crate) struct Folders {
     pub(crate) root: PathBuf,
     /// Where the node agent writes the network configuration.
     pub(crate) network_config: PathBuf,
+    /// The cluster's own `certs.d`: how registries are reached, a folder with a `hosts.toml` for each.
+    pub(crate) registries: PathBuf,
 }
+
+/// Where containerd's documentation puts how registries are reached; taken for those of which the cluster's folder says nothing.
+const MACHINE_REGISTRIES: &str = "/etc/containerd/certs.d";
 
 /// The folder of the CNI plugins that this machine has.
 pub(crate) fn plugin_folder() -> &'static Path {
@@ -59,6 +64,9 @@ state = "/run/containerd"
     bin_dir = {plugins}
     conf_dir = {network}
 
+  [plugins."io.containerd.grpc.v1.cri".registry]
+    config_path = {registries}
+
   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"
 
@@ -70,6 +78,10 @@ state = "/run/containerd"
         restrict = !may_lower_oom_score,
         plugins = quoted(plugins),
         network = quoted(&folders.network_config),
+        registries = quoted(Path::new(&format!(
+            "{}:{MACHINE_REGISTRIES}",
+            folders.registries.display()
+        ))),
     )
 }
 
@@ -111,6 +123,7 @@ mod tests {
         let folders = Folders {
             root: "/node/containerd".into(),
             network_config: "/node/cni".into(),
+            registries: "/cluster/certs.d".into(),
         };
         let text = config(&folders, Path::new("/usr/lib/cni"), false);
         for line in [
@@ -118,6 +131,7 @@ mod tests {
             "conf_dir = \"/node/cni\"",
             "bin_dir = \"/usr/lib/cni\"",
             "restrict_oom_score_adj = true",
+            "config_path = \"/cluster/certs.d:/etc/containerd/certs.d\"",
             "sandbox_image = \"registry.k8s.io/pause:3.10\"",
         ] {
             assert!(text.contains(line), "{line}");

@@ -56,6 +56,12 @@ impl Specification {
         folder.join("kubelet")
     }
 
+    /// The folder that tells how the cluster's registries are reached, shared by its nodes.
+    pub(crate) fn registries(folder: &Path) -> PathBuf {
+        let cluster = folder.ancestors().nth(2).unwrap_or(folder);
+        cluster.join("certs.d")
+    }
+
     /// The folder of the CNI configuration.
     pub(crate) fn network_config(folder: &Path) -> PathBuf {
         folder.join("cni/net.d")
@@ -163,6 +169,7 @@ pub(crate) fn first_process(folder: &Path) -> Result<()> {
     let folders = Folders {
         root: folder.join("containerd"),
         network_config: Specification::network_config(folder),
+        registries: Specification::registries(folder),
     };
     let settings = folder.join("containerd.toml");
     let text = containerd::config(

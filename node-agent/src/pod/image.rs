@@ -1,9 +1,9 @@
 //! Having a container's image, by its pull policy.
 
-use k8s_cri::v1::AuthConfig;
 use k8s_openapi::api::core::v1::{Container, ObjectReference, Secret};
 
 use super::context::Context;
+use super::pull_secrets::logins;
 use crate::clock;
 use crate::cri::ImageInfo;
 use crate::events::Severity;
@@ -113,7 +113,7 @@ async fn pull(
     let asked = clock::now();
     let slot = context.slots.pulls.acquire().await;
     let begun = clock::now();
-    let mut logins = auths(name, pull_secrets)
+    let mut logins = logins(name, pull_secrets)
         .into_iter()
         .map(Some)
         .collect::<Vec<_>>();
@@ -165,50 +165,9 @@ async fn pull(
     Ok(info)
 }
 
-/// Logins that the pull secrets hold for the image's registry. Pure.
-fn auths(name: &str, pull_secrets: &[Secret]) -> Vec<AuthConfig> {
-    let registry = name.split('/').next().unwrap_or_default();
-    let mut out = Vec::new();
-    for secret in pull_secrets {
-        let data = |key: &str| {
-            secret
-                .data
-                .as_ref()
-                .and_then(|d| d.get(key))
-                .map(|b| b.0.as_slice())
-        };
-        let parsed =
-            |bytes: Option<&[u8]>| -> Option<serde_json::Value> { serde_json::from_slice(bytes?).ok() };
-        let config = parsed(data(".dockerconfigjson")).map(|v| v["auths"].clone());
-        let Some(config) = config.or_else(|| parsed(data(".dockercfg"))) else {
-            continue;
-        };
-        for (server, login) in config.as_object().into_iter().flatten() {
-            let host = server
-                .trim_start_matches("https://")
-                .trim_start_matches("http://");
-            let host = host.split('/').next().unwrap_or_default();
-            let docker_hub = registry == "docker.io" && host == "index.docker.io";
-            if host == registry || docker_hub {
-                let text = |key: &str| login[key].as_str().unwrap_or_default().to_owned();
-                out.push(AuthConfig {
-                    username: text("username"),
-                    password: text("password"),
-                    auth: text("auth"),
-                    identity_token: text("identitytoken"),
-                    registry_token: text("registrytoken"),
-                    server_address: server.clone(),
-                });
-            }
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use k8s_openapi::ByteString;
 
     #[test]
     fn names_are_completed() {
@@ -236,20 +195,5 @@ mod tests {
         ] {
             assert_eq!(policy(&Wanted { image, policy: None }), want, "{image}");
         }
-    }
-
-    #[test]
-    fn logins_by_registry() {
-        let json = r#"{"auths": {"https://reg.example/v2": {"username": "u", "password": "p"}, "other": {"auth": "x"}}}"#;
-        let data = [(".dockerconfigjson".to_owned(), ByteString(json.into()))].into();
-        let secret = Secret {
-            data: Some(data),
-            ..Secret::default()
-        };
-        let found = auths("reg.example/a:1", &[secret]);
-        assert_eq!(
-            found.iter().map(|a| a.username.as_str()).collect::<Vec<_>>(),
-            ["u"]
-        );
     }
 }

@@ -6,6 +6,7 @@ mod directory;
 mod hooks;
 mod image;
 mod operation;
+mod pull_secrets;
 mod relist;
 mod resize;
 mod source;

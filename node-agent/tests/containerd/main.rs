@@ -10,6 +10,7 @@ mod content;
 mod image_volume;
 mod life;
 mod probes;
+mod pulls;
 mod resize;
 mod server;
 mod states;

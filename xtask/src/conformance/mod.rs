@@ -5,11 +5,13 @@
 
 use std::fs::{self, File};
 use std::io::BufWriter;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use clap::Subcommand;
+use coracle_images::registry::{self, Registry};
 
 mod debian;
 mod outcome;
@@ -29,6 +31,13 @@ pub(crate) enum Task {
         packages: PathBuf,
         /// The archive.
         archive: PathBuf,
+    },
+    /// Serve an archive's images as a registry does, until it is killed.
+    Registry {
+        /// The archive.
+        archive: PathBuf,
+        /// Where to listen.
+        address: SocketAddr,
     },
     /// Write the page that tells what came of a run.
     Page {
@@ -56,6 +65,14 @@ pub(crate) fn run(task: &Task) -> Result<()> {
             packages,
             archive,
         } => make_images(programs, kubernetes, packages, archive),
+        Task::Registry { archive, address } => {
+            let file = File::open(archive).with_context(|| format!("cannot read {}", archive.display()))?;
+            let registry =
+                Registry::of(file).with_context(|| format!("cannot read {}", archive.display()))?;
+            let listener =
+                TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
+            registry::serve(&registry, archive, listener).context("the registry ends")
+        }
         Task::Page { report, page } => {
             let text = page::render(&read(report)?, &suite::stand_ins());
             fs::write(page, text).with_context(|| format!("cannot write {}", page.display()))

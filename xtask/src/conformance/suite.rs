@@ -61,12 +61,12 @@ const RECIPES: &[Recipe] = &[
     },
     Recipe {
         repository: "e2e-test-images/kitten",
-        instead: "upstream's page, on the agnhost above",
+        instead: "upstream's page, on the agnhost above, with an `/etc/os-release` that says so",
         make: |kitchen| kitchen.agnhost(kitchen.page("kitten")?, "test-webserver"),
     },
     Recipe {
         repository: "e2e-test-images/nautilus",
-        instead: "upstream's page, on the agnhost above",
+        instead: "upstream's page, on the agnhost above, with an `/etc/os-release` that says so",
         make: |kitchen| kitchen.agnhost(kitchen.page("nautilus")?, "test-webserver"),
     },
     Recipe {
@@ -186,6 +186,9 @@ const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n\
 const GROUP: &str = "root:x:0:\nwww-data:x:33:\nuser-defined-in-image:x:1000:\n\
     group-defined-in-image:x:50000:user-defined-in-image\nnogroup:x:65534:\n";
 
+/// What images of pages say they are; upstream's say Alpine's own, and a spec looks into the file.
+const STANDS_IN: &str = "NAME=Coracle\nPRETTY_NAME=\"Debian in the place of Alpine Linux\"\nID=coracle\n";
+
 /// Serves the folder of Debian's nginx in the foreground, and tells what it does to whom reads the container's log.
 const NGINX: &str = "user www-data;\nworker_processes 1;\npid /run/nginx.pid;\nerror_log /dev/stderr;\n\
     events {}\n\
@@ -262,7 +265,7 @@ impl<'a> Kitchen<'a> {
 
     /// The page of one of the images that kubectl's tests roll out.
     fn page(&self, name: &str) -> Result<Layer> {
-        let mut layer = Layer::default();
+        let mut layer = Layer::default().file("etc/os-release", 0o644, STANDS_IN);
         for file in [format!("{name}.jpg"), "data.json".to_owned()] {
             layer = layer.file(&file, 0o644, self.read_source(&format!("{name}/html/{file}"))?);
         }

@@ -1,11 +1,12 @@
-//! Images made at test time from static programs: no registry, nothing but the standard library inside.
+//! Images made at test time from static programs with nothing but the standard library inside, and a registry of them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use serde_json::json;
-use sha2::{Digest, Sha256};
+use base64::Engine as _;
+use coracle_images::registry::Registry;
+use coracle_images::{Image, Settings};
 
 /// Waits for ever, as the first process of a sandbox.
 const PAUSE: &str = "fn main() { loop { std::thread::park(); } }";
@@ -70,106 +71,57 @@ pub(crate) fn archive() -> &'static Path {
                 image(dir.path(), "work", WORK, WORK_IMAGE),
             ];
             let path = dir.path().join("images.tar");
-            write_archive(&path, images.into_iter().collect());
+            let file = std::fs::File::create(&path).expect("archive made");
+            coracle_images::write(&images, file).expect("archive written");
             (dir, path)
         })
         .1
 }
 
-struct Image {
-    reference: &'static str,
-    blobs: Vec<Vec<u8>>,
-    manifest: Vec<u8>,
-}
-
-fn digest(bytes: &[u8]) -> String {
-    let hash = Sha256::digest(bytes);
-    hash.iter().map(|b| format!("{b:02x}")).collect()
-}
-
-fn image(dir: &Path, name: &str, source: &str, reference: &'static str) -> Image {
+fn image(dir: &Path, name: &str, source: &str, reference: &str) -> Image {
     let code = dir.join(format!("{name}.rs"));
     std::fs::write(&code, source).expect("source written");
     let binary = dir.join(name);
     let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
+    let options = [
+        "--edition",
+        "2021",
+        "-O",
+        "-C",
+        "target-feature=+crt-static",
+        "-C",
+        "strip=symbols",
+    ];
     let built = Command::new(rustc)
-        .args([
-            "--edition",
-            "2021",
-            "-O",
-            "-C",
-            "target-feature=+crt-static",
-            "-C",
-            "strip=symbols",
-            "-o",
-        ])
+        .args(options)
+        .arg("-o")
         .arg(&binary)
         .arg(&code)
         .status()
         .expect("rustc runs");
     assert!(built.success(), "{name} compiles");
-    let mut layer = tar::Builder::new(Vec::new());
     let program = std::fs::read(&binary).expect("program read");
-    append(&mut layer, name, &program, 0o755);
-    let mut folder = tar::Header::new_gnu();
-    folder.set_entry_type(tar::EntryType::Directory);
-    folder.set_mode(0o1777);
-    folder.set_size(0);
-    layer
-        .append_data(&mut folder, "tmp/", std::io::empty())
-        .expect("directory added");
-    let layer = layer.into_inner().expect("layer finished");
-    let config = json!({
-        "architecture": if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" }, "os": "linux",
-        "config": {"Entrypoint": [format!("/{name}")]},
-        "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", digest(&layer))]},
-    });
-    let config = config.to_string().into_bytes();
-    let manifest = json!({
-        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": format!("sha256:{}", digest(&config)), "size": config.len()},
-        "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": format!("sha256:{}", digest(&layer)), "size": layer.len()}],
-    });
-    Image {
-        reference,
-        blobs: vec![layer, config],
-        manifest: manifest.to_string().into_bytes(),
-    }
+    Image::of_program(reference, name, &program, Settings::default()).expect("image made")
 }
 
-fn write_archive(path: &Path, images: Vec<Image>) {
-    let mut archive = tar::Builder::new(std::fs::File::create(path).expect("archive made"));
-    let manifests: Vec<_> = images
-        .iter()
-        .map(|i| {
-            json!({"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": format!("sha256:{}", digest(&i.manifest)),
-                "size": i.manifest.len(), "annotations": {"io.containerd.image.name": i.reference}})
-        })
-        .collect();
-    let index = json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": manifests});
-    append(
-        &mut archive,
-        "oci-layout",
-        br#"{"imageLayoutVersion": "1.0.0"}"#,
-        0o644,
-    );
-    append(&mut archive, "index.json", index.to_string().as_bytes(), 0o644);
-    for image in &images {
-        for blob in image.blobs.iter().chain([&image.manifest]) {
-            append(
-                &mut archive,
-                &format!("blobs/sha256/{}", digest(blob)),
-                blob,
-                0o644,
-            );
-        }
-    }
-    archive.finish().expect("archive finished");
-}
+/// Where the test's registry is found by the runtime that it serves.
+pub(crate) const REGISTRY: &str = "127.0.0.1:5000";
 
-fn append<W: std::io::Write>(archive: &mut tar::Builder<W>, path: &str, data: &[u8], mode: u32) {
-    let mut header = tar::Header::new_gnu();
-    header.set_size(data.len() as u64);
-    header.set_mode(mode);
-    archive.append_data(&mut header, path, data).expect("file added");
+/// Serves the images in the network namespace of this process, at [`REGISTRY`] and under these credentials, as long as the
+/// test's process lives.
+pub(crate) fn serve(pid: &str, user: &str, password: &str) {
+    let credentials = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+    let archive = std::fs::File::open(archive()).expect("archive opens");
+    let registry = Registry::of(archive)
+        .expect("archive read")
+        .guarded_by(&format!("Basic {credentials}"));
+    let network = std::fs::File::open(format!("/proc/{pid}/ns/net")).expect("the runtime's network");
+    let (listens, listening) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        nix::sched::setns(network, nix::sched::CloneFlags::CLONE_NEWNET).expect("network entered");
+        let listener = std::net::TcpListener::bind(REGISTRY).expect("registry listens");
+        listens.send(()).expect("somebody waits");
+        coracle_images::registry::serve(&registry, self::archive(), listener)
+    });
+    listening.recv().expect("registry starts");
 }
