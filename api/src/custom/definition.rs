@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::conditions::{self, ESTABLISHED, NAMES_ACCEPTED, TERMINATING};
+use super::conversion::Conversion;
 use crate::jsonpath::JsonPath;
 use crate::object::Fields;
 use crate::resources::{Resource, Subresource};
@@ -49,8 +50,8 @@ pub struct Definition {
     pub is_established: bool,
     /// `Terminating`.
     pub is_terminating: bool,
-    /// Whether versions are converted by a webhook.
-    pub converts_by_webhook: bool,
+    /// The webhook that converts its versions; none where they differ in nothing but their names.
+    pub conversion: Option<Conversion>,
 }
 
 /// One version of a definition.
@@ -143,7 +144,7 @@ impl Definition {
             is_named: conditions::is_true(object, NAMES_ACCEPTED) || conditions::is_true(object, ESTABLISHED),
             is_established: conditions::is_true(object, ESTABLISHED),
             is_terminating: terminating,
-            converts_by_webhook: spec["conversion"].text("strategy") == "Webhook",
+            conversion: Conversion::read(spec),
         }
     }
 

@@ -179,7 +179,7 @@ fn printed(value: &Value) -> String {
 }
 
 /// Go's name of the type that a JSON value has.
-fn go_type(value: &Value) -> &'static str {
+pub(super) fn go_type(value: &Value) -> &'static str {
     match value {
         Value::Null => "<nil>",
         Value::Bool(_) => "bool",

@@ -38,6 +38,8 @@ pub(crate) struct Entry {
     json: Bytes,
     /// Where in `json` the object's metadata stands.
     metadata: Range<usize>,
+    /// Whether it is stored otherwise than it would be written now.
+    stale: bool,
     value: Mutex<Weak<Value>>,
     encoded: Mutex<Vec<(Representation, Bytes)>>,
 }
@@ -64,6 +66,7 @@ impl Entry {
     fn of(key: &str, revision: u64, mut object: Value, kind: &StoredKind) -> Self {
         let fields = kind.particulars.fields(&object);
         let labels = labels_of(&object);
+        let head = kind.particulars.head(&object);
         if let Value::Object(map) = &mut object {
             map.remove("apiVersion");
             map.remove("kind");
@@ -75,12 +78,29 @@ impl Entry {
             revision,
             labels,
             fields,
-            head: Arc::clone(&kind.head),
+            head: head.unwrap_or_else(|| Arc::clone(&kind.head)),
             json,
             metadata,
+            stale: false,
             value: Mutex::new(Weak::new()),
             encoded: Mutex::default(),
         }
+    }
+
+    /// The same entry, of an object that is stored otherwise than it would be written now.
+    pub(crate) fn stale(mut self) -> Self {
+        self.stale = true;
+        self
+    }
+
+    /// Whether it is stored otherwise than it would be written now, so that even a write without a change changes it.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.stale
+    }
+
+    /// What makes its JSON an object of its own: the version in which it is kept.
+    pub(crate) fn head(&self) -> &str {
+        &self.head
     }
 
     /// The object's namespace; empty for cluster-scoped ones.
@@ -169,6 +189,12 @@ impl Entry {
         Ok(bytes)
     }
 
+    /// Whether it has been made in a representation.
+    pub(crate) fn has(&self, representation: Representation) -> bool {
+        let made = self.encoded.lock().unwrap_or_else(PoisonError::into_inner);
+        made.iter().any(|(other, _)| *other == representation)
+    }
+
     /// The same object as of a later revision: what a watcher is shown when it goes.
     pub(crate) fn restamped(&self, revision: u64) -> Self {
         let mut object = Value::clone(&self.value());
@@ -187,10 +213,28 @@ impl Entry {
             head: Arc::clone(&self.head),
             json,
             metadata,
+            stale: self.stale,
             value: Mutex::new(Weak::new()),
-            encoded: Mutex::default(),
+            encoded: Mutex::new(self.restamped_encodings(revision)),
         }
     }
+
+    /// The JSON of other versions as of another revision: converting it once more may take a question over the network.
+    fn restamped_encodings(&self, revision: u64) -> Vec<(Representation, Bytes)> {
+        let made = self.encoded.lock().unwrap_or_else(PoisonError::into_inner);
+        let json = made
+            .iter()
+            .filter(|(form, _)| form.format == Format::Json && form.view == View::Object);
+        json.filter_map(|(form, bytes)| Some((*form, restamp(bytes, revision)?)))
+            .collect()
+    }
+}
+
+/// The JSON of an object as of another revision.
+fn restamp(json: &[u8], revision: u64) -> Option<Bytes> {
+    let mut object: Value = serde_json::from_slice(json).ok()?;
+    set_resource_version(&mut object, revision);
+    serde_json::to_vec(&object).ok().map(Bytes::from)
 }
 
 /// Puts a head (`{"kind":…,"apiVersion":…,`) in front of the JSON of an object.

@@ -123,8 +123,9 @@ fn change_of(resource: &ResourceCache, key: &str, event: &Event, revision: u64) 
 pub(super) fn entry_of(resource: &ResourceCache, key: &str, kv: &KeyValue) -> Option<Entry> {
     match stored::decode(&kv.value) {
         Ok(mut object) => {
-            resource.kind().particulars.settle(&mut object);
-            Some(Entry::new(key, kv.mod_revision.0, object, resource.kind()))
+            let stale = resource.kind().particulars.settle(&mut object);
+            let entry = Entry::new(key, kv.mod_revision.0, object, resource.kind());
+            Some(if stale { entry.stale() } else { entry })
         }
         Err(error) => {
             tracing::error!(key = %kv.key.escape_ascii(), %error, "a stored object cannot be decoded and is not served");

@@ -22,8 +22,16 @@ pub(crate) trait Particulars: std::fmt::Debug + Send + Sync {
     /// The fields that selectors may name, taken from an object.
     fn fields(&self, object: &Value) -> Fields;
 
-    /// Brings an object that was read from the store into the shape in which it is kept.
-    fn settle(&self, _object: &mut Value) {}
+    /// Brings an object that was read from the store into the shape in which it is kept. Says whether it is stored otherwise
+    /// than it would be written now.
+    fn settle(&self, _object: &mut Value) -> bool {
+        false
+    }
+
+    /// The beginning of an object's JSON, where it is kept in another version than the others.
+    fn head(&self, _object: &Value) -> Option<Arc<str>> {
+        None
+    }
 }
 
 impl Particulars for fn(&Value) -> Fields {
@@ -37,7 +45,8 @@ impl Particulars for fn(&Value) -> Fields {
 pub(crate) struct StoredKind {
     /// The part of every key that comes before namespace and name, with a slash at its end.
     pub prefix: String,
-    /// The beginning of every object's JSON: `{"kind":…,"apiVersion":…,`, as the objects are stored.
+    /// The beginning of every object's JSON: `{"kind":…,"apiVersion":…,`, as the objects are stored; see
+    /// [`Particulars::head`].
     pub head: Arc<str>,
     /// What is particular to its objects.
     pub particulars: Arc<dyn Particulars>,

@@ -129,7 +129,12 @@ impl Registry {
     }
 
     fn shapes<'a>(&'a self, write: &'a Admission<'_>) -> Box<dyn Shapes + 'a> {
-        of_kind(&self.catalog, write.served, write.attributes.subresource)
+        of_kind(
+            &self.webhooks,
+            &self.catalog,
+            write.served,
+            write.attributes.subresource,
+        )
     }
 }
 

@@ -33,7 +33,6 @@ pub(super) fn object(
     validation: FieldValidation,
 ) -> Result<Decoded, ApiError> {
     if let Some(custom) = &served.custom {
-        rules::converts(served)?;
         let (object, warnings) = custom::decode::decode(
             bytes,
             media_type(ctx)?,

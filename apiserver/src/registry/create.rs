@@ -53,6 +53,7 @@ impl Registry {
         self.track(ctx, served, None, &mut object);
         let entry = self.create_object(ctx, served, object, &options).await?;
         warnings.extend(rules::warnings(served, "", &entry.value(), None));
+        self.convert_ahead(served, std::slice::from_ref(&entry)).await?;
         self.created(served, &entry, accepted, &warnings)
     }
 

@@ -9,7 +9,7 @@ use coracle_api::schema::Schema;
 use serde_json::Value;
 
 use super::fields::Refusal;
-use super::served::{Handle, Served, head_of};
+use super::served::{Handle, Served, head, head_of};
 use crate::cache::ROOT;
 use crate::cache::entry::{Entry, Fields};
 use crate::cache::resource::{Particulars, ResourceCache, StoredKind};
@@ -128,21 +128,36 @@ impl Particulars for Stored {
         fields
     }
 
-    /// An object that was stored when another version was the storage version is brought into the present one.
-    fn settle(&self, object: &mut Value) {
+    /// An object that was stored when another version was the storage version is brought into the present one, unless that
+    /// takes a webhook: then it is kept as it was written, and converted when somebody asks for it.
+    fn settle(&self, object: &mut Value) -> bool {
         let storage = &self.storage.resource;
-        let text = object.text("apiVersion");
-        let version = text.split_once('/').map_or("", |(_, version)| version);
-        let written = self
-            .definition
-            .versions
-            .iter()
-            .find(|other| other.resource.version == version);
-        let written = written.map_or(storage.version, |version| version.resource.version);
-        decode::stored(object, &self.schemas.get(written));
-        if written != storage.version {
+        let written = self.written(object);
+        let version = written.map_or(storage.version, |version| version.resource.version);
+        decode::stored(object, &self.schemas.get(version));
+        let stale = written.is_none_or(|written| !written.storage);
+        if stale && self.definition.conversion.is_none() {
             decode::converted(object, storage, &self.schemas.get(storage.version));
         }
+        stale
+    }
+
+    fn head(&self, object: &Value) -> Option<Arc<str>> {
+        self.definition.conversion.as_ref()?;
+        let (kind, api_version) = (object.text("kind"), object.text("apiVersion"));
+        let is_stored = api_version == self.storage.resource.api_version();
+        (!is_stored && !api_version.is_empty()).then(|| head(kind, api_version).into())
+    }
+}
+
+impl Stored {
+    /// The version that an object names.
+    fn written(&self, object: &Value) -> Option<&Version> {
+        let version = object.text("apiVersion");
+        let mut versions = self.definition.versions.iter();
+        versions
+            .find(|other| other.resource.api_version() == version)
+            .map(AsRef::as_ref)
     }
 }
 

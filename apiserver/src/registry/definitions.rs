@@ -396,6 +396,8 @@ fn kept_by(object: &Value) -> [u8; 32] {
         object["metadata"]["uid"],
         object["spec"]["names"]["plural"],
         object["status"]["acceptedNames"]["kind"],
+        // What a webhook made of objects is kept with them.
+        Some(&object["spec"]["conversion"]).filter(|conversion| conversion.text("strategy") == "Webhook"),
     ]);
     Sha256::digest(parts.to_string()).into()
 }

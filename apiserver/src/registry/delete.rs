@@ -17,7 +17,7 @@ use super::negotiate::Purpose;
 use super::options::{DeleteOptions, ListOptions};
 use super::served::Served;
 use super::write::Written;
-use super::{Registry, meta, respond, select};
+use super::{Registry, conversion, encode, meta, respond, select};
 use crate::admission::{self, Attributes, Operation};
 use crate::cache::entry::Entry;
 use crate::request::{RequestContext, ResponseBody};
@@ -71,6 +71,8 @@ impl Registry {
             }
             return respond::success(accepted, status, details);
         }
+        self.convert_ahead(served, std::slice::from_ref(&deleted.entry))
+            .await?;
         respond::object(served, &deleted.entry, accepted, status, &[])
     }
 
@@ -107,10 +109,18 @@ impl Registry {
             dry_run: options.dry_run,
         };
         for _ in 0..TRIES {
-            let Some(current) = self.current(served, namespace, name).await? else {
+            let current = match asks {
+                Asks::Nobody => self.latest(served, namespace, name).await?,
+                Asks::Named | Asks::Collection => self.current(served, namespace, name).await?,
+            };
+            let Some(current) = current else {
                 return Err(self.not_found(served, name));
             };
-            let old = Value::clone(&current.value());
+            let old = if asks != Asks::Nobody && conversion::asks(served) {
+                encode::in_version(served, &current)?
+            } else {
+                Value::clone(&current.value())
+            };
             admission::validate(&attributes, None, Some(&old), &*self.reader)?;
             check_preconditions(served, options, &old)?;
             if asks != Asks::Nobody {
@@ -194,6 +204,7 @@ impl Registry {
         }
         let left: Vec<Option<Arc<Entry>>> = stream::iter(deletions).buffered(AT_ONCE).try_collect().await?;
         page.entries = left.into_iter().flatten().collect();
+        self.convert_ahead(served, &page.entries).await?;
         list::write(served, page, accepted)
     }
 

@@ -7,8 +7,8 @@ use coracle_api::table;
 use serde_json::Value;
 
 use super::negotiate::{Accepted, Format, View};
-use super::rules;
 use super::served::Served;
+use super::{conversion, rules};
 use crate::cache::entry::{Entry, Representation, headed};
 
 const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
@@ -19,7 +19,7 @@ const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
 /// Where the stored object cannot be shown in that form.
 pub(super) fn object(served: &Served, entry: &Entry, accepted: Accepted) -> Result<Bytes, ApiError> {
     match (accepted.format, accepted.view) {
-        (Format::Json, View::Metadata) => Ok(metadata(entry, accepted)),
+        (Format::Json, View::Metadata) => metadata(served, entry, accepted),
         (Format::Json, _) => Ok(headed(&served.head, &bare(served, entry, accepted)?)),
         (Format::Yaml, _) => value(&full_value(served, entry, accepted)?, Format::Yaml),
         (Format::Protobuf, _) => entry.encoded(representation(served, accepted), |entry| {
@@ -35,7 +35,7 @@ pub(super) fn object(served: &Served, entry: &Entry, accepted: Accepted) -> Resu
 /// Where the stored object cannot be shown in that form.
 pub(super) fn item(served: &Served, entry: &Entry, accepted: Accepted) -> Result<Bytes, ApiError> {
     if accepted.view == View::Metadata {
-        return Ok(metadata(entry, accepted));
+        return metadata(served, entry, accepted);
     }
     let bare = bare(served, entry, accepted)?;
     Ok(match served.custom {
@@ -46,7 +46,7 @@ pub(super) fn item(served: &Served, entry: &Entry, accepted: Accepted) -> Result
 
 /// The JSON of an object without kind and version.
 fn bare(served: &Served, entry: &Entry, accepted: Accepted) -> Result<Bytes, ApiError> {
-    if served.version == 0 {
+    if is_kept_as_shown(served, entry) {
         return Ok(entry.json().clone());
     }
     let json = Accepted {
@@ -88,7 +88,7 @@ pub(super) fn list_meta(meta: &Value) -> Result<Vec<u8>, ApiError> {
 /// Where it cannot be converted.
 pub(super) fn full_value(served: &Served, entry: &Entry, accepted: Accepted) -> Result<Value, ApiError> {
     match accepted.view {
-        View::Metadata => partial(entry, accepted),
+        View::Metadata => partial(served, entry, accepted),
         _ => in_version(served, entry),
     }
 }
@@ -109,13 +109,32 @@ pub(super) fn value(value: &Value, format: Format) -> Result<Bytes, ApiError> {
     }
 }
 
-/// The object in the version asked for, with kind and version.
+/// The object in the version asked for, with kind and version. What a webhook converts must have been
+/// [converted ahead](conversion::ahead).
 ///
 /// # Errors
 /// Where it cannot be converted.
 pub(crate) fn in_version(served: &Served, entry: &Entry) -> Result<Value, ApiError> {
-    let stored = Value::clone(&entry.value());
-    rules::to_served(served, stored)
+    if is_kept_as_shown(served, entry) {
+        return Ok(Value::clone(&entry.value()));
+    }
+    match &served.custom {
+        None => rules::convert(Value::clone(&entry.value()), &served.stored, &served.resource),
+        Some(_) if conversion::asks(served) => conversion::made(served, entry),
+        Some(custom) => {
+            let mut object = Value::clone(&entry.value());
+            custom.convert(&mut object);
+            Ok(object)
+        }
+    }
+}
+
+/// Whether an entry stands in the cache in the version that is asked for.
+pub(super) fn is_kept_as_shown(served: &Served, entry: &Entry) -> bool {
+    match &served.custom {
+        None => served.version == 0,
+        Some(_) => entry.head() == served.head,
+    }
 }
 
 /// The object as the registry works on it: as it is stored, where versions are converted in code; in the version asked for,
@@ -131,21 +150,26 @@ pub(super) fn worked_on(served: &Served, entry: &Entry) -> Result<Value, ApiErro
 }
 
 /// The metadata of an object as an object of its own. It is cut out, for the garbage collector is told of every change so.
-fn metadata(entry: &Entry, accepted: Accepted) -> Bytes {
+fn metadata(served: &Served, entry: &Entry, accepted: Accepted) -> Result<Bytes, ApiError> {
     let head = format!(
         r#"{{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/{}","metadata":"#,
         accepted.view_version
     );
-    let metadata = entry.metadata();
+    let metadata = if conversion::asks(served) && !is_kept_as_shown(served, entry) {
+        // A webhook may change labels and annotations.
+        value(&in_version(served, entry)?["metadata"], Format::Json)?
+    } else {
+        entry.metadata()
+    };
     let mut out = BytesMut::with_capacity(head.len() + metadata.len() + 1);
     out.put_slice(head.as_bytes());
     out.put_slice(&metadata);
     out.put_u8(b'}');
-    out.freeze()
+    Ok(out.freeze())
 }
 
-fn partial(entry: &Entry, accepted: Accepted) -> Result<Value, ApiError> {
-    serde_json::from_slice(&metadata(entry, accepted)).map_err(ApiError::internal)
+fn partial(served: &Served, entry: &Entry, accepted: Accepted) -> Result<Value, ApiError> {
+    serde_json::from_slice(&metadata(served, entry, accepted)?).map_err(ApiError::internal)
 }
 
 fn representation(served: &Served, accepted: Accepted) -> Representation {

@@ -70,6 +70,20 @@ impl Frames {
         })
     }
 
+    /// A change, of which the object is as it is to be shown.
+    ///
+    /// # Errors
+    /// Where it cannot be encoded.
+    pub(super) fn change(&mut self, kind: EventType, shown: &Entry) -> Result<Bytes, ApiError> {
+        let object = self.object(shown)?;
+        self.wrap(kind.as_str(), &object)
+    }
+
+    /// The resource whose changes are told.
+    pub(super) fn served(&self) -> &Served {
+        &self.served
+    }
+
     /// Says how far the watch has come.
     ///
     /// # Errors

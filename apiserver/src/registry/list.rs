@@ -57,6 +57,7 @@ impl Registry {
         let options = ListOptions::read(ctx, false)?;
         let selection = select::selection(served, &ctx.info.namespace, &options)?;
         let page = self.page(served, &selection, &options).await?;
+        self.convert_ahead(served, &page.entries).await?;
         write(served, page, accepted)
     }
 

@@ -8,6 +8,7 @@ mod admit;
 mod body;
 mod configuration;
 mod continuation;
+mod conversion;
 mod create;
 mod custom;
 mod definitions;

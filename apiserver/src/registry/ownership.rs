@@ -92,11 +92,13 @@ impl Registry {
                 }
                 let entry = self.create_object(ctx, served, object, &options).await?;
                 warnings.extend(rules::warnings(served, "", &entry.value(), None));
+                self.convert_ahead(served, std::slice::from_ref(&entry)).await?;
                 return respond::object(served, &entry, accepted, StatusCode::CREATED, &warnings);
             };
             if let Tried::Done(entry) = self.try_apply(ctx, served, &current, object, &options).await? {
                 let (new, old) = (entry.value(), current.value());
                 warnings.extend(rules::warnings(served, &ctx.info.subresource, &new, Some(&old)));
+                self.convert_ahead(served, std::slice::from_ref(&entry)).await?;
                 return respond::object(served, &entry, accepted, StatusCode::OK, &warnings);
             }
         }

@@ -57,6 +57,7 @@ impl Registry {
         let options = WriteOptions::read(ctx, "PatchOptions")?;
         let patch = Patch::read(kind, &bytes, options.field_validation)?;
         let (entry, warnings) = self.patch_object(ctx, served, &patch, &options).await?;
+        self.convert_ahead(served, std::slice::from_ref(&entry)).await?;
         respond::object(served, &entry, accepted, StatusCode::OK, &warnings)
     }
 

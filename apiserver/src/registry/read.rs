@@ -31,6 +31,7 @@ impl Registry {
         let name = &ctx.info.name;
         let entry = served.cache.get(&served.key(&ctx.info.namespace, name));
         let entry = entry.ok_or_else(|| self.not_found(served, name))?;
+        self.convert_ahead(served, std::slice::from_ref(&entry)).await?;
         respond::object(served, &entry, accepted, StatusCode::OK, &[])
     }
 }

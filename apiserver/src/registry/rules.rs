@@ -11,7 +11,6 @@ use coracle_api::{convert, custom, defaults, strategy, warnings};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::custom::Custom;
 use super::meta;
 use super::served::Served;
 
@@ -34,58 +33,6 @@ pub(super) fn default_again(served: &Served, object: &mut Value) {
 /// Where there is no such version.
 pub(crate) fn convert(object: Value, from: &Resource, to: &Resource) -> Result<Value, ApiError> {
     convert::convert(object, from.gvk(), to.gvk()).map_err(ApiError::internal)
-}
-
-/// A stored object in the version asked for.
-///
-/// # Errors
-/// Where it cannot be converted.
-pub(super) fn to_served(served: &Served, mut stored: Value) -> Result<Value, ApiError> {
-    match &served.custom {
-        _ if served.version == 0 => Ok(stored),
-        None => convert(stored, &served.stored, &served.resource),
-        Some(custom) => {
-            converts(served)?;
-            custom.convert(&mut stored);
-            Ok(stored)
-        }
-    }
-}
-
-/// A custom resource that is in any version of its definition, in the version asked for.
-///
-/// # Errors
-/// Where only a webhook could convert it.
-pub(super) fn to_version(served: &Served, custom: &Custom, mut object: Value) -> Result<Value, ApiError> {
-    let version = served.resource.api_version();
-    if object.get("apiVersion").and_then(Value::as_str) != Some(&*version) {
-        if custom.definition.converts_by_webhook {
-            return Err(unconverted(served));
-        }
-        custom.convert(&mut object);
-    }
-    Ok(object)
-}
-
-/// Refuses what only a webhook could convert.
-///
-/// # Errors
-/// 500 where a definition asks for one.
-pub(super) fn converts(served: &Served) -> Result<(), ApiError> {
-    match &served.custom {
-        Some(custom) if served.version != 0 && custom.definition.converts_by_webhook => {
-            Err(unconverted(served))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn unconverted(served: &Served) -> ApiError {
-    let (from, kind) = (&served.stored, served.resource.kind);
-    ApiError::internal(format!(
-        "conversion webhook for {}, Kind={kind} failed: conversion webhooks are not called by this server yet",
-        from.api_version()
-    ))
 }
 
 /// Fills in what a configuration that is applied may leave to the path: the name and the namespace.

@@ -244,11 +244,12 @@ impl Served {
 
 /// The beginning of the JSON of every object of a resource.
 pub(super) fn head_of(resource: &Resource) -> String {
-    format!(
-        r#"{{"kind":"{}","apiVersion":"{}","#,
-        resource.kind,
-        resource.api_version()
-    )
+    head(resource.kind, &resource.api_version())
+}
+
+/// The beginning of the JSON of an object of a kind.
+pub(super) fn head(kind: &str, api_version: &str) -> String {
+    format!(r#"{{"kind":"{kind}","apiVersion":"{api_version}","#)
 }
 
 fn prefix_of(stored: &Resource) -> String {

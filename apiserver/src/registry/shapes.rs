@@ -1,5 +1,6 @@
-//! Objects in the versions that webhooks want to see, and back. Pure.
+//! Objects in the versions that webhooks want to see, and back.
 
+use async_trait::async_trait;
 use coracle_api::codec::FieldValidation;
 use coracle_api::codec::conform::conform;
 use coracle_api::custom::decode;
@@ -9,8 +10,8 @@ use std::sync::Arc;
 
 use super::served::{Catalog, Served};
 use super::subresource::scale;
-use super::{body, rules};
-use crate::webhook::{AsSent, Shapes, Version};
+use super::{body, conversion, rules};
+use crate::webhook::{AsSent, Shapes, Version, Webhooks};
 
 /// The version that a request names, and then the others in which the same objects are served.
 pub(super) fn versions(catalog: &Catalog, served: &Served, subresource: &str) -> Vec<Version> {
@@ -38,18 +39,24 @@ fn version(served: &Served, subresource: &str) -> Option<Version> {
 
 /// How the objects of a resource, or of a part of it, are shown.
 pub(super) fn of_kind<'a>(
+    webhooks: &'a Webhooks,
     catalog: &'a Catalog,
     served: &'a Served,
     subresource: &str,
 ) -> Box<dyn Shapes + 'a> {
     match subresource {
         "scale" => Box::new(Scaled { served }),
-        _ => Box::new(Stored { catalog, served }),
+        _ => Box::new(Stored {
+            webhooks,
+            catalog,
+            served,
+        }),
     }
 }
 
 /// Stored objects, in any version of their resource.
 struct Stored<'a> {
+    webhooks: &'a Webhooks,
     catalog: &'a Catalog,
     served: &'a Served,
 }
@@ -69,21 +76,22 @@ impl Stored<'_> {
     }
 }
 
+#[async_trait]
 impl Shapes for Stored<'_> {
-    fn shown(&self, object: &Value, version: &Version) -> Result<Value, ApiError> {
+    async fn shown(&self, object: &Value, version: &Version) -> Result<Value, ApiError> {
         let wanted = self.find(version)?;
         match &wanted.custom {
             None => rules::convert(object.clone(), &self.served.stored, &wanted.resource),
-            Some(custom) => rules::to_version(&wanted, custom, object.clone()),
+            Some(custom) => conversion::to_version(self.webhooks, custom, object.clone()).await,
         }
     }
 
-    fn taken(&self, _: &Value, mut shown: Value, version: &Version) -> Result<Value, ApiError> {
+    async fn taken(&self, _: &Value, mut shown: Value, version: &Version) -> Result<Value, ApiError> {
         let wanted = self.find(version)?;
         if let (Some(theirs), Some(ours)) = (&wanted.custom, &self.served.custom) {
             let (shown, _) = decode::patched(shown, &theirs.schema(), FieldValidation::Ignore)
                 .map_err(ApiError::internal)?;
-            return rules::to_version(self.served, ours, shown);
+            return conversion::to_version(self.webhooks, ours, shown).await;
         }
         conform(&mut shown, wanted.resource.ty()).map_err(ApiError::internal)?;
         body::to_storage(&wanted, shown)
@@ -95,13 +103,14 @@ struct Scaled<'a> {
     served: &'a Served,
 }
 
+#[async_trait]
 impl Shapes for Scaled<'_> {
-    fn shown(&self, object: &Value, _: &Version) -> Result<Value, ApiError> {
+    async fn shown(&self, object: &Value, _: &Version) -> Result<Value, ApiError> {
         Ok(scale::scale_of(self.served, object)?.0)
     }
 
-    fn taken(&self, object: &Value, shown: Value, version: &Version) -> Result<Value, ApiError> {
-        let scale = AsSent.taken(object, shown, version)?;
+    async fn taken(&self, object: &Value, shown: Value, version: &Version) -> Result<Value, ApiError> {
+        let scale = AsSent.taken(object, shown, version).await?;
         scale::with_replicas(self.served, object.clone(), &scale)
     }
 }

@@ -65,6 +65,7 @@ impl Registry {
             &entry.value(),
             old.as_deref(),
         ));
+        self.convert_ahead(served, std::slice::from_ref(&entry)).await?;
         respond::object(served, &entry, accepted, status, &warnings)
     }
 
@@ -95,8 +96,22 @@ impl Registry {
         Err(self.modified(served, &ctx.info.name))
     }
 
-    /// The object as it is now, in the cache that has every answered write.
+    /// The object as it is now, ready to be shown in the version asked for.
     pub(super) async fn current(
+        &self,
+        served: &Served,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Arc<Entry>>, ApiError> {
+        let current = self.latest(served, namespace, name).await?;
+        if let Some(entry) = &current {
+            self.convert_ahead(served, std::slice::from_ref(entry)).await?;
+        }
+        Ok(current)
+    }
+
+    /// The object as it is now, in the cache that has every answered write.
+    pub(super) async fn latest(
         &self,
         served: &Served,
         namespace: &str,
@@ -147,7 +162,8 @@ impl Registry {
         self.admit_finally(&admission, &object, Some(&old)).await?;
         rules::settle(served, &mut object);
         let charges = self.charges(&attributes, &object, Some(&old))?;
-        if object == old {
+        // What is stored in an older version is written anew: so storage is migrated.
+        if object == old && !current.is_stale() {
             return Ok(Tried::Done(Arc::clone(current)));
         }
         let key = served.key(current.namespace(), current.name());

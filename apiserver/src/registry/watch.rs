@@ -23,13 +23,14 @@ use super::list::wait_error;
 use super::negotiate::Purpose;
 use super::options::ListOptions;
 use super::served::Served;
-use super::{Registry, respond, select};
+use super::{Registry, conversion, respond, select};
 use crate::cache::PastError;
 use crate::cache::entry::Entry;
 use crate::cache::event::{Event, EventType};
 use crate::cache::resource::{ResourceCache, Subscription};
 use crate::cache::selection::Selection;
 use crate::request::{RequestContext, ResponseBody};
+use crate::webhook::Webhooks;
 
 const PATIENCE: Duration = Duration::from_secs(3);
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
@@ -76,6 +77,8 @@ impl Registry {
             deadline: Box::pin(tokio::time::sleep(self.watch_time(&options))),
             cancel: self.cancel.clone(),
             ending: false,
+            asks: conversion::asks(served),
+            webhooks: Arc::clone(&self.webhooks),
         };
         Ok(respond_with(watcher, accepted.format.watch_media_type()))
     }
@@ -200,20 +203,23 @@ struct Watcher {
     deadline: Pin<Box<Sleep>>,
     cancel: CancellationToken,
     ending: bool,
+    /// Whether a webhook converts what is told.
+    asks: bool,
+    webhooks: Arc<Webhooks>,
 }
 
 impl Watcher {
     /// The next bytes; `None` when the watch is over.
     async fn next(&mut self) -> Option<Result<Bytes, ApiError>> {
         if !self.first.is_empty() {
-            return Some(self.next_first());
+            return Some(self.next_first().await);
         }
         loop {
             if self.ending && self.due.is_none() {
                 return None;
             }
             if self.due.is_some() {
-                return self.drain();
+                return self.drain().await;
             }
             tokio::select! {
                 biased;
@@ -221,7 +227,7 @@ impl Watcher {
                 notice = self.receiver.recv() => {
                     let (kind, event) = notice?;
                     if event.revision() > self.live_after {
-                        return Some(self.gather(kind, &event));
+                        return Some(self.gather(kind, event).await);
                     }
                 }
                 _ = self.ticker.tick(), if self.bookmarks => self.due = Some(self.cache.delivered()),
@@ -235,7 +241,11 @@ impl Watcher {
         }
     }
 
-    fn next_first(&mut self) -> Result<Bytes, ApiError> {
+    async fn next_first(&mut self) -> Result<Bytes, ApiError> {
+        if self.asks && !matches!(self.first.front(), Some(First::Error(_) | First::InitialEnd(_))) {
+            let changes = self.first_changes();
+            return self.converted(changes).await;
+        }
         let mut piece = BytesMut::new();
         while piece.len() < PIECE {
             let frame = match self.first.pop_front() {
@@ -253,8 +263,62 @@ impl Watcher {
         Ok(piece.freeze())
     }
 
+    /// The first few of what is told before the changes that are yet to come.
+    fn first_changes(&mut self) -> Vec<(EventType, Arc<Entry>)> {
+        let mut changes: Vec<(EventType, Arc<Entry>)> = Vec::new();
+        let mut bytes = 0;
+        while bytes < PIECE {
+            let change = match self.first.pop_front() {
+                Some(First::State(entry)) => (EventType::Added, entry),
+                Some(First::Event(kind, event)) => (kind, event.shown_as(kind)),
+                Some(other) => {
+                    self.first.push_front(other);
+                    break;
+                }
+                None => break,
+            };
+            bytes += change.1.json().len();
+            changes.push(change);
+        }
+        changes
+    }
+
+    /// Changes of objects that a webhook has to convert. Where it does not, that is the end of the watch.
+    async fn converted(&mut self, changes: Vec<(EventType, Arc<Entry>)>) -> Result<Bytes, ApiError> {
+        let entries: Vec<Arc<Entry>> = changes.iter().map(|(_, entry)| Arc::clone(entry)).collect();
+        if let Err(error) = conversion::ahead(&self.webhooks, self.frames.served(), &entries).await {
+            self.first.clear();
+            (self.ending, self.due) = (true, None);
+            return self.frames.error(&error);
+        }
+        let mut piece = BytesMut::new();
+        for (kind, entry) in &changes {
+            piece.extend_from_slice(&self.frames.change(*kind, entry)?);
+        }
+        Ok(piece.freeze())
+    }
+
     /// One event, and those that are waiting behind it.
-    fn gather(&mut self, kind: EventType, event: &Arc<Event>) -> Result<Bytes, ApiError> {
+    async fn gather(&mut self, kind: EventType, event: Arc<Event>) -> Result<Bytes, ApiError> {
+        if !self.asks {
+            return self.gather_shared(kind, &event);
+        }
+        let mut changes = vec![(kind, event.shown_as(kind))];
+        let mut bytes = 0;
+        while bytes < PIECE
+            && let Ok((kind, event)) = self.receiver.try_recv()
+        {
+            if event.revision() > self.live_after {
+                let shown = event.shown_as(kind);
+                bytes += shown.json().len();
+                changes.push((kind, shown));
+            }
+        }
+        self.converted(changes).await
+    }
+
+    /// The same of objects that need not be converted, or are in code: the bytes are shared by all watchers.
+    fn gather_shared(&mut self, kind: EventType, event: &Arc<Event>) -> Result<Bytes, ApiError> {
         let first = self.frames.event(kind, event)?;
         let Ok(next) = self.receiver.try_recv() else {
             return Ok(first);
@@ -275,11 +339,11 @@ impl Watcher {
     }
 
     /// What is waiting, and then the bookmark: it must not overtake a change.
-    fn drain(&mut self) -> Option<Result<Bytes, ApiError>> {
+    async fn drain(&mut self) -> Option<Result<Bytes, ApiError>> {
         loop {
             match self.receiver.try_recv() {
                 Ok((kind, event)) if event.revision() > self.live_after => {
-                    return Some(self.frames.event(kind, &event));
+                    return Some(self.gather(kind, event).await);
                 }
                 Ok(_) => {}
                 Err(TryRecvError::Disconnected) => return None,

@@ -33,6 +33,7 @@ impl Registry {
         expected: u64,
         also: Txn,
     ) -> Result<Written, ApiError> {
+        object = self.storable(served, object).await?;
         let value = match &served.custom {
             None => stored::encode(&mut object),
             Some(_) => stored::encode_custom(&mut object, &served.stored.api_version()),

@@ -27,7 +27,7 @@ use crate::request::full_body;
 /// The largest answer that is read, in bytes: a patch that replaces the largest object, and room to spare.
 const ANSWER_MAX: usize = 8 << 20;
 /// How long a webhook has that does not say so itself.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Asks webhooks.
 pub(super) struct Caller {
@@ -74,7 +74,16 @@ impl Caller {
         })
     }
 
-    async fn post(&self, target: &Target, body: Bytes, limit: Option<Duration>) -> Result<Bytes, String> {
+    /// Sends a review, and reads the answer to it.
+    ///
+    /// # Errors
+    /// Why there is none, as Go words it.
+    pub(super) async fn post(
+        &self,
+        target: &Target,
+        body: Bytes,
+        limit: Option<Duration>,
+    ) -> Result<Bytes, String> {
         let query = limit
             .map(|limit| format!("?timeout={}s", limit.as_secs()))
             .unwrap_or_default();

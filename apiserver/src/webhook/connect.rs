@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
 use coracle_api::object::Fields;
 use coracle_api::resources;
 use coracle_api::status::ApiError;
@@ -21,12 +22,13 @@ const FLAGS: [&str; 4] = ["stdin", "stdout", "stderr", "tty"];
 /// Options have one version.
 struct AsTheyAre;
 
+#[async_trait]
 impl Shapes for AsTheyAre {
-    fn shown(&self, object: &Value, _: &Version) -> Result<Value, ApiError> {
+    async fn shown(&self, object: &Value, _: &Version) -> Result<Value, ApiError> {
         Ok(object.clone())
     }
 
-    fn taken(&self, _: &Value, shown: Value, _: &Version) -> Result<Value, ApiError> {
+    async fn taken(&self, _: &Value, shown: Value, _: &Version) -> Result<Value, ApiError> {
         Ok(shown)
     }
 }

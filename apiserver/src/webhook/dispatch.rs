@@ -44,7 +44,8 @@ impl Webhooks {
         let hooks = self.hooks(&self.mutating, asked);
         if hooks.is_some() {
             self.policies
-                .mutate(asked, shapes, object.as_deref_mut(), old, rounds)?;
+                .mutate(asked, shapes, object.as_deref_mut(), old, rounds)
+                .await?;
         }
         for hook in hooks.iter().flat_map(|hooks| hooks.iter()) {
             if !rounds.asks(&hook.id) {
@@ -54,12 +55,12 @@ impl Webhooks {
                 object: object.as_deref(),
                 old,
             };
-            let Some(question) = self.question(hook, asked, shapes, subject)? else {
+            let Some(question) = self.question(hook, asked, shapes, subject).await? else {
                 continue;
             };
             let answer = self.ask(&question, asked).await;
             if let Some(verdict) = excused(hook, answer)?
-                && change(&question, verdict, shapes, object.as_deref_mut())?
+                && change(&question, verdict, shapes, object.as_deref_mut()).await?
             {
                 rounds.changed();
             }
@@ -85,10 +86,13 @@ impl Webhooks {
         let Some(hooks) = self.hooks(&self.validating, asked) else {
             return Ok(());
         };
-        self.policies.validate(asked, shapes, object, old)?;
+        self.policies.validate(asked, shapes, object, old).await?;
         let mut questions = Vec::new();
         for hook in hooks.iter() {
-            questions.extend(self.question(hook, asked, shapes, Subject { object, old })?);
+            questions.extend(
+                self.question(hook, asked, shapes, Subject { object, old })
+                    .await?,
+            );
         }
         let answers = join_all(questions.iter().map(|question| self.ask(question, asked))).await;
         for (question, answer) in questions.iter().zip(answers) {
@@ -104,7 +108,7 @@ impl Webhooks {
     }
 
     /// What a webhook is to be asked, where the request concerns it and its conditions hold.
-    fn question<'a>(
+    async fn question<'a>(
         &self,
         hook: &'a Hook,
         asked: &'a Asked<'_>,
@@ -114,8 +118,8 @@ impl Webhooks {
         let Some(version) = matching::concerned(hook, asked, subject, &*self.reader)? else {
             return Ok(None);
         };
-        let shown = |state: Option<&Value>| state.map(|state| shapes.shown(state, version)).transpose();
-        let (object, old) = (shown(subject.object)?, shown(subject.old)?);
+        let object = shown(shapes, subject.object, version).await?;
+        let old = shown(shapes, subject.old, version).await?;
         let uid = call::uid();
         let request = review::request(asked, version, &uid, object.as_ref(), old.as_ref());
         let asker = self
@@ -188,8 +192,20 @@ impl Webhooks {
     }
 }
 
+/// A state of the object in a version.
+pub(crate) async fn shown(
+    shapes: &dyn Shapes,
+    state: Option<&Value>,
+    version: &Version,
+) -> Result<Option<Value>, ApiError> {
+    match state {
+        Some(state) => shapes.shown(state, version).await.map(Some),
+        None => Ok(None),
+    }
+}
+
 /// Changes the object as an answer wants it, and says whether that made a difference.
-fn change(
+async fn change(
     question: &Question<'_>,
     verdict: Verdict,
     shapes: &dyn Shapes,
@@ -206,7 +222,7 @@ fn change(
     if patched == *shown {
         return Ok(false);
     }
-    *object = shapes.taken(object, patched, question.version)?;
+    *object = shapes.taken(object, patched, question.version).await?;
     Ok(true)
 }
 

@@ -152,7 +152,11 @@ impl Rule {
 }
 
 impl Target {
-    fn read(client: &Value) -> Result<Self, String> {
+    /// Reads a `clientConfig`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn read(client: &Value) -> Result<Self, String> {
         let trust = match client.text("caBundle") {
             "" => Trust::Machine,
             text => Trust::Bundle(STANDARD.decode(text).map_err(|error| error.to_string())?),

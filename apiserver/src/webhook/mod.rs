@@ -2,7 +2,7 @@
 //!
 //! What is configured (`hook`), which webhooks a request concerns (`matching`), what they are told and what an answer means
 //! (`review`, `refusal`), who was asked already (`reinvocation`), which objects are seen as they were sent (`sent`): all pure. `call` asks one of them, `dispatch` the ones
-//! that are concerned.
+//! that are concerned. `convert` asks those of definitions, which convert custom resources.
 //!
 //! Always holds: where nothing is configured, a write pays an atomic load; where something is, it is seen by the first
 //! request that comes after the configuration was answered. Webhooks are never asked about what configures admission.
@@ -10,6 +10,7 @@
 mod call;
 mod conditions;
 mod connect;
+mod convert;
 mod dispatch;
 mod hook;
 pub(crate) mod matching;
@@ -23,11 +24,13 @@ pub(crate) mod stand_in;
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use coracle_api::object::Fields;
 use coracle_api::status::ApiError;
 use serde_json::Value;
 
 use self::call::Caller;
+pub(crate) use self::dispatch::shown;
 pub(crate) use self::hook::Rule;
 use self::hook::{Hook, Sort};
 pub(crate) use self::reinvocation::Rounds;
@@ -81,18 +84,19 @@ pub(crate) struct Asked<'a> {
 }
 
 /// The object in the versions that webhooks want to see.
+#[async_trait]
 pub(crate) trait Shapes: Send + Sync {
     /// The object in a version.
     ///
     /// # Errors
     /// Where it has no such version.
-    fn shown(&self, object: &Value, version: &Version) -> Result<Value, ApiError>;
+    async fn shown(&self, object: &Value, version: &Version) -> Result<Value, ApiError>;
 
     /// What becomes of `object` once a webhook has made `shown` of it, with defaults filled in.
     ///
     /// # Errors
     /// Where what the webhook made is no object of its kind.
-    fn taken(&self, object: &Value, shown: Value, version: &Version) -> Result<Value, ApiError>;
+    async fn taken(&self, object: &Value, shown: Value, version: &Version) -> Result<Value, ApiError>;
 }
 
 /// Everything that is configured, and the connections to it.

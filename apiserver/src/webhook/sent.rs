@@ -1,5 +1,6 @@
 //! Objects that are created and not kept: reviews, tokens, bindings, evictions. Webhooks see them as they were sent.
 
+use async_trait::async_trait;
 use coracle_api::codec::conform::conform;
 use coracle_api::defaults;
 use coracle_api::object::Fields;
@@ -14,12 +15,13 @@ use crate::request::RequestContext;
 /// Objects that have one version.
 pub(crate) struct AsSent;
 
+#[async_trait]
 impl Shapes for AsSent {
-    fn shown(&self, object: &Value, _: &Version) -> Result<Value, ApiError> {
+    async fn shown(&self, object: &Value, _: &Version) -> Result<Value, ApiError> {
         Ok(object.clone())
     }
 
-    fn taken(&self, _: &Value, mut shown: Value, version: &Version) -> Result<Value, ApiError> {
+    async fn taken(&self, _: &Value, mut shown: Value, version: &Version) -> Result<Value, ApiError> {
         let ty = table::by_gvk(&version.kind_group, &version.kind_version, &version.kind)
             .ok_or_else(|| ApiError::internal(format!("{} is no known kind", version.kind)))?;
         conform(&mut shown, ty).map_err(ApiError::internal)?;

@@ -25,7 +25,7 @@ pub(crate) use self::asker::Asker;
 use self::installed::{Installed, Sort};
 use crate::authz::Authorizer;
 use crate::reader::{GroupResource, ObjectReader, Prepared};
-use crate::webhook::{Asked, Shapes, Version, review};
+use crate::webhook::{Asked, Shapes, Version, review, shown};
 
 /// The policies of the cluster.
 pub(crate) struct Policies {
@@ -87,19 +87,19 @@ struct States {
 }
 
 impl States {
-    fn shown(
+    async fn shown(
         shapes: &dyn Shapes,
         version: &Version,
         object: Option<&Value>,
         old: Option<&Value>,
     ) -> Result<Self, ApiError> {
-        let shown = |state: Option<&Value>| {
-            let shown = state.map(|state| shapes.shown(state, version)).transpose()?;
-            Ok::<_, ApiError>(shown.map(|state| named(state, version)))
-        };
+        let (object, old) = (
+            shown(shapes, object, version).await?,
+            shown(shapes, old, version).await?,
+        );
         Ok(Self {
-            object: shown(object)?,
-            old: shown(old)?,
+            object: object.map(|state| named(state, version)),
+            old: old.map(|state| named(state, version)),
         })
     }
 }

@@ -34,7 +34,7 @@ impl Policies {
     ///
     /// # Errors
     /// What went wrong with those that must not fail; 404 where the namespace is not there.
-    pub(crate) fn mutate(
+    pub(crate) async fn mutate(
         &self,
         asked: &Asked<'_>,
         shapes: &dyn Shapes,
@@ -67,8 +67,8 @@ impl Policies {
                     old,
                     namespace.as_deref(),
                     &mut faults,
-                )?;
-                if changed {
+                );
+                if changed.await? {
                     rounds.changed();
                 }
                 if invocation.installed.reinvoked {
@@ -129,7 +129,7 @@ impl Policies {
 
     /// Carries out the mutations of a policy, and says whether they made a difference.
     #[allow(clippy::too_many_arguments, reason = "what there is to know of a request")]
-    fn invoke(
+    async fn invoke(
         &self,
         invocation: &Invocation<'_>,
         asked: &Asked<'_>,
@@ -149,7 +149,7 @@ impl Policies {
         let asker = self
             .authorizer()
             .map(|authorizer| Asker::new(authorizer, asked.user));
-        let mut states = States::shown(shapes, version, Some(&*object), old)?;
+        let mut states = States::shown(shapes, version, Some(&*object), old).await?;
         let conditions = inputs(&states, param.as_deref(), &request, namespace, asker.as_ref());
         match installed.policy.matches(&conditions) {
             Ok(true) => {}
@@ -169,10 +169,10 @@ impl Policies {
                 Err(why) => installed.fault(Some(binding), why, true, faults),
                 Ok(made) if made == *shown => {}
                 Ok(made) => {
-                    let taken = shapes.taken(object, made, version)?;
+                    let taken = shapes.taken(object, made, version).await?;
                     changed |= taken != *object;
                     *object = taken;
-                    states = States::shown(shapes, version, Some(&*object), old)?;
+                    states = States::shown(shapes, version, Some(&*object), old).await?;
                 }
             }
         }

@@ -24,7 +24,7 @@ impl Policies {
     ///
     /// # Errors
     /// The first refusal; 404 where the namespace is not there.
-    pub(crate) fn validate(
+    pub(crate) async fn validate(
         &self,
         asked: &Asked<'_>,
         shapes: &dyn Shapes,
@@ -50,7 +50,7 @@ impl Policies {
                     binding,
                     version,
                 };
-                self.judge(&judged, asked, shapes, subject, &mut denied)?;
+                self.judge(&judged, asked, shapes, subject, &mut denied).await?;
             }
         }
         match denied.into_iter().next() {
@@ -60,7 +60,7 @@ impl Policies {
     }
 
     /// Evaluates a policy for one of its bindings, once for each of its parameters.
-    fn judge(
+    async fn judge(
         &self,
         judged: &Judged<'_>,
         asked: &Asked<'_>,
@@ -95,7 +95,7 @@ impl Policies {
                 return Ok(());
             }
         };
-        let states = match States::shown(shapes, version, subject.object, subject.old) {
+        let states = match States::shown(shapes, version, subject.object, subject.old).await {
             Ok(states) => states,
             Err(error) => {
                 misconfigured(&format!("failed to convert object version: {}", error.message()));

@@ -92,6 +92,7 @@ impl Registry {
                 && !meta::text(&scale, "resourceVersion").is_empty();
             match self.try_update(ctx, served, &current, object, options).await {
                 Ok(Tried::Done(entry)) => {
+                    self.convert_ahead(served, std::slice::from_ref(&entry)).await?;
                     return respond::value(&shown_scale(served, &entry)?.0, accepted, StatusCode::OK);
                 }
                 Ok(Tried::Overtaken) => {}

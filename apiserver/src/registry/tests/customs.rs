@@ -24,7 +24,7 @@ pub(crate) fn widgets(spec: Value) -> Value {
     definition("widgets", "Widget", json!([version]))
 }
 
-fn definition(plural: &str, kind: &str, versions: Value) -> Value {
+pub(super) fn definition(plural: &str, kind: &str, versions: Value) -> Value {
     json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
         "metadata": {"name": format!("{plural}.example.com")},
@@ -126,7 +126,7 @@ async fn a_definition_is_established_by_the_time_it_is_answered() {
 }
 
 /// Reads until what is read is as wanted; the registry tells when to look again.
-async fn wait_for(fixture: &Fixture, target: &str, is_wanted: impl Fn(&Value) -> bool) -> Value {
+pub(super) async fn wait_for(fixture: &Fixture, target: &str, is_wanted: impl Fn(&Value) -> bool) -> Value {
     let mut changes = fixture.registry.definitions().cache.changes();
     loop {
         changes.mark_unchanged();

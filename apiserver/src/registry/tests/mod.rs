@@ -1,6 +1,7 @@
 //! The registry as its clients see it, on a store in memory.
 
 mod admission;
+mod conversions;
 mod customs;
 mod policies;
 mod reads;
