@@ -11,6 +11,7 @@ pub mod jsonpath;
 pub mod names;
 pub mod object;
 pub mod patch;
+pub mod pod_security;
 pub mod quantity;
 pub mod quota;
 pub mod quote;
