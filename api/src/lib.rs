@@ -15,6 +15,7 @@ pub mod pod_security;
 pub mod quantity;
 pub mod quota;
 pub mod quote;
+pub mod references;
 pub mod resources;
 pub mod schema;
 pub mod selector;

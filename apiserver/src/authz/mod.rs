@@ -144,7 +144,7 @@ impl Authorizer {
                     rules.extend(found);
                     errors.extend(failed);
                 }
-                AuthorizationMode::Node if node::node_name(user).is_some() => {
+                AuthorizationMode::Node if node::identity(user).is_some() => {
                     errors.push("node authorizer does not support user rule resolution".to_owned());
                 }
                 AuthorizationMode::AlwaysAllow => rules.extend(PolicyRule::everything().map(Arc::new)),
