@@ -18,6 +18,7 @@ use coracle_api::status::ApiError;
 pub use self::attributes::Attributes;
 pub use self::escalation::RoleRef;
 pub use self::index::RbacIndex;
+pub(crate) use self::node::identity as node_identity;
 pub use self::rules::PolicyRule;
 use crate::reader::ObjectReader;
 use crate::request::UserInfo;
