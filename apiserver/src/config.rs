@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::admission::AdmissionOptions;
 use crate::authz::AuthorizationMode;
 use crate::http::{FrontLimits, ListenerLimits};
 use crate::pki::ServerNames;
@@ -37,6 +38,8 @@ pub struct Config {
     pub anonymous: bool,
     /// Who decides what is allowed, in this order.
     pub authorization_modes: Vec<AuthorizationMode>,
+    /// Which admission plugins run, and what they are told.
+    pub admission: AdmissionOptions,
     /// In whose name service account tokens are issued; the Service's URL where empty.
     pub service_account_issuer: String,
     /// The audiences this server counts for; the issuer where empty.
@@ -82,6 +85,7 @@ impl Config {
             token_auth_file: None,
             anonymous: true,
             authorization_modes: vec![AuthorizationMode::Node, AuthorizationMode::Rbac],
+            admission: AdmissionOptions::default(),
             service_account_issuer: String::new(),
             api_audiences: Vec::new(),
             service_account_max_expiration: None,

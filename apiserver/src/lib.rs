@@ -32,5 +32,6 @@ pub mod tokens;
 pub mod version;
 mod webhook;
 
+pub use admission::{AdmissionError, AdmissionOptions};
 pub use config::Config;
 pub use server::{ApiServer, Resources, Running, StartError};

@@ -165,6 +165,15 @@ pub(crate) struct Apiserver {
     /// Authorizers, in order
     #[arg(long, value_delimiter = ',', default_value = "Node,RBAC")]
     pub(crate) authorization_mode: Vec<String>,
+    /// Admission plugins that run besides those that are on by default
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) enable_admission_plugins: Vec<String>,
+    /// Admission plugins that do not run though they are on by default
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) disable_admission_plugins: Vec<String>,
+    /// What admission plugins are told: a file with an AdmissionConfiguration
+    #[arg(long)]
+    pub(crate) admission_control_config_file: Option<PathBuf>,
     /// More authorities whose client certificates are believed, in PEM
     #[arg(long)]
     pub(crate) client_ca_file: Option<PathBuf>,

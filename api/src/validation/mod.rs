@@ -32,6 +32,7 @@ mod workloads;
 use serde_json::Value;
 
 pub use field::{BadValue, ErrorKind, FieldError, FieldErrors, Path};
+pub use pod::is_extended_resource;
 
 use self::core::{config, endpoints, node, quota, service, storage as volumes};
 use crate::names;

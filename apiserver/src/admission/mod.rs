@@ -1,23 +1,49 @@
 //! Admission: what may still change or refuse a write after it was authorized and decoded.
 //!
-//! A plugin is a pure decision over the request, the object and what the cluster looks like. Mutating plugins run in
-//! order on every write, validating ones after the object has been checked against its kind's rules.
+//! A plugin is a decision over the request, the object and what the cluster looks like. The [`Chain`] holds those that are
+//! switched on, in upstream's order: mutating ones run on every write, validating ones after the object has been checked
+//! against its kind's rules. `order` has the names and which are on by default, `configuration` reads what plugins are
+//! told, `registered` makes them. Webhooks and admission policies are asked after the plugins of their sort, and quotas are
+//! charged last, by the registry; the chain only says whether they are switched on.
 
+mod anti_affinity;
+mod certificates;
+mod chain;
+mod configuration;
 mod default_classes;
+mod event_rate_limit;
+mod extended_resources;
+mod external_ips;
+mod images;
 mod limit_ranger;
+mod namespace_exists;
 mod namespace_lifecycle;
+mod node_restriction;
+mod node_selector;
+mod order;
+mod owner_references;
+mod pod_resize;
+mod pod_security;
 pub(crate) mod policy;
 mod priority;
+mod registered;
 mod runtime_class;
 mod service_account;
 mod storage_protection;
+mod toleration_restriction;
 mod tolerations;
+mod topology_labels;
 
 use coracle_api::resources::Resource;
 use coracle_api::status::ApiError;
+use jiff::Timestamp;
 use serde_json::Value;
 
+pub(crate) use self::chain::Chain;
+pub use self::configuration::{AdmissionError, AdmissionOptions};
+use crate::authz::Authorizer;
 use crate::reader::ObjectReader;
+use crate::request::{UserInfo, Warnings};
 
 /// What is being done to an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,12 +87,70 @@ pub(crate) struct Attributes<'a> {
     pub generate_name: &'a str,
     /// Something random, for plugins that make up names.
     pub chance: u64,
+    /// Who asks.
+    pub user: &'a UserInfo,
+    /// What the client is warned of.
+    pub warnings: &'a Warnings,
+    /// Whether nothing will come of it.
+    pub dry_run: bool,
+    /// When it is done, for plugins that count by time.
+    pub now: Timestamp,
+}
+
+/// What plugins may look at besides the write.
+#[derive(Clone, Copy)]
+pub(crate) struct Cluster<'a> {
+    /// What is stored.
+    pub reader: &'a dyn ObjectReader,
+    /// Who says what users may do; none while only the server itself writes.
+    pub authorizer: Option<&'a Authorizer>,
+}
+
+/// What may change or refuse a write. On a deletion there is no object, and nothing to change.
+pub(crate) trait Plugin: Send + Sync {
+    /// Changes an object that is created or updated, or refuses it.
+    ///
+    /// # Errors
+    /// The refusal.
+    fn mutate(
+        &self,
+        _attributes: &Attributes<'_>,
+        _object: &mut Value,
+        _old: Option<&Value>,
+        _cluster: Cluster<'_>,
+    ) -> Result<(), ApiError> {
+        Ok(())
+    }
+
+    /// Refuses an object as it is going to be stored, or a deletion.
+    ///
+    /// # Errors
+    /// The refusal.
+    fn validate(
+        &self,
+        _attributes: &Attributes<'_>,
+        _object: Option<&Value>,
+        _old: Option<&Value>,
+        _cluster: Cluster<'_>,
+    ) -> Result<(), ApiError> {
+        Ok(())
+    }
 }
 
 impl Attributes<'_> {
     /// Whether the object itself, not a part of it, of this resource is written.
     pub(crate) fn is(&self, group: &str, resource: &str) -> bool {
         self.subresource.is_empty() && self.resource.group == group && self.resource.resource == resource
+    }
+
+    /// Whether it is of this resource, or of a part of it.
+    pub(crate) fn is_of(&self, group: &str, resource: &str) -> bool {
+        self.resource.group == group && self.resource.resource == resource
+    }
+
+    /// Notes something for the audit log under a key of the plugin's own.
+    pub(crate) fn annotate(&self, key: &str, value: &str) {
+        tracing::debug!(key, value, "an admission plugin annotated a request");
     }
 
     /// The error that upstream's plugins answer a refusal with.
@@ -79,69 +163,29 @@ impl Attributes<'_> {
     }
 }
 
-/// A plugin that may change the object.
-pub(crate) type Mutate =
-    fn(&Attributes<'_>, &mut Value, Option<&Value>, &dyn ObjectReader) -> Result<(), ApiError>;
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::sync::LazyLock;
 
-/// A plugin that may only refuse. The object is absent on delete.
-pub(crate) type Validate =
-    fn(&Attributes<'_>, Option<&Value>, Option<&Value>, &dyn ObjectReader) -> Result<(), ApiError>;
+    use super::*;
 
-/// In upstream's order.
-const MUTATING: &[(&str, Mutate)] = &[
-    ("NamespaceLifecycle", namespace_lifecycle::admit),
-    ("LimitRanger", limit_ranger::admit),
-    ("ServiceAccount", service_account::admit),
-    ("TaintNodesByCondition", tolerations::taint_new_nodes),
-    ("Priority", priority::admit),
-    ("DefaultTolerationSeconds", tolerations::default_seconds),
-    ("DefaultStorageClass", default_classes::storage),
-    ("StorageObjectInUseProtection", storage_protection::admit),
-    ("RuntimeClass", runtime_class::admit),
-    ("DefaultIngressClass", default_classes::ingress),
-];
+    static USER: LazyLock<UserInfo> = LazyLock::new(UserInfo::server);
+    static WARNINGS: LazyLock<Warnings> = LazyLock::new(Warnings::default);
 
-const VALIDATING: &[(&str, Validate)] = &[
-    ("NamespaceLifecycle", namespace_lifecycle::validate),
-    ("LimitRanger", limit_ranger::validate),
-    ("ServiceAccount", service_account::validate),
-    ("Priority", priority::validate),
-    ("PersistentVolumeClaimResize", default_classes::resize),
-    ("RuntimeClass", runtime_class::validate),
-];
-
-/// Runs the mutating plugins. `old` is the object as it was, on update.
-///
-/// # Errors
-/// The first refusal.
-pub(crate) fn mutate(
-    attributes: &Attributes<'_>,
-    object: &mut Value,
-    old: Option<&Value>,
-    reader: &dyn ObjectReader,
-) -> Result<(), ApiError> {
-    for (name, plugin) in MUTATING {
-        plugin(attributes, object, old, reader).inspect_err(|error| refused(name, error))?;
+    /// A write of the server itself, for the tests of plugins.
+    pub(crate) fn attributes(operation: Operation, resource: &'static Resource) -> Attributes<'static> {
+        Attributes {
+            operation,
+            resource,
+            subresource: "",
+            namespace: "",
+            name: "",
+            generate_name: "",
+            chance: 0,
+            user: &USER,
+            warnings: &WARNINGS,
+            dry_run: false,
+            now: Timestamp::UNIX_EPOCH,
+        }
     }
-    Ok(())
-}
-
-/// Runs the validating plugins.
-///
-/// # Errors
-/// The first refusal.
-pub(crate) fn validate(
-    attributes: &Attributes<'_>,
-    object: Option<&Value>,
-    old: Option<&Value>,
-    reader: &dyn ObjectReader,
-) -> Result<(), ApiError> {
-    for (name, plugin) in VALIDATING {
-        plugin(attributes, object, old, reader).inspect_err(|error| refused(name, error))?;
-    }
-    Ok(())
-}
-
-fn refused(plugin: &str, error: &ApiError) {
-    tracing::debug!(plugin, %error, "admission refused a write");
 }

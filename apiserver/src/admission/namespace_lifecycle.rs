@@ -1,5 +1,5 @@
-//! Nothing is made in a namespace that is not there or is going away, and the namespaces that a cluster cannot do without
-//! are never deleted.
+//! Nothing is made in a namespace that is going away, or written in one that is not there; and the namespaces that a cluster
+//! cannot do without are never deleted.
 
 use coracle_api::status::{ApiError, Cause, Details, Reason};
 use serde_json::Value;
@@ -15,7 +15,7 @@ pub(super) fn admit(
     _old: Option<&Value>,
     reader: &dyn ObjectReader,
 ) -> Result<(), ApiError> {
-    if attributes.namespace.is_empty() || attributes.operation != Operation::Create {
+    if attributes.namespace.is_empty() {
         return Ok(());
     }
     // Reviews of what somebody may do must work in namespaces that are not there.
@@ -26,7 +26,8 @@ pub(super) fn admit(
     let Some(namespace) = reader.get(&namespaces, "", attributes.namespace) else {
         return Err(ApiError::not_found("", "namespaces", attributes.namespace));
     };
-    if namespace.pointer("/status/phase").and_then(Value::as_str) == Some("Terminating") {
+    let going = namespace.pointer("/status/phase").and_then(Value::as_str) == Some("Terminating");
+    if going && attributes.operation == Operation::Create {
         return Err(terminating(attributes));
     }
     Ok(())

@@ -118,7 +118,7 @@ fn select_nodes(
 }
 
 /// The tolerations without those that another covers; of equal ones, the first.
-fn merged(all: &[Value]) -> Vec<Value> {
+pub(super) fn merged(all: &[Value]) -> Vec<Value> {
     let mut merged: Vec<Value> = Vec::new();
     for (index, toleration) in all.iter().enumerate() {
         let later = all[index + 1..].iter().filter(|other| *other != toleration);
@@ -130,7 +130,7 @@ fn merged(all: &[Value]) -> Vec<Value> {
 }
 
 /// Whether everything that `narrow` tolerates is tolerated by `wide` (upstream's `isSuperset`).
-fn covers(wide: &Value, narrow: &Value) -> bool {
+pub(super) fn covers(wide: &Value, narrow: &Value) -> bool {
     let text = |toleration: &Value, field: &str| {
         let text = toleration.get(field).and_then(Value::as_str);
         text.unwrap_or_default().to_owned()

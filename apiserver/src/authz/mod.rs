@@ -18,6 +18,7 @@ use coracle_api::status::ApiError;
 pub use self::attributes::Attributes;
 pub use self::escalation::RoleRef;
 pub use self::index::RbacIndex;
+pub(crate) use self::node::identity as node_identity;
 pub use self::rules::PolicyRule;
 use crate::reader::ObjectReader;
 use crate::request::UserInfo;
@@ -144,7 +145,7 @@ impl Authorizer {
                     rules.extend(found);
                     errors.extend(failed);
                 }
-                AuthorizationMode::Node if node::node_name(user).is_some() => {
+                AuthorizationMode::Node if node::identity(user).is_some() => {
                     errors.push("node authorizer does not support user rule resolution".to_owned());
                 }
                 AuthorizationMode::AlwaysAllow => rules.extend(PolicyRule::everything().map(Arc::new)),

@@ -1,12 +1,14 @@
 //! What a kubelet may do: what every node needs, and of what pods use only what the pods on its own node do.
 //!
 //! Follows upstream's node authorizer. Instead of a graph of all objects it looks at the pods of the one namespace the
-//! question is about, which is few for each of the few such questions a node asks.
+//! question is about, which is few for each of the few such questions a node asks (`related`). What the objects themselves
+//! say when a node writes them is for `NodeRestriction` to look at.
 
-use serde_json::Value;
+mod related;
 
+use self::related::Wanted;
 use super::{Attributes, Decision, Verdict};
-use crate::reader::{GroupResource, ObjectReader};
+use crate::reader::ObjectReader;
 use crate::request::UserInfo;
 
 /// The group of every node's identity.
@@ -18,273 +20,249 @@ const NODE_PREFIX: &str = "system:node:";
 /// The namespace of the nodes' heartbeats.
 const LEASES: &str = "kube-node-lease";
 
-/// What every node may do: verbs, API group, resource with its subresource.
-const STATIC_RULES: [(&[&str], &str, &str); 21] = [
+const READS: &[&str] = &["get", "list", "watch"];
+const OWN: &[&str] = &["get", "create", "update", "patch", "delete"];
+
+/// What every node may do with what is not subdivided: verbs, API group, resource.
+const STATIC_RULES: [(&[&str], &str, &str); 10] = [
     (&["create"], "authentication.k8s.io", "tokenreviews"),
     (&["create"], "authorization.k8s.io", "localsubjectaccessreviews"),
     (&["create"], "authorization.k8s.io", "subjectaccessreviews"),
-    (&["get", "list", "watch"], "", "services"),
-    (&["create"], "", "nodes"),
-    (&["patch", "update"], "", "nodes"),
-    (&["patch", "update"], "", "nodes/status"),
+    (READS, "", "services"),
     (&["create", "patch", "update"], "", "events"),
     (&["create", "patch", "update"], "events.k8s.io", "events"),
-    (&["create", "delete"], "", "pods"),
-    (&["patch", "update"], "", "pods/status"),
-    (&["create"], "", "pods/eviction"),
     (&["get"], "", "endpoints"),
     (
         &["create", "get", "list", "watch"],
         "certificates.k8s.io",
         "certificatesigningrequests",
     ),
-    (&["get", "list", "watch"], "storage.k8s.io", "csidrivers"),
-    (&["get", "list", "watch"], "node.k8s.io", "runtimeclasses"),
-    (&["get", "list", "watch"], "discovery.k8s.io", "endpointslices"),
-    (&["get"], "storage.k8s.io", "volumeattachments"),
-    (&["get"], "resource.k8s.io", "resourceclaims"),
-    (&["deletecollection"], "resource.k8s.io", "resourceslices"),
-    (&["get", "patch", "update"], "", "persistentvolumeclaims/status"),
+    (READS, "storage.k8s.io", "csidrivers"),
+    (READS, "node.k8s.io", "runtimeclasses"),
 ];
 
-/// The node a user stands for: a member of `system:nodes` with a name that says which.
-pub(super) fn node_name(user: &UserInfo) -> Option<&str> {
+/// The node a user stands for: a member of `system:nodes` with a name that says which, or that ought to and is empty.
+pub(crate) fn identity(user: &UserInfo) -> Option<&str> {
     let is_node = user.groups.iter().any(|group| group == NODES);
-    user.name
-        .strip_prefix(NODE_PREFIX)
-        .filter(|name| is_node && !name.is_empty())
+    user.name.strip_prefix(NODE_PREFIX).filter(|_| is_node)
 }
 
 /// Answers for nodes; has no opinion about anybody else.
 pub(super) fn authorize(reader: &dyn ObjectReader, attributes: &Attributes<'_>) -> Verdict {
-    let Some(node) = node_name(attributes.user) else {
+    let Some(node) = identity(attributes.user) else {
         return Verdict::new(Decision::NoOpinion, "");
     };
+    if node.is_empty() {
+        let user = coracle_api::quote::quote(&attributes.user.name);
+        return Verdict::new(Decision::NoOpinion, format!("unknown node for user {user}"));
+    }
     if !attributes.is_resource {
         return Verdict::new(Decision::NoOpinion, "");
     }
-    match check(reader, node, attributes) {
+    let question = Question {
+        reader,
+        node,
+        asked: attributes,
+    };
+    match question.check() {
         Ok(()) => Verdict::new(Decision::Allow, ""),
         Err(reason) => Verdict::new(Decision::NoOpinion, reason),
     }
 }
 
-fn check(reader: &dyn ObjectReader, node: &str, asked: &Attributes<'_>) -> Result<(), String> {
-    match (asked.group, asked.resource, asked.subresource) {
-        ("", "nodes", "") if asked.is_read_only() => own_node(node, asked),
-        ("", "pods", "") if asked.is_read_only() => own_pods(reader, node, asked),
-        ("", "secrets" | "configmaps", "") => {
-            only_reads(asked)?;
-            used_by_pods(reader, node, asked)
+/// What a node asks for.
+struct Question<'a> {
+    reader: &'a dyn ObjectReader,
+    node: &'a str,
+    asked: &'a Attributes<'a>,
+}
+
+impl Question<'_> {
+    fn check(&self) -> Result<(), String> {
+        match (self.asked.group, self.asked.resource) {
+            ("", "nodes") => self.nodes(),
+            ("", "pods") => self.pods(),
+            ("", "secrets" | "configmaps") => self.reads_named(),
+            ("", "persistentvolumeclaims") if self.asked.subresource == "status" => self.status(),
+            ("", "persistentvolumeclaims" | "persistentvolumes")
+            | ("resource.k8s.io", "resourceclaims")
+            | ("storage.k8s.io", "volumeattachments") => self.gets_named(),
+            ("", "serviceaccounts") => self.accounts(),
+            ("coordination.k8s.io", "leases") => self.leases(),
+            ("storage.k8s.io", "csinodes") => self.csi_nodes(),
+            ("resource.k8s.io", "resourceslices") => self.slices(),
+            _ => self.anything_else(),
         }
-        ("", "persistentvolumeclaims", "") => {
-            only_get(asked)?;
-            used_by_pods(reader, node, asked)
-        }
-        ("", "persistentvolumes", "") => {
-            only_get(asked)?;
-            volume_used_by_pods(reader, node, asked)
-        }
-        ("", "serviceaccounts", "token") => {
-            only_verb(asked, "create")?;
-            used_by_pods(reader, node, asked)
-        }
-        ("", "serviceaccounts", "") => {
-            only_get(asked)?;
-            used_by_pods(reader, node, asked)
-        }
-        ("coordination.k8s.io", "leases", "") => own_object(node, asked, asked.namespace == LEASES, "Lease"),
-        ("storage.k8s.io", "csinodes", "") => own_object(node, asked, true, "CSINode"),
-        _ if allowed_to_all(asked) => Ok(()),
-        _ => Err(String::new()),
     }
-}
 
-fn allowed_to_all(asked: &Attributes<'_>) -> bool {
-    STATIC_RULES.iter().any(|(verbs, group, resource)| {
-        let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
-        verbs.contains(&asked.verb)
-            && *group == asked.group
-            && resource == asked.resource
-            && subresource == asked.subresource
-    })
-}
-
-fn only_verb(asked: &Attributes<'_>, verb: &str) -> Result<(), String> {
-    if asked.verb == verb {
-        Ok(())
-    } else {
-        Err(format!("can only {verb} this type of resource"))
+    fn anything_else(&self) -> Result<(), String> {
+        let asked = self.asked;
+        let allowed = STATIC_RULES.iter().any(|(verbs, group, resource)| {
+            verbs.contains(&asked.verb) && *group == asked.group && *resource == asked.resource
+        });
+        ok_or(allowed && asked.subresource.is_empty(), String::new)
     }
-}
 
-fn only_get(asked: &Attributes<'_>) -> Result<(), String> {
-    if asked.verb == "get" {
-        Ok(())
-    } else {
-        Err("can only get individual resources of this type".to_owned())
-    }
-}
-
-fn only_reads(asked: &Attributes<'_>) -> Result<(), String> {
-    if asked.is_read_only() {
-        Ok(())
-    } else {
-        Err("can only read resources of this type".to_owned())
-    }
-}
-
-fn own_node(node: &str, asked: &Attributes<'_>) -> Result<(), String> {
-    if asked.name == node {
-        return Ok(());
-    }
-    Err(format!(
-        "node {node:?} cannot read {:?}, only its own Node object",
-        asked.name
-    ))
-}
-
-fn own_pods(reader: &dyn ObjectReader, node: &str, asked: &Attributes<'_>) -> Result<(), String> {
-    if asked.verb != "get" && asked.name.is_empty() {
-        if asked.selected("spec.nodeName").as_deref() == Some(node) {
-            return Ok(());
-        }
-        return Err("can only list/watch pods with spec.nodeName field selector".to_owned());
-    }
-    let pod = reader.get(&GroupResource::new("", "pods"), asked.namespace, asked.name);
-    if pod.is_some_and(|pod| runs_on(&pod, node)) {
-        Ok(())
-    } else {
-        Err(unrelated(node))
-    }
-}
-
-fn own_object(node: &str, asked: &Attributes<'_>, at_home: bool, kind: &str) -> Result<(), String> {
-    if !matches!(asked.verb, "get" | "create" | "update" | "patch" | "delete") {
-        return Err(format!("can only get, create, update, patch, or delete a {kind}"));
-    }
-    if !at_home {
-        return Err(format!("can only access {kind}s in the namespace {LEASES:?}"));
-    }
-    // A create names its object in the body, which is not read yet; admission compares it.
-    if asked.name == node || (asked.verb == "create" && asked.name.is_empty()) {
-        return Ok(());
-    }
-    Err(format!(
-        "can only access {kind} with the same name as the requesting node"
-    ))
-}
-
-fn used_by_pods(reader: &dyn ObjectReader, node: &str, asked: &Attributes<'_>) -> Result<(), String> {
-    if asked.name.is_empty() {
-        return Err("No Object name found".to_owned());
-    }
-    let pods = reader.list(&GroupResource::new("", "pods"), asked.namespace);
-    let used = pods
-        .iter()
-        .filter(|pod| runs_on(pod, node))
-        .any(|pod| refers_to(pod, asked.resource, asked.name));
-    if used { Ok(()) } else { Err(unrelated(node)) }
-}
-
-fn volume_used_by_pods(reader: &dyn ObjectReader, node: &str, asked: &Attributes<'_>) -> Result<(), String> {
-    let volume = reader.get(&GroupResource::new("", "persistentvolumes"), "", asked.name);
-    let claim = volume.as_deref().and_then(|volume| {
-        let text = |pointer| volume.pointer(pointer).and_then(Value::as_str);
-        Some((
-            text("/spec/claimRef/namespace")?.to_owned(),
-            text("/spec/claimRef/name")?.to_owned(),
-        ))
-    });
-    let Some((namespace, name)) = claim else {
-        return Err(unrelated(node));
-    };
-    let claim = Attributes {
-        resource: "persistentvolumeclaims",
-        namespace: &namespace,
-        name: &name,
-        ..*asked
-    };
-    used_by_pods(reader, node, &claim)
-}
-
-fn unrelated(node: &str) -> String {
-    format!("no relationship found between node {node:?} and this object")
-}
-
-fn runs_on(pod: &Value, node: &str) -> bool {
-    pod.pointer("/spec/nodeName").and_then(Value::as_str) == Some(node)
-}
-
-/// Whether a pod names an object of its namespace anywhere in its spec.
-fn refers_to(pod: &Value, resource: &str, name: &str) -> bool {
-    let spec = pod.get("spec").unwrap_or(&Value::Null);
-    match resource {
-        "serviceaccounts" => spec.get("serviceAccountName").and_then(Value::as_str) == Some(name),
-        "persistentvolumeclaims" => {
-            let ephemeral = pod
-                .pointer("/metadata/name")
-                .and_then(Value::as_str)
-                .unwrap_or_default();
-            mentions(spec, &["claimName"], &[], name) || ephemeral_claim(spec, ephemeral, name)
-        }
-        "configmaps" => mentions(spec, &[], &["configMap", "configMapRef", "configMapKeyRef"], name),
-        "secrets" => mentions(
-            spec,
-            &["secretName"],
-            &[
-                "secret",
-                "secretRef",
-                "secretKeyRef",
-                "imagePullSecrets",
-                "nodePublishSecretRef",
-            ],
+    /// Whether the object has to do with the node.
+    fn related(&self) -> Result<(), String> {
+        let Attributes {
+            resource,
+            namespace,
             name,
-        ),
-        _ => false,
-    }
-}
-
-fn ephemeral_claim(spec: &Value, pod: &str, name: &str) -> bool {
-    let volumes = spec
-        .get("volumes")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten();
-    volumes
-        .filter(|volume| volume.get("ephemeral").is_some())
-        .any(|volume| {
-            let volume = volume.get("name").and_then(Value::as_str).unwrap_or_default();
-            format!("{pod}-{volume}") == name
+            ..
+        } = *self.asked;
+        if name.is_empty() {
+            return Err("No Object name found".to_owned());
+        }
+        let node = self.node;
+        let wanted = Wanted {
+            node,
+            resource,
+            namespace,
+            name,
+        };
+        ok_or(wanted.is_related(self.reader), || {
+            format!("no relationship found between node '{node}' and this object")
         })
-}
+    }
 
-/// Whether, anywhere below, one of `fields` is the name, or one of `references` (an object or a list of them) has it as
-/// its `name`.
-fn mentions(value: &Value, fields: &[&str], references: &[&str], name: &str) -> bool {
-    match value {
-        Value::Array(items) => items.iter().any(|item| mentions(item, fields, references, name)),
-        Value::Object(map) => map.iter().any(|(key, below)| {
-            (fields.contains(&key.as_str()) && below == name)
-                || (references.contains(&key.as_str()) && is_named(below, name))
-                || mentions(below, fields, references, name)
-        }),
-        _ => false,
+    /// Whether a list or watch is of what is on the node.
+    fn selects_own(&self) -> bool {
+        self.asked.selected("spec.nodeName").as_deref() == Some(self.node)
+    }
+
+    fn reads_named(&self) -> Result<(), String> {
+        let asked = self.asked;
+        ok_or(asked.is_read_only(), || {
+            "can only read resources of this type".to_owned()
+        })?;
+        ok_or(asked.subresource.is_empty(), || {
+            "cannot read subresource".to_owned()
+        })?;
+        ok_or(!asked.namespace.is_empty(), || {
+            "can only read namespaced object of this type".to_owned()
+        })?;
+        self.related()
+    }
+
+    fn gets_named(&self) -> Result<(), String> {
+        ok_or(self.asked.verb == "get", || {
+            "can only get individual resources of this type".to_owned()
+        })?;
+        ok_or(self.asked.subresource.is_empty(), || {
+            "cannot get subresource".to_owned()
+        })?;
+        self.related()
+    }
+
+    fn status(&self) -> Result<(), String> {
+        ok_or(matches!(self.asked.verb, "update" | "patch"), || {
+            "can only get/update/patch this type".to_owned()
+        })?;
+        self.related()
+    }
+
+    fn accounts(&self) -> Result<(), String> {
+        let asked = self.asked;
+        if asked.verb == "get" && asked.subresource.is_empty() {
+            return self.reads_named();
+        }
+        ok_or(asked.verb == "create" && !asked.name.is_empty(), || {
+            "can only create tokens for individual service accounts".to_owned()
+        })?;
+        ok_or(asked.subresource == "token", || {
+            "can only create token subresource of serviceaccount".to_owned()
+        })?;
+        self.related()
+    }
+
+    fn leases(&self) -> Result<(), String> {
+        let asked = self.asked;
+        ok_or(OWN.contains(&asked.verb), || {
+            "can only get, create, update, patch, or delete a node lease".to_owned()
+        })?;
+        ok_or(asked.namespace == LEASES, || {
+            format!("can only access leases in the {LEASES:?} system namespace")
+        })?;
+        // A create names its object in the body, which is not read yet; admission compares it.
+        ok_or(asked.verb == "create" || asked.name == self.node, || {
+            "can only access node lease with the same name as the requesting node".to_owned()
+        })
+    }
+
+    fn csi_nodes(&self) -> Result<(), String> {
+        let asked = self.asked;
+        ok_or(OWN.contains(&asked.verb), || {
+            "can only get, create, update, patch, or delete a CSINode".to_owned()
+        })?;
+        ok_or(asked.subresource.is_empty(), || {
+            "cannot authorize CSINode subresources".to_owned()
+        })?;
+        ok_or(asked.verb == "create" || asked.name == self.node, || {
+            "can only access CSINode with the same name as the requesting node".to_owned()
+        })
+    }
+
+    fn slices(&self) -> Result<(), String> {
+        ok_or(self.asked.subresource.is_empty(), || {
+            "cannot authorize ResourceSlice subresources".to_owned()
+        })?;
+        match self.asked.verb {
+            "create" => Ok(()),
+            "get" | "update" | "patch" | "delete" => self.related(),
+            "watch" | "list" | "deletecollection" => ok_or(self.selects_own(), || {
+                "can only list/watch/deletecollection resourceslices with nodeName field selector".to_owned()
+            }),
+            _ => Err(
+                "only the following verbs are allowed for a ResourceSlice: get, watch, list, create, update, patch, \
+                 delete, deletecollection"
+                    .to_owned(),
+            ),
+        }
+    }
+
+    fn nodes(&self) -> Result<(), String> {
+        let node = self.node;
+        match (self.asked.subresource, self.asked.verb) {
+            ("", "create" | "update" | "patch") | ("status", "update" | "patch") => Ok(()),
+            // By the name, so that a node may look for itself before it is there.
+            ("", "get" | "list" | "watch") => match self.asked.name {
+                name if name == node => Ok(()),
+                "" => Err(format!(
+                    "node '{node}' cannot read all nodes, only its own Node object"
+                )),
+                name => Err(format!(
+                    "node '{node}' cannot read '{name}', only its own Node object"
+                )),
+            },
+            _ => Err(String::new()),
+        }
+    }
+
+    fn pods(&self) -> Result<(), String> {
+        match (self.asked.subresource, self.asked.verb) {
+            ("", "get") => self.related(),
+            ("", "list" | "watch") if self.selects_own() => Ok(()),
+            ("", "list" | "watch") if !self.asked.name.is_empty() => self.related(),
+            ("", "list" | "watch") => {
+                Err("can only list/watch pods with spec.nodeName field selector".to_owned())
+            }
+            ("", "create" | "delete") | ("status", "update" | "patch") | ("eviction", "create") => Ok(()),
+            _ => Err(String::new()),
+        }
     }
 }
 
-fn is_named(reference: &Value, name: &str) -> bool {
-    match reference {
-        Value::Array(items) => items.iter().any(|item| is_named(item, name)),
-        _ => reference.get("name").is_some_and(|own| own == name),
-    }
+fn ok_or(holds: bool, why: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(why()) }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
+    use crate::reader::GroupResource;
     use crate::reader::memory::MemoryReader;
 
     fn cluster() -> MemoryReader {
@@ -313,9 +291,19 @@ mod tests {
             &pods,
             pod("other", "n2", json!({"imagePullSecrets": [{"name": "theirs"}]})),
         );
-        let claim =
-            json!({"metadata": {"name": "pv"}, "spec": {"claimRef": {"namespace": "a", "name": "data"}}});
-        reader.put(&GroupResource::new("", "persistentvolumes"), claim);
+        let mirror = json!({"metadata": {"namespace": "a", "name": "mirror", "annotations": {"kubernetes.io/config.mirror": "x"}},
+            "spec": {"nodeName": "n1", "imagePullSecrets": [{"name": "coveted"}]}});
+        reader.put(&pods, mirror);
+        let csi = json!({"nodeStageSecretRef": {"namespace": "b", "name": "stage"},
+            "controllerExpandSecretRef": {"namespace": "b", "name": "expand"}});
+        let volume = json!({"metadata": {"name": "pv"}, "spec": {"claimRef": {"namespace": "a", "name": "data"}, "csi": csi}});
+        reader.put(&GroupResource::new("", "persistentvolumes"), volume);
+        for (name, node) in [("own", "n1"), ("foreign", "n2")] {
+            let object = json!({"metadata": {"name": name}, "spec": {"nodeName": node}});
+            let slices = GroupResource::new("resource.k8s.io", "resourceslices");
+            reader.put(&slices, object.clone());
+            reader.put(&GroupResource::new("storage.k8s.io", "volumeattachments"), object);
+        }
         reader
     }
 
@@ -332,9 +320,15 @@ mod tests {
         let reader = cluster();
         let user = node_user("n1");
         let ask = |verb, resource, name| {
+            let (resource, part): (&str, _) = match resource {
+                "persistentvolumeclaims/status" => ("persistentvolumeclaims", "status"),
+                "secrets/status" => ("secrets", "status"),
+                resource => (resource, ""),
+            };
             let asked = Attributes::resource(&user, verb, "", resource)
                 .in_namespace("a")
-                .named(name);
+                .named(name)
+                .subresource(part);
             authorize(&reader, &asked).is_allowed()
         };
         let cases = [
@@ -342,6 +336,8 @@ mod tests {
             ("watch", "secrets", "env", true),
             ("get", "secrets", "pull", true),
             ("get", "secrets", "theirs", false),
+            ("get", "secrets", "coveted", false),
+            ("get", "pods", "mirror", true),
             ("list", "secrets", "", false),
             ("update", "secrets", "mounted", false),
             ("get", "configmaps", "projected", true),
@@ -354,10 +350,54 @@ mod tests {
             ("delete", "pods", "mine", true),
             ("get", "services", "any", true),
             ("create", "secrets", "", false),
+            ("get", "serviceaccounts", "app", true),
+            ("get", "serviceaccounts", "admin", false),
+            ("patch", "persistentvolumeclaims/status", "data", true),
+            ("patch", "persistentvolumeclaims/status", "other", false),
+            ("get", "secrets/status", "mounted", false),
         ];
         for (verb, resource, name, want) in cases {
             assert_eq!(ask(verb, resource, name), want, "{verb} {resource} {name}");
         }
+    }
+
+    #[test]
+    fn a_node_reads_what_its_volumes_need_and_what_is_made_for_it() {
+        let reader = cluster();
+        let user = node_user("n1");
+        let ask = |verb, group, resource, namespace, name| {
+            let asked = Attributes::resource(&user, verb, group, resource)
+                .in_namespace(namespace)
+                .named(name);
+            authorize(&reader, &asked).is_allowed()
+        };
+        assert!(ask("get", "", "secrets", "b", "stage"));
+        assert!(!ask("get", "", "secrets", "b", "expand"));
+        for resource in ["resourceslices", "volumeattachments"] {
+            let group = if resource == "resourceslices" {
+                "resource.k8s.io"
+            } else {
+                "storage.k8s.io"
+            };
+            assert!(ask("get", group, resource, "", "own"));
+            assert!(!ask("get", group, resource, "", "foreign"));
+        }
+        let slices = Attributes {
+            field_selector: "spec.nodeName=n1",
+            ..Attributes::resource(&user, "list", "resource.k8s.io", "resourceslices")
+        };
+        assert!(authorize(&reader, &slices).is_allowed());
+        let all = authorize(
+            &reader,
+            &Attributes {
+                field_selector: "",
+                ..slices
+            },
+        );
+        assert_eq!(
+            all.reason,
+            "can only list/watch/deletecollection resourceslices with nodeName field selector"
+        );
     }
 
     #[test]

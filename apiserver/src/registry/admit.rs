@@ -10,7 +10,7 @@ use super::Registry;
 use super::options::DeleteOptions;
 use super::served::Served;
 use super::shapes::{of_kind, versions};
-use crate::admission::{self, Attributes, Operation};
+use crate::admission::{Attributes, Operation};
 use crate::request::RequestContext;
 use crate::webhook::{Asked, Rounds, Shapes, Webhooks, options_head, query_options};
 
@@ -39,7 +39,8 @@ impl Registry {
         object: &mut Value,
         old: Option<&Value>,
     ) -> Result<(), ApiError> {
-        admission::mutate(&write.attributes, object, old, &*self.reader)?;
+        self.plugins
+            .mutate(&write.attributes, object, old, self.cluster())?;
         if write.is_nobodys_business(&self.webhooks) {
             return Ok(());
         }
@@ -49,7 +50,8 @@ impl Registry {
             .mutate(&asked, &*shapes, Some(object), old, &mut rounds)
             .await?;
         if rounds.is_due() {
-            admission::mutate(&write.attributes, object, old, &*self.reader)?;
+            self.plugins
+                .mutate(&write.attributes, object, old, self.cluster())?;
             rounds.begin_again(object);
             self.webhooks
                 .mutate(&asked, &*shapes, Some(object), old, &mut rounds)
@@ -68,7 +70,8 @@ impl Registry {
         object: &Value,
         old: Option<&Value>,
     ) -> Result<(), ApiError> {
-        admission::validate(&write.attributes, Some(object), old, &*self.reader)?;
+        self.plugins
+            .validate(&write.attributes, Some(object), old, self.cluster())?;
         if write.is_nobodys_business(&self.webhooks) {
             return Ok(());
         }

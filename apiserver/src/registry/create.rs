@@ -6,7 +6,7 @@ use bytes::Bytes;
 use coracle_api::names;
 use coracle_api::status::ApiError;
 use http::{Response, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::admit::Admission;
 use super::body::{self, Decoded};
@@ -97,6 +97,7 @@ impl Registry {
             meta::text(&object, "generateName").to_owned(),
         );
         let admission = self.creation(ctx, served, (&name, &generate_name), options);
+        self.provide_namespace(&admission.attributes).await?;
         self.await_default_account(&admission.attributes, &object).await;
         refuse_if_terminating(served, &admission.attributes)?;
         self.admit(&admission, &mut object, None).await?;
@@ -124,6 +125,10 @@ impl Registry {
             name,
             generate_name,
             chance: self.chance(),
+            user: &ctx.user,
+            warnings: &ctx.warnings,
+            dry_run: options.dry_run,
+            now: self.now(),
         };
         Admission {
             ctx,
@@ -207,13 +212,26 @@ impl Registry {
         Err(charges.overtaken())
     }
 
+    /// `NamespaceAutoProvision`: whoever writes into a namespace that is not there makes it, where that is switched on.
+    async fn provide_namespace(&self, attributes: &Attributes<'_>) -> Result<(), ApiError> {
+        let name = attributes.namespace;
+        let wanted = self.plugins.is_enabled("NamespaceAutoProvision") && !attributes.dry_run;
+        let namespaces = GroupResource::new("", "namespaces");
+        if !wanted || name.is_empty() || self.reader.get(&namespaces, "", name).is_some() {
+            return Ok(());
+        }
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        self.ensure(vec![namespace], |_, _| None).await
+    }
+
     /// A namespace's default account is made by a controller a moment after the namespace: a pod waits for it a little.
     async fn await_default_account(&self, attributes: &Attributes<'_>, pod: &Value) {
         let named = pod
             .pointer("/spec/serviceAccountName")
             .and_then(Value::as_str)
             .unwrap_or_default();
-        if !attributes.is("", "pods") || !matches!(named, "" | "default") {
+        let awaited = self.plugins.is_enabled("ServiceAccount") && attributes.is("", "pods");
+        if !awaited || !matches!(named, "" | "default") {
             return;
         }
         let accounts = GroupResource::new("", "serviceaccounts");

@@ -18,7 +18,7 @@ use super::options::{DeleteOptions, ListOptions};
 use super::served::Served;
 use super::write::Written;
 use super::{Registry, conversion, encode, meta, respond, select};
-use crate::admission::{self, Attributes, Operation};
+use crate::admission::{Attributes, Operation};
 use crate::cache::entry::Entry;
 use crate::request::{RequestContext, ResponseBody};
 
@@ -98,6 +98,10 @@ impl Registry {
             name,
             generate_name: "",
             chance: self.chance(),
+            user: &ctx.user,
+            warnings: &ctx.warnings,
+            dry_run: options.dry_run,
+            now: self.now(),
         };
         let admission = Admission {
             ctx,
@@ -121,7 +125,10 @@ impl Registry {
             } else {
                 Value::clone(&current.value())
             };
-            admission::validate(&attributes, None, Some(&old), &*self.reader)?;
+            if asks != Asks::Nobody {
+                self.plugins
+                    .validate(&attributes, None, Some(&old), self.cluster())?;
+            }
             check_preconditions(served, options, &old)?;
             if asks != Asks::Nobody {
                 self.admit_deletion(&admission, options, &old).await?;

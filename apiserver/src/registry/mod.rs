@@ -59,6 +59,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use crate::admission::{Chain, Cluster};
 use crate::authz::Authorizer;
 use crate::cache::{Cache, LoadError};
 use crate::discovery::Group;
@@ -77,6 +78,8 @@ use services::{ServiceConfig, Services};
 pub struct Config {
     /// Cluster addresses and node ports.
     pub services: ServiceConfig,
+    /// The admission plugins that run.
+    pub(crate) admission: Arc<Chain>,
 }
 
 /// Why the registry did not start.
@@ -93,6 +96,7 @@ pub struct Registry {
     catalog: Arc<Catalog>,
     reader: Arc<CacheReader>,
     services: Services,
+    plugins: Arc<Chain>,
     webhooks: Arc<Webhooks>,
     cancel: CancellationToken,
     /// The revision up to which changes of custom resource definitions have taken effect.
@@ -120,12 +124,15 @@ impl Registry {
         let catalog = Arc::new(Catalog::new(&cache));
         let reader = Arc::new(CacheReader::new(Arc::clone(&catalog)));
         let services = Services::new(&config.services, &*reader);
-        let webhooks = Arc::new(Webhooks::new(Arc::clone(&reader) as _));
+        let plugins = config.admission;
+        let webhooks = Webhooks::with(Arc::clone(&reader) as _, Arc::clone(&plugins));
+        let webhooks = Arc::new(webhooks);
         let registry = Arc::new(Self {
             cache,
             catalog,
             reader,
             services,
+            plugins,
             webhooks,
             cancel,
             settled: tokio::sync::watch::Sender::new(0),
@@ -143,6 +150,14 @@ impl Registry {
         self.webhooks.answer_with(Arc::clone(&authorizer));
         // Only the first guard counts: there is one authorizer in a server.
         let _ = self.grants.set(authorizer);
+    }
+
+    /// What admission plugins may look at.
+    fn cluster(&self) -> Cluster<'_> {
+        Cluster {
+            reader: &*self.reader,
+            authorizer: self.grants.get().map(AsRef::as_ref),
+        }
     }
 
     fn check_grant(

@@ -64,7 +64,8 @@ impl Registry {
             old,
             now: self.now(),
         };
-        if attributes.namespace.is_empty() || !write.is_charged() {
+        let counts = self.plugins.is_enabled("ResourceQuota");
+        if attributes.namespace.is_empty() || !counts || !write.is_charged() {
             return Ok(Charges::default());
         }
         let quotas = self

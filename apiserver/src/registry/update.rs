@@ -139,6 +139,10 @@ impl Registry {
             name: current.name(),
             generate_name: "",
             chance: self.chance(),
+            user: &ctx.user,
+            warnings: &ctx.warnings,
+            dry_run: options.dry_run,
+            now: self.now(),
         };
         let admission = Admission {
             ctx,

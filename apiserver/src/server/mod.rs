@@ -14,6 +14,7 @@ use coracle_store::Store;
 
 use self::assembly::{Lifetime, Prepared};
 pub use self::running::Running;
+use crate::admission::AdmissionError;
 use crate::aggregation;
 use crate::authn::TokenFileError;
 use crate::bootstrap;
@@ -81,6 +82,9 @@ pub enum StartError {
     /// What every cluster has could not be made.
     #[error("the objects that every cluster has could not be written")]
     Bootstrap(#[source] ApiError),
+    /// Admission plugins, or what they are told.
+    #[error(transparent)]
+    Admission(#[from] AdmissionError),
     /// A task of the start was broken off.
     #[error("starting was interrupted")]
     Interrupted(#[from] tokio::task::JoinError),
@@ -157,5 +161,6 @@ fn registry_config(config: &Config) -> Result<registry::Config, StartError> {
         cluster_ip_range: config.service_cidr.parse()?,
         node_port_range: config.service_node_ports.parse()?,
     };
-    Ok(registry::Config { services })
+    let admission = Arc::new(config.admission.chain()?);
+    Ok(registry::Config { services, admission })
 }

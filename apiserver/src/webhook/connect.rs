@@ -8,10 +8,11 @@ use async_trait::async_trait;
 use coracle_api::object::Fields;
 use coracle_api::resources;
 use coracle_api::status::ApiError;
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::{Asked, Shapes, Version, Webhooks};
-use crate::admission::Operation;
+use crate::admission::{Attributes, Operation};
 use crate::http::request_info::is_true;
 use crate::request::RequestContext;
 
@@ -45,8 +46,22 @@ impl Webhooks {
         let Some((resource, part)) = known else {
             return Ok(());
         };
+        let write = Attributes {
+            operation: Operation::Connect,
+            resource,
+            subresource: &info.subresource,
+            namespace: &info.namespace,
+            name: &info.name,
+            generate_name: "",
+            chance: 0,
+            user: &context.user,
+            warnings: &context.warnings,
+            dry_run: false,
+            now: Timestamp::now(),
+        };
+        let before = options(context, part.gvk.kind);
         if self.is_idle(part.gvk.group, part.gvk.kind) {
-            return Ok(());
+            return self.check_by_plugins(Some(&write), &before);
         }
         let asked = Asked {
             operation: Operation::Connect,
@@ -66,9 +81,9 @@ impl Webhooks {
             user: &context.user,
             warnings: &context.warnings,
         };
-        let before = options(context, part.gvk.kind);
         let mut options = before.clone();
-        self.settle(&asked, &AsTheyAre, &mut options).await?;
+        self.settle(&asked, &AsTheyAre, &mut options, Some(&write))
+            .await?;
         if options != before {
             take(context, &options);
         }

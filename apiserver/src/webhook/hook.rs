@@ -79,6 +79,14 @@ pub(crate) struct Hook {
 }
 
 impl Sort {
+    /// The plugin that has to be on for them to count.
+    pub(super) fn plugin(self) -> &'static str {
+        match self {
+            Self::Mutating => "MutatingAdmissionWebhook",
+            Self::Validating => "ValidatingAdmissionWebhook",
+        }
+    }
+
     /// The resource that configures such webhooks.
     pub(super) fn resource(self) -> GroupResource {
         let resource = match self {

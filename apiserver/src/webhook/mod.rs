@@ -35,8 +35,8 @@ pub(crate) use self::hook::Rule;
 use self::hook::{Hook, Sort};
 pub(crate) use self::reinvocation::Rounds;
 pub(crate) use self::sent::{AsSent, options_head, query_options};
-use crate::admission::Operation;
 use crate::admission::policy::Policies;
+use crate::admission::{Chain, Cluster, Operation};
 use crate::authz::Authorizer;
 use crate::reader::{ObjectReader, Prepared};
 use crate::request::{UserInfo, Warnings};
@@ -107,21 +107,43 @@ pub(crate) struct Webhooks {
     caller: Caller,
     /// They come before webhooks of their sort.
     policies: Policies,
+    /// They come before all of these.
+    plugins: Arc<Chain>,
 }
 
 impl Webhooks {
-    /// Of what is configured there.
+    /// Of what is configured there, with the plugins that are on by default.
     pub(crate) fn new(reader: Arc<dyn ObjectReader>) -> Self {
+        Self::with(reader, Arc::default())
+    }
+
+    /// Of what is configured there, as far as these plugins let it count.
+    pub(crate) fn with(reader: Arc<dyn ObjectReader>, plugins: Arc<Chain>) -> Self {
+        let hooks = |sort: Sort| {
+            let counts = plugins.is_enabled(sort.plugin());
+            Prepared::new(&[sort.resource()], &*reader, move |reader| {
+                if counts {
+                    configured(sort, reader)
+                } else {
+                    Vec::new()
+                }
+            })
+        };
         Self {
-            mutating: Prepared::new(&[Sort::Mutating.resource()], &*reader, |reader| {
-                configured(Sort::Mutating, reader)
-            }),
-            validating: Prepared::new(&[Sort::Validating.resource()], &*reader, |reader| {
-                configured(Sort::Validating, reader)
-            }),
+            mutating: hooks(Sort::Mutating),
+            validating: hooks(Sort::Validating),
             caller: Caller::new(reader.clone()),
-            policies: Policies::new(reader.clone()),
+            policies: Policies::new(reader.clone(), &plugins),
+            plugins,
             reader,
+        }
+    }
+
+    /// What plugins may look at.
+    fn cluster(&self) -> Cluster<'_> {
+        Cluster {
+            reader: &*self.reader,
+            authorizer: self.policies.authorizer(),
         }
     }
 

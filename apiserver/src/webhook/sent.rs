@@ -4,12 +4,14 @@ use async_trait::async_trait;
 use coracle_api::codec::conform::conform;
 use coracle_api::defaults;
 use coracle_api::object::Fields;
+use coracle_api::resources;
 use coracle_api::status::ApiError;
 use coracle_api::table::{self, Gvk};
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::{Asked, Rounds, Shapes, Version, Webhooks};
-use crate::admission::Operation;
+use crate::admission::{Attributes, Operation};
 use crate::request::RequestContext;
 
 /// Objects that have one version.
@@ -43,11 +45,31 @@ impl Webhooks {
         kind: Gvk,
         object: &mut Value,
     ) -> Result<(), ApiError> {
-        if self.is_idle(kind.group, kind.kind) {
-            return Ok(());
-        }
         let info = &context.info;
         let own_name = object["metadata"].text("name").to_owned();
+        let name = if info.name.is_empty() {
+            &own_name
+        } else {
+            &info.name
+        };
+        let dry_run = context.query("dryRun").is_some();
+        let write = resources::find(&info.api_group, &info.api_version, &info.resource);
+        let write = write.map(|resource| Attributes {
+            operation: Operation::Create,
+            resource,
+            subresource: &info.subresource,
+            namespace: &info.namespace,
+            name,
+            generate_name: "",
+            chance: 0,
+            user: &context.user,
+            warnings: &context.warnings,
+            dry_run,
+            now: Timestamp::now(),
+        });
+        if self.is_idle(kind.group, kind.kind) {
+            return self.ask_plugins(write.as_ref(), object);
+        }
         let asked = Asked {
             operation: Operation::Create,
             versions: vec![Version {
@@ -60,20 +82,42 @@ impl Webhooks {
             }],
             subresource: &info.subresource,
             namespace: &info.namespace,
-            name: if info.name.is_empty() {
-                &own_name
-            } else {
-                &info.name
-            },
-            dry_run: context.query("dryRun").is_some(),
+            name,
+            dry_run,
             options: query_options(context, "CreateOptions"),
             user: &context.user,
             warnings: &context.warnings,
         };
-        self.settle(&asked, &AsSent, object).await
+        self.settle(&asked, &AsSent, object, write.as_ref()).await
     }
 
-    /// Asks everybody about an object that the plugins in the tree have nothing to do with.
+    /// Asks the plugins alone.
+    fn ask_plugins(&self, write: Option<&Attributes<'_>>, object: &mut Value) -> Result<(), ApiError> {
+        self.change_by_plugins(write, object)?;
+        self.check_by_plugins(write, object)
+    }
+
+    fn change_by_plugins(&self, write: Option<&Attributes<'_>>, object: &mut Value) -> Result<(), ApiError> {
+        match write.filter(|write| write.operation == Operation::Create) {
+            Some(write) => self.plugins.mutate(write, object, None, self.cluster()),
+            None => Ok(()),
+        }
+    }
+
+    /// Asks the plugins that only refuse.
+    pub(super) fn check_by_plugins(
+        &self,
+        write: Option<&Attributes<'_>>,
+        object: &Value,
+    ) -> Result<(), ApiError> {
+        match write {
+            Some(write) => self.plugins.validate(write, Some(object), None, self.cluster()),
+            None => Ok(()),
+        }
+    }
+
+    /// Asks everybody about an object that is not stored: the plugins in the tree, where they are told what is written, and
+    /// whatever is configured.
     ///
     /// # Errors
     /// A refusal, or the failure of a webhook that must not fail.
@@ -82,15 +126,19 @@ impl Webhooks {
         asked: &Asked<'_>,
         shapes: &dyn Shapes,
         object: &mut Value,
+        write: Option<&Attributes<'_>>,
     ) -> Result<(), ApiError> {
         let mut rounds = Rounds::default();
+        self.change_by_plugins(write, object)?;
         self.mutate(asked, shapes, Some(object), None, &mut rounds)
             .await?;
         if rounds.is_due() {
+            self.change_by_plugins(write, object)?;
             rounds.begin_again(object);
             self.mutate(asked, shapes, Some(object), None, &mut rounds)
                 .await?;
         }
+        self.check_by_plugins(write, object)?;
         self.validate(asked, shapes, Some(object), None).await
     }
 }
@@ -154,6 +202,8 @@ mod tests {
             "clientConfig": server.client_config("/"), "admissionReviewVersions": ["v1"],
             "namespaceSelector": {}, "objectSelector": {}});
         let reader = Arc::new(MemoryReader::default());
+        let namespaces = GroupResource::new("", "namespaces");
+        reader.put(&namespaces, json!({"metadata": {"name": "n"}}));
         let webhooks = Webhooks::new(reader.clone());
         let asked = json!({"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1", "metadata": {},
             "spec": {"audiences": null, "expirationSeconds": 3600, "boundObjectRef": null}});

@@ -20,11 +20,8 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
 /// The admission plugins that are on by default and that Coracle does not have.
-const WITHOUT_PLUGINS: &str = "CertificateApproval,CertificateSigning,CertificateSubjectRestriction,\
-    ClusterTrustBundleAttest,DefaultIngressClass,DefaultStorageClass,JobValidation,LimitRanger,MutatingAdmissionPolicy,\
-    MutatingAdmissionWebhook,NodeDeclaredFeatureValidator,PersistentVolumeClaimResize,PodGroupProtection,\
-    PodGroupWorkloadExists,PodResizeValidator,PodSecurity,PodTopologyLabels,ResourceQuota,RuntimeClass,\
-    ValidatingAdmissionPolicy,ValidatingAdmissionWebhook";
+const WITHOUT_PLUGINS: &str =
+    "JobValidation,NodeDeclaredFeatureValidator,PodGroupProtection,PodGroupWorkloadExists";
 
 /// Where the peer's programs are.
 #[derive(clap::Args, Clone)]

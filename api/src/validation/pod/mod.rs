@@ -13,9 +13,9 @@ mod volume;
 mod windows;
 
 pub(super) use container::{PROTOCOLS, no_backsteps, port_number, port_number_or_name};
+pub use resources::is_extended_resource;
 pub(super) use resources::{
-    amount, amount_rules, container_resource_name, is_extended_resource, limits, may_be_overcommitted,
-    resource_name,
+    amount, amount_rules, container_resource_name, limits, may_be_overcommitted, resource_name,
 };
 pub(super) use scheduling::{positive, taint_effect, tolerations};
 pub(super) use spec::one_of;

@@ -53,7 +53,7 @@ fn is_native(name: &str) -> bool {
 }
 
 /// Whether a name is one that somebody else than Kubernetes may give to a resource of nodes.
-pub(in crate::validation) fn is_extended_resource(name: &str) -> bool {
+pub fn is_extended_resource(name: &str) -> bool {
     !is_native(name)
         && !name.starts_with("requests.")
         && names::qualified_name(&format!("requests.{name}")).is_empty()

@@ -45,6 +45,14 @@ pub(super) struct Binding {
 }
 
 impl Sort {
+    /// The plugin that has to be on for them to count.
+    pub(super) fn plugin(self) -> &'static str {
+        match self {
+            Self::Validating => "ValidatingAdmissionPolicy",
+            Self::Mutating => "MutatingAdmissionPolicy",
+        }
+    }
+
     fn resources(self) -> [GroupResource; 2] {
         let of = |resource| GroupResource::new("admissionregistration.k8s.io", resource);
         match self {
@@ -63,10 +71,13 @@ impl Sort {
 /// What was compiled, by uid and generation.
 type Compiled = HashMap<(String, i64), Arc<Policy>>;
 
-/// The policies of a kind that are bound, by name.
-pub(super) fn prepared(sort: Sort, reader: &dyn ObjectReader) -> Prepared<Vec<Installed>> {
+/// The policies of a kind that are bound, by name; none where they do not count.
+pub(super) fn prepared(sort: Sort, counts: bool, reader: &dyn ObjectReader) -> Prepared<Vec<Installed>> {
     let compiled = Mutex::new(Compiled::new());
     Prepared::new(&sort.resources(), reader, move |reader| {
+        if !counts {
+            return Vec::new();
+        }
         let mut compiled = compiled.lock().unwrap_or_else(PoisonError::into_inner);
         installed(sort, reader, &mut compiled)
     })
@@ -149,7 +160,7 @@ mod tests {
                 json!({"metadata": metadata, "spec": {"validations": validations}, "status": status});
             reader.put(&policies, object);
         };
-        let all = prepared(Sort::Validating, &reader);
+        let all = prepared(Sort::Validating, true, &reader);
         put("a", 1, "");
         put("unbound", 1, "");
         assert!(all.now(&reader).is_empty());

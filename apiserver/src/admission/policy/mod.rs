@@ -23,6 +23,7 @@ use serde_json::{Map, Value};
 
 pub(crate) use self::asker::Asker;
 use self::installed::{Installed, Sort};
+use crate::admission::Chain;
 use crate::authz::Authorizer;
 use crate::reader::{GroupResource, ObjectReader, Prepared};
 use crate::webhook::{Asked, Shapes, Version, review, shown};
@@ -37,11 +38,12 @@ pub(crate) struct Policies {
 }
 
 impl Policies {
-    /// Of what is stored there.
-    pub(crate) fn new(reader: Arc<dyn ObjectReader>) -> Self {
+    /// Of what is stored there, as far as plugins let it count.
+    pub(crate) fn new(reader: Arc<dyn ObjectReader>, plugins: &Chain) -> Self {
+        let of = |sort: Sort| installed::prepared(sort, plugins.is_enabled(sort.plugin()), &*reader);
         Self {
-            validating: installed::prepared(Sort::Validating, &*reader),
-            mutating: installed::prepared(Sort::Mutating, &*reader),
+            validating: of(Sort::Validating),
+            mutating: of(Sort::Mutating),
             authorizer: OnceLock::new(),
             reader,
         }

@@ -143,21 +143,21 @@ fn assign(pod: &mut Value, binding: &Value, now: Timestamp) -> Result<(), String
     if let Some(spec) = pod.get_mut("spec").and_then(Value::as_object_mut) {
         spec.insert("nodeName".to_owned(), node);
     }
-    copy_annotations(pod, binding);
+    copy(pod, binding, "annotations");
+    copy(pod, binding, "labels");
     set_scheduled(pod, now);
     Ok(())
 }
 
-fn copy_annotations(pod: &mut Value, binding: &Value) {
-    let Some(sent) = meta::get(binding, "annotations").and_then(Value::as_object) else {
+/// Passes annotations or labels of a binding on; what the pod has of the same name gives way.
+fn copy(pod: &mut Value, binding: &Value, field: &str) {
+    let Some(sent) = meta::get(binding, field).and_then(Value::as_object) else {
         return;
     };
-    let mut annotations = meta::get(pod, "annotations")
-        .and_then(Value::as_object)
-        .cloned()
-        .unwrap_or_default();
-    annotations.extend(sent.clone());
-    meta::set(pod, "annotations", Value::Object(annotations));
+    let own = meta::get(pod, field).and_then(Value::as_object);
+    let mut all = own.cloned().unwrap_or_default();
+    all.extend(sent.clone());
+    meta::set(pod, field, Value::Object(all));
 }
 
 fn set_scheduled(pod: &mut Value, now: Timestamp) {
@@ -182,13 +182,13 @@ mod tests {
 
     #[test]
     fn a_pod_is_assigned_once() {
-        let binding = json!({"metadata": {"name": "p", "annotations": {"a": "b"}}, "target": {"kind": "Node", "name": "n1"}});
+        let binding = json!({"metadata": {"name": "p", "annotations": {"a": "b"}, "labels": {"zone": "z"}}, "target": {"kind": "Node", "name": "n1"}});
         let mut pod = json!({"metadata": {"name": "p"}, "spec": {}, "status": {"conditions": [
             {"type": "PodScheduled", "status": "False"}]}});
         assign(&mut pod, &binding, Timestamp::UNIX_EPOCH).unwrap();
         assert_eq!(
             pod,
-            json!({"metadata": {"name": "p", "annotations": {"a": "b"}}, "spec": {"nodeName": "n1"},
+            json!({"metadata": {"name": "p", "annotations": {"a": "b"}, "labels": {"zone": "z"}}, "spec": {"nodeName": "n1"},
             "status": {"conditions": [{"type": "PodScheduled", "status": "True", "lastProbeTime": null,
                 "lastTransitionTime": "1970-01-01T00:00:00Z"}]}})
         );

@@ -3,6 +3,7 @@
 mod admission;
 mod conversions;
 mod customs;
+mod plugins;
 mod policies;
 mod reads;
 mod start;
@@ -20,6 +21,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Config, Registry};
+use crate::admission::AdmissionOptions;
 use crate::http::respond::with_warnings;
 use crate::request::{RequestBody, RequestContext, RequestInfo, ResponseBody, UserInfo};
 
@@ -53,6 +55,15 @@ impl Answer {
             .unwrap()
     }
 
+    /// The texts of its warnings.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let headers = self.headers.get_all(header::WARNING).iter();
+        let texts = headers.filter_map(|value| value.to_str().ok()?.strip_prefix("299 - \""));
+        texts
+            .map(|text| text.strip_suffix('"').unwrap_or(text).replace("\\\"", "\""))
+            .collect()
+    }
+
     /// What a failure says.
     pub(crate) fn message(&self) -> String {
         self.json()["message"].as_str().unwrap_or_default().to_owned()
@@ -62,7 +73,16 @@ impl Answer {
 impl Fixture {
     /// With the namespace `default` and its service account.
     pub(crate) async fn new() -> Self {
-        let fixture = Self::on(Arc::new(ModelStore::new())).await;
+        Self::admitting(AdmissionOptions::default()).await
+    }
+
+    /// The same, with these admission plugins.
+    pub(crate) async fn admitting(options: AdmissionOptions) -> Self {
+        let config = Config {
+            admission: Arc::new(options.chain().expect("the options are in order")),
+            ..Config::default()
+        };
+        let fixture = Self::start(Arc::new(ModelStore::new()), config).await;
         fixture
             .create("/api/v1/namespaces", json!({"metadata": {"name": "default"}}))
             .await;
@@ -75,8 +95,12 @@ impl Fixture {
 
     /// On a store that may hold something already.
     pub(crate) async fn on(store: Arc<ModelStore>) -> Self {
+        Self::start(store, Config::default()).await
+    }
+
+    async fn start(store: Arc<ModelStore>, config: Config) -> Self {
         let cancel = CancellationToken::new();
-        let registry = Registry::start(Arc::clone(&store) as _, Config::default(), cancel.clone()).await;
+        let registry = Registry::start(Arc::clone(&store) as _, config, cancel.clone()).await;
         Self {
             registry: registry.expect("the model store answers"),
             store,
@@ -110,6 +134,15 @@ impl Fixture {
                 bytes: error.to_status().to_string().into(),
             },
         }
+    }
+
+    /// Asks in the name of somebody.
+    pub(crate) async fn ask_as(&self, user: &UserInfo, method: Method, target: &str, body: Value) -> Answer {
+        let ctx = RequestContext {
+            user: user.clone(),
+            ..context(method, target, &[])
+        };
+        self.ask_with(ctx, body.to_string()).await
     }
 
     pub(crate) async fn get(&self, target: &str) -> Answer {

@@ -212,6 +212,8 @@ fn server_arguments(state: &State) -> Vec<String> {
         format!("--secure-port={}", state.api_port),
         format!("--cluster-cidr={}", network::pod_cidr(state)),
         "--pod-routes".to_owned(),
+        // Off by default upstream; a cluster whose nodes are its own keeps each of them to itself, as kubeadm's do.
+        "--enable-admission-plugins=NodeRestriction".to_owned(),
     ]
 }
 
