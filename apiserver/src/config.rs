@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::authn::FrontProxyHeaders;
 use crate::authz::AuthorizationMode;
 use crate::http::{FrontLimits, ListenerLimits};
 use crate::pki::ServerNames;
@@ -33,6 +34,8 @@ pub struct Config {
     pub client_ca_file: Option<PathBuf>,
     /// Static tokens.
     pub token_auth_file: Option<PathBuf>,
+    /// Who else can say who somebody is.
+    pub authentication: AuthenticationConfig,
     /// Whether requests without credentials are taken, as `system:anonymous`.
     pub anonymous: bool,
     /// Who decides what is allowed, in this order.
@@ -55,6 +58,26 @@ pub struct Config {
     pub listener_limits: ListenerLimits,
     /// How long requests may go on after the server was asked to stop.
     pub shutdown_grace: Duration,
+}
+
+/// Ways to say who somebody is that are off unless asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuthenticationConfig {
+    /// Passwords, in a file like that of static tokens.
+    pub basic_auth_file: Option<PathBuf>,
+    /// Whether bootstrap tokens count.
+    pub bootstrap_tokens: bool,
+    /// A proxy in front of the server that says on whose behalf it asks.
+    pub front_proxy: Option<FrontProxy>,
+}
+
+/// A proxy in front of the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FrontProxy {
+    /// Who vouches for it, as a PEM file.
+    pub client_ca_file: PathBuf,
+    /// Which headers say on whose behalf it asks.
+    pub headers: FrontProxyHeaders,
 }
 
 /// A certificate chain and its key, as PEM files.
@@ -80,6 +103,7 @@ impl Config {
             serving_certificate: None,
             client_ca_file: None,
             token_auth_file: None,
+            authentication: AuthenticationConfig::default(),
             anonymous: true,
             authorization_modes: vec![AuthorizationMode::Node, AuthorizationMode::Rbac],
             service_account_issuer: String::new(),

@@ -1,6 +1,7 @@
 //! Putting an apiserver together, and taking it down.
 
 mod assembly;
+mod authentication;
 mod certificates;
 mod kubeconfigs;
 mod running;
@@ -15,7 +16,7 @@ use coracle_store::Store;
 use self::assembly::{Lifetime, Prepared};
 pub use self::running::Running;
 use crate::aggregation;
-use crate::authn::TokenFileError;
+use crate::authn::{FrontProxyError, TokenFileError, keep_last_used, marks};
 use crate::bootstrap;
 use crate::config::Config;
 use crate::pki::PkiError;
@@ -58,6 +59,9 @@ pub enum StartError {
         /// What is wrong with it.
         source: TokenFileError,
     },
+    /// What a proxy in front of the server is to say cannot be meant so.
+    #[error(transparent)]
+    FrontProxy(#[from] FrontProxyError),
     /// A certificate or key that TLS cannot use.
     #[error("{what} cannot be used: {reason}")]
     Tls {
@@ -104,7 +108,8 @@ impl ApiServer {
     /// Whatever keeps it from starting; nothing of it is left running then.
     pub async fn start(config: Config, store: Arc<dyn Store>) -> Result<Running, StartError> {
         let registry_config = registry_config(&config)?;
-        let prepared = Prepared::new(config).await?;
+        let (used_tokens, to_be_marked) = marks();
+        let prepared = Prepared::new(config, used_tokens).await?;
         let Lifetime { tasks, shutdown } = prepared.lifetime().clone();
         let registry = Registry::start(store.clone(), registry_config, shutdown.clone()).await?;
         bootstrap::run(&registry).await.map_err(StartError::Bootstrap)?;
@@ -118,6 +123,7 @@ impl ApiServer {
             .run(store, resources, registry.webhooks(), authorizer)
             .await?;
         let (reader, own) = (registry.reader(), running.client(UserInfo::server()));
+        tasks.spawn(keep_last_used(to_be_marked, own.clone(), shutdown.clone()));
         tasks.spawn(bootstrap::keep_conditions(reader, own.clone(), shutdown.clone()));
         tasks.spawn(aggregation::keep(
             running.aggregator.clone(),
@@ -142,7 +148,8 @@ impl ApiServer {
         store: Arc<dyn Store>,
         resources: Resources,
     ) -> Result<Running, StartError> {
-        let prepared = Prepared::new(config).await?;
+        let (used_tokens, _) = marks();
+        let prepared = Prepared::new(config, used_tokens).await?;
         let authorizer = prepared.authorizer(resources.reader.clone());
         let webhooks = Arc::new(Webhooks::new(resources.reader.clone()));
         webhooks.answer_with(authorizer.clone());

@@ -143,6 +143,10 @@ fn config(flags: &Apiserver) -> Result<coracle_apiserver::Config> {
         client_ca_file: flags.client_ca_file.clone(),
         kubelet_certificate_authority: Some(node_authority),
         token_auth_file: flags.token_auth_file.clone(),
+        authentication: flags.access.authentication(flags.client_ca_file.as_ref())?,
+        anonymous: flags.access.anonymous_auth,
+        service_account_issuer: flags.access.service_account_issuer.clone(),
+        api_audiences: flags.access.api_audiences.clone(),
         authorization_modes: modes?,
         shutdown_grace: Duration::from_secs(5),
         ..coracle_apiserver::Config::new(&flags.data_dir)
