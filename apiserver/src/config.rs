@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::authn::FrontProxyHeaders;
+use crate::authn::jwt::JwtIssuer;
 use crate::authz::AuthorizationMode;
 use crate::http::{FrontLimits, ListenerLimits};
 use crate::pki::ServerNames;
@@ -38,6 +39,8 @@ pub struct Config {
     pub authentication: AuthenticationConfig,
     /// Whether requests without credentials are taken, as `system:anonymous`.
     pub anonymous: bool,
+    /// Whether `anonymous` was said, so that no file may say something else.
+    pub anonymous_by_flag: bool,
     /// Who decides what is allowed, in this order.
     pub authorization_modes: Vec<AuthorizationMode>,
     /// In whose name service account tokens are issued; the Service's URL where empty.
@@ -69,6 +72,25 @@ pub struct AuthenticationConfig {
     pub bootstrap_tokens: bool,
     /// A proxy in front of the server that says on whose behalf it asks.
     pub front_proxy: Option<FrontProxy>,
+    /// An `AuthenticationConfiguration`, in place of `jwt`; what it says of the anonymous takes the place of `anonymous`.
+    pub file: Option<PathBuf>,
+    /// Issuers of tokens elsewhere.
+    pub jwt: Vec<JwtIssuer>,
+    /// By which algorithms their signatures count where no file names the issuers.
+    pub signing_algorithms: Vec<String>,
+    /// A service that knows whose tokens are.
+    pub webhook: Option<TokenWebhookConfig>,
+}
+
+/// A service that knows whose tokens are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenWebhookConfig {
+    /// How it is reached.
+    pub kubeconfig: PathBuf,
+    /// `v1` or `v1beta1`.
+    pub version: String,
+    /// For how long its answers count.
+    pub cache_ttl: Duration,
 }
 
 /// A proxy in front of the server.
@@ -105,6 +127,7 @@ impl Config {
             token_auth_file: None,
             authentication: AuthenticationConfig::default(),
             anonymous: true,
+            anonymous_by_flag: false,
             authorization_modes: vec![AuthorizationMode::Node, AuthorizationMode::Rbac],
             service_account_issuer: String::new(),
             api_audiences: Vec::new(),

@@ -33,4 +33,5 @@ pub mod version;
 mod webhook;
 
 pub use config::Config;
+pub use outbound::RemoteError;
 pub use server::{ApiServer, Resources, Running, StartError};

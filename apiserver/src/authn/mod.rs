@@ -12,11 +12,14 @@ mod bootstrap_tokens;
 mod client_certificate;
 mod front_proxy;
 mod impersonation;
+pub mod jwt;
 mod legacy_tokens;
 mod service_account;
 mod static_tokens;
 mod tokens;
+mod webhook;
 
+use coracle_api::quote::quote;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use jiff::Timestamp;
@@ -26,11 +29,13 @@ pub use self::bootstrap_tokens::BootstrapTokens;
 pub use self::client_certificate::{ClientCertificates, ClientIdentity, Peer};
 pub use self::front_proxy::{FrontProxyError, FrontProxyHeaders};
 pub use self::impersonation::{ImpersonationError, impersonate};
+pub use self::jwt::JwtIssuers;
 pub use self::legacy_tokens::LegacyTokens;
 pub(crate) use self::legacy_tokens::{LastUsed, keep_last_used, marks};
 pub use self::service_account::{ServiceAccountTokens, service_account_groups};
 pub use self::static_tokens::{StaticTokens, TokenFileError};
 pub use self::tokens::{TokenOwner, Tokens};
+pub use self::webhook::TokenWebhook;
 use crate::request::UserInfo;
 
 /// The name of who does not say who they are.
@@ -213,6 +218,12 @@ fn authenticated(mut user: UserInfo) -> UserInfo {
         user.groups.push(AUTHENTICATED.to_owned());
     }
     user
+}
+
+/// A list as Go prints it with `%q`.
+fn quoted<S: AsRef<str>>(list: &[S]) -> String {
+    let quoted: Vec<_> = list.iter().map(|text| quote(text.as_ref())).collect();
+    format!("[{}]", quoted.join(" "))
 }
 
 /// Several faults as upstream joins them, each once.

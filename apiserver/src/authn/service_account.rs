@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::quoted;
 use crate::reader::{GroupResource, ObjectReader};
 use crate::request::UserInfo;
 use crate::tokens::{Claims, ObjectClaim, TokenKeys, VerifyError, untrusted_issuer};
@@ -58,12 +59,6 @@ pub enum TokenError {
         /// What the token says.
         claimed: String,
     },
-}
-
-/// A list as Go prints it with `%q`.
-fn quoted(list: &[String]) -> String {
-    let quoted: Vec<_> = list.iter().map(|text| coracle_api::quote::quote(text)).collect();
-    format!("[{}]", quoted.join(" "))
 }
 
 impl ServiceAccountTokens {

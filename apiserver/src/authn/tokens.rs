@@ -3,9 +3,11 @@
 use jiff::Timestamp;
 
 use super::bootstrap_tokens::BootstrapTokens;
+use super::jwt::JwtIssuers;
 use super::legacy_tokens::LegacyTokens;
 use super::service_account::ServiceAccountTokens;
 use super::static_tokens::StaticTokens;
+use super::webhook::TokenWebhook;
 use crate::request::UserInfo;
 
 /// Told of a token that nobody knows, and before whatever else is wrong with it.
@@ -21,6 +23,10 @@ pub struct Tokens {
     service_accounts: ServiceAccountTokens,
     /// Those of machines that join.
     pub bootstrap: Option<BootstrapTokens>,
+    /// Those of issuers elsewhere.
+    pub jwt: Option<JwtIssuers>,
+    /// A service that knows of others.
+    pub webhook: Option<TokenWebhook>,
 }
 
 /// What an audience-aware check of a token found (for TokenReview).
@@ -42,6 +48,8 @@ impl Tokens {
             legacy: None,
             service_accounts,
             bootstrap: None,
+            jwt: None,
+            webhook: None,
         }
     }
 
@@ -95,6 +103,26 @@ impl Tokens {
             && let Some(user) = bootstrap.user(token, now)
         {
             return Ok(owner(user, None));
+        }
+        if let Some(jwt) = self.jwt.as_ref().filter(|_| !own.is_empty()) {
+            match jwt.verify(token, now).await {
+                Ok(Some(user)) => return Ok(owner(user, None)),
+                Ok(None) => {}
+                Err(why) => faults.push(why),
+            }
+        }
+        if let Some(webhook) = &self.webhook {
+            match webhook.verify(token, audiences, now).await {
+                Ok(Some((user, audiences))) => {
+                    return Ok(TokenOwner {
+                        user,
+                        audiences,
+                        warning: None,
+                    });
+                }
+                Ok(None) => {}
+                Err(why) => faults.push(why),
+            }
         }
         Err(faults)
     }

@@ -143,7 +143,9 @@ impl Assembly {
             nodes: node_tls.clone(),
             aggregator: aggregator.clone(),
         };
-        let front = self.front(advertised, &started, node_tls, aggregator.clone())?;
+        let front = self
+            .front(advertised, &started, node_tls, aggregator.clone())
+            .await?;
         let tls = certificates::Tls::load(&self.config, &self.pki, callers)?;
         listeners.serve(&Connections {
             front: front.clone(),
@@ -169,7 +171,7 @@ impl Assembly {
     }
 
     /// The chain that every request passes, with everybody who has a part in it.
-    fn front(
+    async fn front(
         &self,
         advertised: SocketAddr,
         started: &Started,
@@ -187,8 +189,9 @@ impl Assembly {
             keys.clone(),
             reader.clone(),
             self.used_tokens.clone(),
+            &self.lifetime,
         );
-        let authenticator = Arc::new(authenticator?);
+        let authenticator = Arc::new(authenticator.await?);
         let metrics = Arc::new(Metrics::new());
         let router = Router {
             resources: self.resources.handler.clone(),

@@ -19,6 +19,7 @@ use crate::aggregation;
 use crate::authn::{FrontProxyError, TokenFileError, keep_last_used, marks};
 use crate::bootstrap;
 use crate::config::Config;
+use crate::outbound::RemoteError;
 use crate::pki::PkiError;
 use crate::reader::ObjectReader;
 use crate::registry::services::ServiceConfig;
@@ -62,6 +63,17 @@ pub enum StartError {
     /// What a proxy in front of the server is to say cannot be meant so.
     #[error(transparent)]
     FrontProxy(#[from] FrontProxyError),
+    /// A configuration of who is let in, or of who may do what, that cannot be meant.
+    #[error("{what}: {reason}")]
+    Access {
+        /// The file or flag.
+        what: String,
+        /// Why.
+        reason: String,
+    },
+    /// A service that is asked about tokens or access cannot be reached.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
     /// A certificate or key that TLS cannot use.
     #[error("{what} cannot be used: {reason}")]
     Tls {
