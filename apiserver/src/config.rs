@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::admission::AdmissionOptions;
+use crate::authn::FrontProxyHeaders;
+use crate::authn::jwt::JwtIssuer;
 use crate::authz::AuthorizationMode;
 use crate::http::{FrontLimits, ListenerLimits};
 use crate::pki::ServerNames;
@@ -34,8 +36,12 @@ pub struct Config {
     pub client_ca_file: Option<PathBuf>,
     /// Static tokens.
     pub token_auth_file: Option<PathBuf>,
+    /// Who else can say who somebody is.
+    pub authentication: AuthenticationConfig,
     /// Whether requests without credentials are taken, as `system:anonymous`.
     pub anonymous: bool,
+    /// Whether `anonymous` was said, so that no file may say something else.
+    pub anonymous_by_flag: bool,
     /// Who decides what is allowed, in this order.
     pub authorization_modes: Vec<AuthorizationMode>,
     /// Which admission plugins run, and what they are told.
@@ -58,6 +64,45 @@ pub struct Config {
     pub listener_limits: ListenerLimits,
     /// How long requests may go on after the server was asked to stop.
     pub shutdown_grace: Duration,
+}
+
+/// Ways to say who somebody is that are off unless asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuthenticationConfig {
+    /// Passwords, in a file like that of static tokens.
+    pub basic_auth_file: Option<PathBuf>,
+    /// Whether bootstrap tokens count.
+    pub bootstrap_tokens: bool,
+    /// A proxy in front of the server that says on whose behalf it asks.
+    pub front_proxy: Option<FrontProxy>,
+    /// An `AuthenticationConfiguration`, in place of `jwt`; what it says of the anonymous takes the place of `anonymous`.
+    pub file: Option<PathBuf>,
+    /// Issuers of tokens elsewhere.
+    pub jwt: Vec<JwtIssuer>,
+    /// By which algorithms their signatures count where no file names the issuers.
+    pub signing_algorithms: Vec<String>,
+    /// A service that knows whose tokens are.
+    pub webhook: Option<TokenWebhookConfig>,
+}
+
+/// A service that knows whose tokens are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenWebhookConfig {
+    /// How it is reached.
+    pub kubeconfig: PathBuf,
+    /// `v1` or `v1beta1`.
+    pub version: String,
+    /// For how long its answers count.
+    pub cache_ttl: Duration,
+}
+
+/// A proxy in front of the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FrontProxy {
+    /// Who vouches for it, as a PEM file.
+    pub client_ca_file: PathBuf,
+    /// Which headers say on whose behalf it asks.
+    pub headers: FrontProxyHeaders,
 }
 
 /// A certificate chain and its key, as PEM files.
@@ -83,7 +128,9 @@ impl Config {
             serving_certificate: None,
             client_ca_file: None,
             token_auth_file: None,
+            authentication: AuthenticationConfig::default(),
             anonymous: true,
+            anonymous_by_flag: false,
             authorization_modes: vec![AuthorizationMode::Node, AuthorizationMode::Rbac],
             admission: AdmissionOptions::default(),
             service_account_issuer: String::new(),

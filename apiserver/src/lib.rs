@@ -34,4 +34,5 @@ mod webhook;
 
 pub use admission::{AdmissionError, AdmissionOptions};
 pub use config::Config;
+pub use outbound::RemoteError;
 pub use server::{ApiServer, Resources, Running, StartError};

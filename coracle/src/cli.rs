@@ -1,5 +1,7 @@
 //! The command line. Flags of the parts are named as upstream names them.
 
+mod access;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -162,6 +164,8 @@ pub(crate) struct Apiserver {
     /// A CSV file of static tokens: token,user,uid,"group1,group2"
     #[arg(long)]
     pub(crate) token_auth_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) access: access::Access,
     /// Authorizers, in order
     #[arg(long, value_delimiter = ',', default_value = "Node,RBAC")]
     pub(crate) authorization_mode: Vec<String>,

@@ -55,6 +55,47 @@ pub(super) enum Node {
     Fold(Box<Fold>),
 }
 
+impl Node {
+    /// Whether a field of a variable is looked at in here, by the variable's place.
+    pub(super) fn selects(&self, place: usize, field: &str) -> bool {
+        if let Node::Select {
+            operand, field: own, ..
+        } = self
+            && matches!(**operand, Node::Variable(at) if at == place)
+            && **own == *field
+        {
+            return true;
+        }
+        self.parts().into_iter().any(|part| part.selects(place, field))
+    }
+
+    /// What it is made of.
+    fn parts(&self) -> Vec<&Node> {
+        match self {
+            Node::Literal(_) | Node::Variable(_) | Node::Composed(_) | Node::Local(_) => Vec::new(),
+            Node::Select { operand, .. } | Node::NotStrictlyFalse(operand) => vec![operand],
+            Node::Index { operand, key, .. } => vec![operand, key],
+            Node::And(a, b) | Node::Or(a, b) | Node::Equal(a, b, _) | Node::OrElse(a, b, _) => vec![a, b],
+            Node::Conditional(a, b, c) => vec![a, b, c],
+            Node::Call { args, .. } => args.iter().collect(),
+            Node::List(items) => items.iter().map(|(item, _)| item).collect(),
+            Node::Map(entries) => entries.iter().flat_map(|(key, value, _)| [key, value]).collect(),
+            Node::Object(_, fields) => fields.iter().map(|(_, value, _)| value).collect(),
+            Node::Fold(fold) => {
+                let mut parts = vec![&fold.range, &fold.init, &fold.condition, &fold.result];
+                match &fold.step {
+                    Step::Append { guard, item } => parts.extend(guard.iter().chain([item])),
+                    Step::Insert { guard, key, value } => {
+                        parts.extend(guard.iter().chain([key]).chain(value));
+                    }
+                    Step::Compute(node) => parts.push(node),
+                }
+                parts
+            }
+        }
+    }
+}
+
 /// A macro over a list or map.
 #[derive(Debug)]
 pub(super) struct Fold {

@@ -84,6 +84,11 @@ impl Program {
         self.mentions.get(place).copied().unwrap_or(false)
     }
 
+    /// Whether it looks at a field of a variable, by the variable's place in the environment.
+    pub fn selects(&self, place: usize, field: &str) -> bool {
+        self.root.selects(place, field)
+    }
+
     /// Evaluates it, and tells what that cost. Variables of a policy are computed when they are first looked at, each within a
     /// limit of its own, and their cost is told by [`Activation::take_cost`].
     pub fn evaluate<'v>(

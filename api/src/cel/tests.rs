@@ -447,3 +447,24 @@ fn objects_are_made() {
         "{wrong}"
     );
 }
+
+#[test]
+fn a_program_tells_which_fields_it_looks_at() {
+    let environment = Environment::with(&[
+        ("claims", Type::map(Type::String, Type::Dyn)),
+        ("other", Type::Dyn),
+    ]);
+    let selects = |source: &str| compile(source, &environment).unwrap().selects(0, "email");
+    for source in [
+        "claims.email",
+        "has(claims.email)",
+        "claims.?email.orValue('')",
+        "['a'].all(x, claims.email == x)",
+        "{'a': [claims.email]}",
+    ] {
+        assert!(selects(source), "{source}");
+    }
+    for source in ["claims.name", "other.email", "claims['email']", "claims.a.email"] {
+        assert!(!selects(source), "{source}");
+    }
+}

@@ -10,9 +10,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::quoted;
 use crate::reader::{GroupResource, ObjectReader};
 use crate::request::UserInfo;
-use crate::tokens::{Claims, ObjectClaim, TokenKeys, VerifyError};
+use crate::tokens::{Claims, ObjectClaim, TokenKeys, VerifyError, untrusted_issuer};
 
 /// How many verified tokens are remembered. A cluster has about as many as pods; beyond this they are verified again.
 const REMEMBERED: usize = 4096;
@@ -35,17 +36,28 @@ pub enum TokenError {
     #[error(transparent)]
     Unverified(#[from] VerifyError),
     /// Meant for somebody else.
-    #[error("token audiences {0:?} is invalid for the target audiences {1:?}")]
+    #[error("token audiences {} is invalid for the target audiences {}", quoted(.0), quoted(.1))]
     Audience(Vec<String>, Vec<String>),
-    /// The account or what the token is bound to is gone, or another of the same name.
-    #[error("{kind} {name:?} {fault}")]
-    Stale {
+    /// The account is gone.
+    #[error("serviceaccounts {0:?} not found")]
+    NoAccount(String),
+    /// The account has been deleted for a while.
+    #[error("service account {0} has been deleted")]
+    Deleted(String),
+    /// The pod, secret or node that the token is bound to is gone.
+    #[error("service account token has been invalidated")]
+    Invalidated,
+    /// There is another of the same name.
+    #[error("{kind} UID ({found}) does not match {claim} ({claimed})")]
+    Another {
         /// `service account`, `pod`, `secret`, `node`.
         kind: &'static str,
-        /// Its name.
-        name: String,
-        /// What is the matter.
-        fault: &'static str,
+        /// What is there.
+        found: String,
+        /// How the claim is called.
+        claim: &'static str,
+        /// What the token says.
+        claimed: String,
     },
 }
 
@@ -65,14 +77,18 @@ impl ServiceAccountTokens {
         &self.api_audiences
     }
 
-    /// Whose token it is, and for which of the audiences it is meant.
+    /// Whose token it is, and for which of the audiences it is meant; None where it is of another sort.
     pub fn verify(
         &self,
         token: &str,
         audiences: &[String],
         now: Timestamp,
-    ) -> Result<(UserInfo, Vec<String>), TokenError> {
-        let claims = self.claims(token, now)?;
+    ) -> Result<Option<(UserInfo, Vec<String>)>, TokenError> {
+        let claims = match self.claims(token, now) {
+            Ok(claims) => claims,
+            Err(_) if untrusted_issuer(token).as_deref() != Some(self.keys.issuer()) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
         let meant: Vec<_> = claims
             .audiences
             .iter()
@@ -83,7 +99,7 @@ impl ServiceAccountTokens {
             return Err(TokenError::Audience(claims.audiences.clone(), audiences.to_vec()));
         }
         self.check_bound(&claims, now)?;
-        Ok((user_of(&claims), meant))
+        Ok(Some((user_of(&claims), meant)))
     }
 
     fn claims(&self, token: &str, now: Timestamp) -> Result<Arc<Claims>, VerifyError> {
@@ -112,60 +128,83 @@ impl ServiceAccountTokens {
     fn check_bound(&self, claims: &Claims, now: Timestamp) -> Result<(), TokenError> {
         let private = &claims.kubernetes;
         let namespace = &private.namespace;
-        self.check_object(
-            "service account",
-            "serviceaccounts",
-            namespace,
-            &private.service_account,
-            now,
-        )?;
-        if let Some(pod) = &private.pod {
-            self.check_object("pod", "pods", namespace, pod, now)?;
-        }
+        self.check_account(namespace, &private.service_account, now)?;
         if let Some(secret) = &private.secret {
-            self.check_object("secret", "secrets", namespace, secret, now)?;
+            self.check_object("secret", namespace, secret, now)?;
+        }
+        if let Some(pod) = &private.pod {
+            self.check_object("pod", namespace, pod, now)?;
         }
         // A pod's token names its node for information; only a token bound to the node itself hangs on it.
         match &private.node {
-            Some(node) if private.pod.is_none() && private.secret.is_none() => {
-                self.check_object("node", "nodes", "", node, now)
-            }
+            Some(node) if private.pod.is_none() => self.check_object("node", "", node, now),
             _ => Ok(()),
         }
+    }
+
+    fn check_account(&self, namespace: &str, claim: &ObjectClaim, now: Timestamp) -> Result<(), TokenError> {
+        let account = self.object("serviceaccounts", namespace, &claim.name);
+        let account = account.ok_or_else(|| TokenError::NoAccount(claim.name.clone()))?;
+        let found = text(&account, "/metadata/uid");
+        if found != claim.uid {
+            return Err(TokenError::Another {
+                kind: "service account",
+                found: found.to_owned(),
+                claim: "claim",
+                claimed: claim.uid.clone(),
+            });
+        }
+        if is_long_deleted(&account, now) {
+            return Err(TokenError::Deleted(format!("{namespace}/{}", claim.name)));
+        }
+        Ok(())
     }
 
     fn check_object(
         &self,
         kind: &'static str,
-        resource: &str,
         namespace: &str,
         claim: &ObjectClaim,
         now: Timestamp,
     ) -> Result<(), TokenError> {
-        let stale = |fault| TokenError::Stale {
-            kind,
-            name: claim.name.clone(),
-            fault,
+        let (resource, claim_name) = match kind {
+            "secret" => ("secrets", "service account secret ref claim"),
+            "pod" => ("pods", "service account pod ref claim"),
+            _ => ("nodes", "service account node ref claim"),
         };
-        let object = self
-            .reader
-            .get(&GroupResource::new("", resource), namespace, &claim.name);
-        let object = object.ok_or_else(|| stale("is not there"))?;
-        let text = |pointer| {
-            object
-                .pointer(pointer)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-        };
-        if text("/metadata/uid") != claim.uid {
-            return Err(stale("is another of the same name"));
+        let object = self.object(resource, namespace, &claim.name);
+        let object = object.ok_or(TokenError::Invalidated)?;
+        let found = text(&object, "/metadata/uid");
+        if found != claim.uid {
+            return Err(TokenError::Another {
+                kind,
+                found: found.to_owned(),
+                claim: claim_name,
+                claimed: claim.uid.clone(),
+            });
         }
-        let deleted: Option<Timestamp> = text("/metadata/deletionTimestamp").parse().ok();
-        if deleted.is_some_and(|at| at + SignedDuration::from_secs(DELETION_LEEWAY) < now) {
-            return Err(stale("has been deleted"));
+        if is_long_deleted(&object, now) {
+            return Err(TokenError::Invalidated);
         }
         Ok(())
     }
+
+    fn object(&self, resource: &str, namespace: &str, name: &str) -> Option<Arc<Value>> {
+        self.reader
+            .get(&GroupResource::new("", resource), namespace, name)
+    }
+}
+
+fn text<'v>(object: &'v Value, pointer: &str) -> &'v str {
+    object
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
+
+fn is_long_deleted(object: &Value, now: Timestamp) -> bool {
+    let deleted: Option<Timestamp> = text(object, "/metadata/deletionTimestamp").parse().ok();
+    deleted.is_some_and(|at| at + SignedDuration::from_secs(DELETION_LEEWAY) < now)
 }
 
 /// The groups of every service account of a namespace.
@@ -262,19 +301,19 @@ mod tests {
                 .map_err(|error| error.to_string())
         };
 
+        assert_eq!(verify(now), Err("serviceaccounts \"bot\" not found".to_owned()));
+        reader.put(&accounts, object("bot", "uid-bot"));
         assert_eq!(
             verify(now),
-            Err("service account \"bot\" is not there".to_owned())
+            Err("service account token has been invalidated".to_owned())
         );
-        reader.put(&accounts, object("bot", "uid-bot"));
-        assert_eq!(verify(now), Err("pod \"web\" is not there".to_owned()));
         reader.put(&pods, object("web", "uid-other"));
         assert_eq!(
             verify(now),
-            Err("pod \"web\" is another of the same name".to_owned())
+            Err("pod UID (uid-other) does not match service account pod ref claim (uid-web)".to_owned())
         );
         reader.put(&pods, object("web", "uid-web"));
-        let (user, audiences) = verify(now).unwrap();
+        let (user, audiences) = verify(now).unwrap().unwrap();
         assert_eq!(user.name, "system:serviceaccount:a:bot");
         assert_eq!(
             user.groups,
@@ -294,7 +333,10 @@ mod tests {
         assert!(verify(now).is_ok(), "within the leeway");
         dying["metadata"]["deletionTimestamp"] = json!("2026-03-01T00:08:00Z");
         reader.put(&pods, dying);
-        assert_eq!(verify(now), Err("pod \"web\" has been deleted".to_owned()));
+        assert_eq!(
+            verify(now),
+            Err("service account token has been invalidated".to_owned())
+        );
         reader.put(&pods, object("web", "uid-web"));
         assert!(
             verify(at("2026-03-01T02:00:00Z"))

@@ -43,33 +43,10 @@ pub enum TokenFileError {
 impl StaticTokens {
     /// Reads the file's contents. Blank lines and lines that begin with `#` count for nothing.
     pub fn parse(contents: &str) -> Result<Self, TokenFileError> {
-        let mut users = HashMap::new();
-        for (at, text) in contents.lines().enumerate() {
-            let line = at + 1;
-            if text.trim().is_empty() || text.starts_with('#') {
-                continue;
-            }
-            let columns = columns(text).ok_or(TokenFileError::Unquoted { line })?;
-            let [token, name, uid, rest @ ..] = &columns[..] else {
-                return Err(TokenFileError::TooFewColumns {
-                    line,
-                    columns: columns.len(),
-                });
-            };
-            if token.is_empty() {
-                return Err(TokenFileError::EmptyToken { line });
-            }
-            let groups = rest.first().map(String::as_str).unwrap_or_default();
-            let groups = groups.split(',').map(str::trim).filter(|group| !group.is_empty());
-            let user = UserInfo {
-                name: name.clone(),
-                uid: uid.clone(),
-                groups: groups.map(str::to_owned).collect(),
-                ..UserInfo::default()
-            };
-            users.insert(digest(token), user);
-        }
-        Ok(Self { users })
+        let lines = read_lines(contents)?.into_iter();
+        Ok(Self {
+            users: lines.map(|(token, user)| (digest(&token), user)).collect(),
+        })
     }
 
     /// Whose token it is.
@@ -84,6 +61,37 @@ impl fmt::Debug for StaticTokens {
             .field("users", &self.users.len())
             .finish()
     }
+}
+
+/// Secrets and whose they are, a line each.
+pub(super) fn read_lines(contents: &str) -> Result<Vec<(String, UserInfo)>, TokenFileError> {
+    let mut read = Vec::new();
+    for (at, text) in contents.lines().enumerate() {
+        let line = at + 1;
+        if text.trim().is_empty() || text.starts_with('#') {
+            continue;
+        }
+        let columns = columns(text).ok_or(TokenFileError::Unquoted { line })?;
+        let [secret, name, uid, rest @ ..] = &columns[..] else {
+            return Err(TokenFileError::TooFewColumns {
+                line,
+                columns: columns.len(),
+            });
+        };
+        if secret.is_empty() {
+            return Err(TokenFileError::EmptyToken { line });
+        }
+        let groups = rest.first().map(String::as_str).unwrap_or_default();
+        let groups = groups.split(',').map(str::trim).filter(|group| !group.is_empty());
+        let user = UserInfo {
+            name: name.clone(),
+            uid: uid.clone(),
+            groups: groups.map(str::to_owned).collect(),
+            ..UserInfo::default()
+        };
+        read.push((secret.clone(), user));
+    }
+    Ok(read)
 }
 
 /// What a token is found by. Comparing digests leaks nothing: nobody can steer towards a digest they do not know.

@@ -4,30 +4,38 @@
 use serde_json::{Value, json};
 
 use crate::aggregation::identity;
+use crate::authn::FrontProxyHeaders;
 
 /// Certificates as PEM.
 pub(crate) struct ClientAuthorities {
     /// Of those who vouch for clients.
     pub(crate) clients: String,
-    /// Of who vouches for the front proxy, which is this server.
+    /// Of who vouches for front proxies, of which this server is one.
     pub(crate) front_proxy: String,
+    /// What other front proxies say, and under which names.
+    pub(crate) headers: FrontProxyHeaders,
 }
 
 impl ClientAuthorities {
     /// As upstream's cluster authentication trust controller writes it; lists are JSON.
     pub(super) fn config_map(&self) -> Value {
-        let list = |name: &str| json!([name]).to_string();
+        let other = &self.headers;
+        let list = |own: &str, more: &[String]| {
+            let more = more.iter().filter(|name| !name.eq_ignore_ascii_case(own));
+            let all: Vec<&str> = std::iter::once(own).chain(more.map(String::as_str)).collect();
+            json!(all).to_string()
+        };
         json!({
             "apiVersion": "v1", "kind": "ConfigMap",
             "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
             "data": {
                 "client-ca-file": self.clients,
-                "requestheader-allowed-names": list("front-proxy-client"),
+                "requestheader-allowed-names": list("front-proxy-client", &other.allowed_names),
                 "requestheader-client-ca-file": self.front_proxy,
-                "requestheader-extra-headers-prefix": list(identity::EXTRA_PREFIX),
-                "requestheader-group-headers": list(identity::GROUP),
-                "requestheader-uid-headers": list(identity::UID),
-                "requestheader-username-headers": list(identity::USER),
+                "requestheader-extra-headers-prefix": list(identity::EXTRA_PREFIX, &other.extra_prefix),
+                "requestheader-group-headers": list(identity::GROUP, &other.group),
+                "requestheader-uid-headers": list(identity::UID, &other.uid),
+                "requestheader-username-headers": list(identity::USER, &other.username),
             },
         })
     }
@@ -51,6 +59,7 @@ mod tests {
         let authorities = ClientAuthorities {
             clients: "a".to_owned(),
             front_proxy: "b".to_owned(),
+            headers: FrontProxyHeaders::default(),
         };
         let wanted = authorities.config_map();
         assert_eq!(

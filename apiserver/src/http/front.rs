@@ -23,7 +23,7 @@ use super::in_flight::{InFlight, TooMany};
 use super::request_info::{parse, parse_query};
 use super::respond;
 use super::router::{Incoming, Router};
-use crate::authn::{Authenticator, ClientIdentity, ImpersonationError, impersonate};
+use crate::authn::{Authenticator, ImpersonationError, Peer, Sender, impersonate};
 use crate::authz::{Attributes, Authorizer, is_master};
 use crate::metrics::{Metrics, RequestLabels};
 use crate::request::{RequestBody, RequestContext, RequestInfo, ResponseBody, UserInfo, Warnings};
@@ -72,7 +72,7 @@ pub struct FrontParts {
 #[derive(Clone, Debug)]
 pub enum Origin {
     /// Over a connection, with what its client certificate says, where it has one.
-    Connection(Option<Arc<Result<ClientIdentity, String>>>),
+    Connection(Option<Arc<Peer>>),
     /// From a part in this process, which is known already.
     InProcess(Arc<UserInfo>),
 }
@@ -140,8 +140,8 @@ impl Inner {
             }
         };
         let started = Instant::now();
-        let user = match self.identify(&mut head, &origin) {
-            Ok(user) => user,
+        let Sender { user, warning } = match self.identify(&mut head, &origin).await {
+            Ok(sender) => sender,
             Err(error) => {
                 return self
                     .finish(&info, started, &head, Err(error), Guard::default())
@@ -157,6 +157,7 @@ impl Inner {
             headers: head.headers.clone(),
             warnings: Warnings::default(),
         };
+        context.warnings.add(warning.unwrap_or_default());
         let asked = Incoming {
             context,
             body,
@@ -166,22 +167,34 @@ impl Inner {
     }
 
     /// Who the request is made by, in whose name.
-    fn identify(&self, head: &mut Parts, origin: &Origin) -> Result<UserInfo, ApiError> {
+    async fn identify(&self, head: &mut Parts, origin: &Origin) -> Result<Sender, ApiError> {
         let sender = match origin {
-            Origin::InProcess(user) => user.as_ref().clone(),
-            Origin::Connection(certificate) => self
+            Origin::InProcess(user) => Sender {
+                user: user.as_ref().clone(),
+                warning: None,
+            },
+            Origin::Connection(peer) => self
                 .parts
                 .authenticator
-                .authenticate(&mut head.headers, certificate.as_deref(), Timestamp::now())
+                .authenticate(
+                    &mut head.headers,
+                    head.uri.path(),
+                    peer.as_deref(),
+                    Timestamp::now(),
+                )
+                .await
                 .map_err(|error| {
                     debug!(%error, "a request's sender is not known");
                     ApiError::unauthorized("Unauthorized")
                 })?,
         };
-        impersonate(&mut head.headers, sender, &self.parts.authorizer).map_err(|error| match error {
-            ImpersonationError::Forbidden(error) => error,
-            error => ApiError::internal(error),
-        })
+        let Sender { user, warning } = sender;
+        let user =
+            impersonate(&mut head.headers, user, &self.parts.authorizer).map_err(|error| match error {
+                ImpersonationError::Forbidden(error) => error,
+                error => ApiError::internal(error),
+            })?;
+        Ok(Sender { user, warning })
     }
 
     /// Lets a request in where there is room and its sender may, and answers it.

@@ -8,7 +8,7 @@ use super::{text, texts, user_value};
 use crate::authn::Authenticator;
 
 /// The `status` of a TokenReview. That a token counts for nothing is an answer, not a failure.
-pub(super) fn of_token(
+pub(super) async fn of_token(
     authenticator: &Authenticator,
     asked: &Value,
     now: Timestamp,
@@ -25,7 +25,7 @@ pub(super) fn of_token(
     } else {
         &wanted
     };
-    Ok(match authenticator.token(token, audiences, now) {
+    Ok(match authenticator.token(token, audiences, now).await {
         Ok(owner) => {
             json!({"authenticated": true, "user": user_value(&owner.user), "audiences": owner.audiences})
         }

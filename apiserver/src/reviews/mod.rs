@@ -105,7 +105,7 @@ impl Reviews {
             in_namespace(&mut answer, &context.info.namespace)?;
         }
         self.webhooks.create(context, review.kind(), &mut answer).await?;
-        let status = self.status(review, &answer, context)?;
+        let status = self.status(review, &answer, context).await?;
         let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let kind = review.kind();
         match review {
@@ -122,10 +122,15 @@ impl Reviews {
         Ok(document::answer(&context.headers, 201, answer, &asked.warnings))
     }
 
-    fn status(&self, review: Review, asked: &Value, context: &RequestContext) -> Result<Value, ApiError> {
+    async fn status(
+        &self,
+        review: Review,
+        asked: &Value,
+        context: &RequestContext,
+    ) -> Result<Value, ApiError> {
         let (user, namespace) = (&context.user, context.info.namespace.as_str());
         match review {
-            Review::Token => identity::of_token(&self.authenticator, asked, Timestamp::now()),
+            Review::Token => identity::of_token(&self.authenticator, asked, Timestamp::now()).await,
             Review::SelfSubject => Ok(json!({"userInfo": user_value(user)})),
             Review::SubjectAccess => access::of_subject(&self.authorizer, asked),
             Review::LocalSubjectAccess => access::of_local_subject(&self.authorizer, asked, namespace),

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use coracle_store::Store;
 use jiff::Timestamp;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::{Resources, Running, StartError, certificates};
 use crate::aggregation::Aggregator;
-use crate::authn::{Authenticator, ServiceAccountTokens, StaticTokens};
+use crate::authn::LastUsed;
 use crate::authz::Authorizer;
 use crate::config::Config;
 use crate::health::{Health, Started};
@@ -42,6 +42,7 @@ pub(super) struct Prepared {
     listeners: Listeners,
     pki: JoinHandle<Result<Pki, PkiError>>,
     lifetime: Lifetime,
+    used_tokens: mpsc::Sender<LastUsed>,
     undo: DropGuard,
 }
 
@@ -54,10 +55,12 @@ struct Assembly {
     webhooks: Arc<Webhooks>,
     authorizer: Arc<Authorizer>,
     lifetime: Lifetime,
+    used_tokens: mpsc::Sender<LastUsed>,
 }
 
 impl Prepared {
-    pub(super) async fn new(config: Config) -> Result<Self, StartError> {
+    /// `used_tokens` is told of tokens out of secrets that were used.
+    pub(super) async fn new(config: Config, used_tokens: mpsc::Sender<LastUsed>) -> Result<Self, StartError> {
         let listeners = Listeners::bind(&config.listen)
             .await
             .map_err(|(address, source)| StartError::Listen { address, source })?;
@@ -73,6 +76,7 @@ impl Prepared {
             listeners,
             pki,
             lifetime,
+            used_tokens,
             undo,
         })
     }
@@ -99,6 +103,7 @@ impl Prepared {
             listeners,
             pki,
             lifetime,
+            used_tokens,
             undo,
         } = self;
         let assembly = Assembly {
@@ -109,6 +114,7 @@ impl Prepared {
             webhooks,
             authorizer,
             lifetime,
+            used_tokens,
         };
         let running = assembly.run(listeners).await?;
         undo.disarm();
@@ -137,7 +143,9 @@ impl Assembly {
             nodes: node_tls.clone(),
             aggregator: aggregator.clone(),
         };
-        let front = self.front(advertised, &started, node_tls, aggregator.clone())?;
+        let front = self
+            .front(advertised, &started, node_tls, aggregator.clone())
+            .await?;
         let tls = certificates::Tls::load(&self.config, &self.pki, callers)?;
         listeners.serve(&Connections {
             front: front.clone(),
@@ -163,7 +171,7 @@ impl Assembly {
     }
 
     /// The chain that every request passes, with everybody who has a part in it.
-    fn front(
+    async fn front(
         &self,
         advertised: SocketAddr,
         started: &Started,
@@ -176,7 +184,14 @@ impl Assembly {
         let authorizer = self.authorizer.clone();
         let keys = TokenKeys::new(self.pki.authorities().service_account_key(), &config.issuer())?;
         let keys = Arc::new(keys);
-        let authenticator = Arc::new(authenticator(config, keys.clone(), reader.clone())?);
+        let authenticator = super::authentication::authenticator(
+            config,
+            keys.clone(),
+            reader.clone(),
+            self.used_tokens.clone(),
+            &self.lifetime,
+        );
+        let authenticator = Arc::new(authenticator.await?);
         let metrics = Arc::new(Metrics::new());
         let router = Router {
             resources: self.resources.handler.clone(),
@@ -222,31 +237,4 @@ fn token_limits(config: &Config) -> TokenLimits {
         extend: config.extend_token_expiration,
         api_audiences: config.audiences(),
     }
-}
-
-fn authenticator(
-    config: &Config,
-    keys: Arc<TokenKeys>,
-    reader: Arc<dyn ObjectReader>,
-) -> Result<Authenticator, StartError> {
-    let static_tokens = match &config.token_auth_file {
-        None => StaticTokens::default(),
-        Some(path) => {
-            let read = std::fs::read_to_string(path);
-            let contents = read.map_err(|source| StartError::File {
-                path: path.clone(),
-                source,
-            })?;
-            StaticTokens::parse(&contents).map_err(|source| StartError::TokenFile {
-                path: path.clone(),
-                source,
-            })?
-        }
-    };
-    let service_accounts = ServiceAccountTokens::new(keys, config.audiences(), reader);
-    Ok(Authenticator::new(
-        static_tokens,
-        service_accounts,
-        config.anonymous,
-    ))
 }

@@ -42,7 +42,12 @@ impl Tls {
         if let Some(path) = &config.client_ca_file {
             authorities.extend(read_authorities(path)?);
         }
-        let clients = ClientCertificates::new(&authorities).map_err(|reason| StartError::Tls {
+        let front_proxies = match &config.authentication.front_proxy {
+            Some(proxy) => read_authorities(&proxy.client_ca_file)?,
+            None => Vec::new(),
+        };
+        let clients = ClientCertificates::new(&authorities, &front_proxies);
+        let clients = clients.map_err(|reason| StartError::Tls {
             what: "the authority for clients".to_owned(),
             reason,
         })?;

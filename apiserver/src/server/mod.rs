@@ -1,6 +1,7 @@
 //! Putting an apiserver together, and taking it down.
 
 mod assembly;
+mod authentication;
 mod certificates;
 mod kubeconfigs;
 mod running;
@@ -16,9 +17,10 @@ use self::assembly::{Lifetime, Prepared};
 pub use self::running::Running;
 use crate::admission::AdmissionError;
 use crate::aggregation;
-use crate::authn::TokenFileError;
+use crate::authn::{FrontProxyError, TokenFileError, keep_last_used, marks};
 use crate::bootstrap;
 use crate::config::Config;
+use crate::outbound::RemoteError;
 use crate::pki::PkiError;
 use crate::reader::ObjectReader;
 use crate::registry::services::ServiceConfig;
@@ -59,6 +61,20 @@ pub enum StartError {
         /// What is wrong with it.
         source: TokenFileError,
     },
+    /// What a proxy in front of the server is to say cannot be meant so.
+    #[error(transparent)]
+    FrontProxy(#[from] FrontProxyError),
+    /// A configuration of who is let in, or of who may do what, that cannot be meant.
+    #[error("{what}: {reason}")]
+    Access {
+        /// The file or flag.
+        what: String,
+        /// Why.
+        reason: String,
+    },
+    /// A service that is asked about tokens or access cannot be reached.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
     /// A certificate or key that TLS cannot use.
     #[error("{what} cannot be used: {reason}")]
     Tls {
@@ -108,7 +124,8 @@ impl ApiServer {
     /// Whatever keeps it from starting; nothing of it is left running then.
     pub async fn start(config: Config, store: Arc<dyn Store>) -> Result<Running, StartError> {
         let registry_config = registry_config(&config)?;
-        let prepared = Prepared::new(config).await?;
+        let (used_tokens, to_be_marked) = marks();
+        let prepared = Prepared::new(config, used_tokens).await?;
         let Lifetime { tasks, shutdown } = prepared.lifetime().clone();
         let registry = Registry::start(store.clone(), registry_config, shutdown.clone()).await?;
         bootstrap::run(&registry).await.map_err(StartError::Bootstrap)?;
@@ -122,6 +139,7 @@ impl ApiServer {
             .run(store, resources, registry.webhooks(), authorizer)
             .await?;
         let (reader, own) = (registry.reader(), running.client(UserInfo::server()));
+        tasks.spawn(keep_last_used(to_be_marked, own.clone(), shutdown.clone()));
         tasks.spawn(bootstrap::keep_conditions(reader, own.clone(), shutdown.clone()));
         tasks.spawn(aggregation::keep(
             running.aggregator.clone(),
@@ -146,7 +164,8 @@ impl ApiServer {
         store: Arc<dyn Store>,
         resources: Resources,
     ) -> Result<Running, StartError> {
-        let prepared = Prepared::new(config).await?;
+        let (used_tokens, _) = marks();
+        let prepared = Prepared::new(config, used_tokens).await?;
         let authorizer = prepared.authorizer(resources.reader.clone());
         let webhooks = Arc::new(Webhooks::new(resources.reader.clone()));
         webhooks.answer_with(authorizer.clone());

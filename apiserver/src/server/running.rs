@@ -76,9 +76,15 @@ impl Running {
         if let Some(path) = &self.config.client_ca_file {
             clients.push_str(&super::certificates::read(path)?);
         }
+        let mut front_proxy = pki.authorities().front_proxy_ca().certificate_pem().to_owned();
+        let other = self.config.authentication.front_proxy.as_ref();
+        if let Some(proxy) = other {
+            front_proxy.push_str(&super::certificates::read(&proxy.client_ca_file)?);
+        }
         Ok(ClientAuthorities {
             clients,
-            front_proxy: pki.authorities().front_proxy_ca().certificate_pem().to_owned(),
+            front_proxy,
+            headers: other.map(|proxy| proxy.headers.clone()).unwrap_or_default(),
         })
     }
 

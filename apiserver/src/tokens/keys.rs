@@ -5,6 +5,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use rcgen::{KeyPair, PublicKeyData};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -42,12 +44,15 @@ pub enum VerifyError {
     /// Not a signed token at all, or with other claims.
     #[error("token is malformed")]
     Malformed,
-    /// Signed by another key.
-    #[error("signature is invalid")]
+    /// Signed by another key of the same name. The words are those of the library that upstream verifies with.
+    #[error("go-jose/go-jose: error in cryptographic primitive")]
     Signature,
+    /// Signed by a key that is not known.
+    #[error("invalid signature, no keys found")]
+    UnknownKey,
     /// Made by somebody else.
-    #[error("token was issued by another issuer")]
-    Issuer,
+    #[error("token issuer {0:?} is invalid")]
+    Issuer(String),
     /// Past its end.
     #[error("service account token has expired")]
     Expired,
@@ -82,7 +87,7 @@ impl TokenKeys {
     }
 
     /// The signed token.
-    pub fn sign(&self, claims: &Claims) -> String {
+    pub fn sign<C: Serialize>(&self, claims: &C) -> String {
         let mut header = Header::new(Algorithm::ES256);
         header.typ = None;
         header.kid = Some(self.id.clone());
@@ -92,25 +97,34 @@ impl TokenKeys {
     /// The claims of a token that this key signed, in this issuer's name, and that counts now. Audiences are the
     /// caller's to look at.
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<Claims, VerifyError> {
+        let claims: Claims = self.decode(token)?;
+        if claims.issuer != self.issuer {
+            return Err(VerifyError::Issuer(claims.issuer));
+        }
+        claims.check_time(now)?;
+        Ok(claims)
+    }
+
+    /// The claims of a token that this key signed, whoever it names as its issuer and whether it counts now or not.
+    pub(crate) fn decode<C: DeserializeOwned>(&self, token: &str) -> Result<C, VerifyError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(VerifyError::Malformed);
+        }
+        let header = jsonwebtoken::decode_header(token).map_err(|_| VerifyError::Malformed)?;
+        if header.kid.is_some_and(|id| !id.is_empty() && id != self.id) {
+            return Err(VerifyError::UnknownKey);
         }
         let mut validation = Validation::new(Algorithm::ES256);
         validation.required_spec_claims.clear();
         validation.validate_exp = false;
         validation.validate_nbf = false;
         validation.validate_aud = false;
-        let claims = jsonwebtoken::decode::<Claims>(token, &self.verifying, &validation)
-            .map_err(|error| match error.kind() {
-                jsonwebtoken::errors::ErrorKind::InvalidSignature => VerifyError::Signature,
-                _ => VerifyError::Malformed,
-            })?
-            .claims;
-        if claims.issuer != self.issuer {
-            return Err(VerifyError::Issuer);
-        }
-        claims.check_time(now)?;
-        Ok(claims)
+        let decoded = jsonwebtoken::decode::<C>(token, &self.verifying, &validation);
+        let decoded = decoded.map_err(|error| match error.kind() {
+            jsonwebtoken::errors::ErrorKind::InvalidSignature => VerifyError::Signature,
+            _ => VerifyError::Malformed,
+        });
+        Ok(decoded?.claims)
     }
 
     /// The public key as a JSON Web Key Set (RFC 7517).
@@ -118,6 +132,17 @@ impl TokenKeys {
         let [x, y] = &self.coordinates;
         json!({"keys": [{"use": "sig", "kty": "EC", "kid": self.id, "crv": "P-256", "alg": "ES256", "x": x, "y": y}]})
     }
+}
+
+/// Whom a token names as its issuer, which proves nothing; None where it is no signed token.
+pub(crate) fn untrusted_issuer(token: &str) -> Option<String> {
+    let mut parts = token.split('.');
+    let (_, payload, _) = (parts.next()?, parts.next()?, parts.next()?);
+    if parts.next().is_some() || token.len() > MAX_TOKEN_BYTES {
+        return None;
+    }
+    let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?;
+    Some(claims.get("iss")?.as_str()?.to_owned())
 }
 
 fn coordinates(point: &[u8]) -> Option<[String; 2]> {
@@ -172,11 +197,21 @@ mod tests {
         let token = keys.sign(&claims("us"));
         assert_eq!(
             TokenKeys::generate("us").verify(&token, at(1500)),
+            Err(VerifyError::UnknownKey)
+        );
+        let (unsigned, _) = token.rsplit_once('.').unwrap();
+        let other = keys.sign(&Claims {
+            id: "other".to_owned(),
+            ..claims("us")
+        });
+        let (_, signature) = other.rsplit_once('.').unwrap();
+        assert_eq!(
+            keys.verify(&format!("{unsigned}.{signature}"), at(1500)),
             Err(VerifyError::Signature)
         );
         assert_eq!(
             keys.verify(&keys.sign(&claims("them")), at(1500)),
-            Err(VerifyError::Issuer)
+            Err(VerifyError::Issuer("them".to_owned()))
         );
         let (head, signature) = token.rsplit_once('.').unwrap();
         let body = head.split_once('.').unwrap().1;

@@ -11,5 +11,6 @@ mod request;
 
 pub use self::claims::{Claims, KubernetesClaims, ObjectClaim};
 pub use self::discovery::{JWKS_PATH, OPENID_CONFIGURATION_PATH, openid_configuration};
+pub(crate) use self::keys::untrusted_issuer;
 pub use self::keys::{KeyError, TokenKeys, VerifyError};
 pub use self::request::{TokenLimits, TokenRequests};

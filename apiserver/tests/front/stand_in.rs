@@ -158,19 +158,29 @@ impl Server {
 
     /// With a bearer token, or with nothing.
     pub(crate) async fn with_token(&self, token: Option<&str>) -> kube::Client {
-        let mut kubeconfig = Kubeconfig::read_from(self.running.admin_kubeconfig()).unwrap();
-        let user = kubeconfig.auth_infos[0].auth_info.as_mut().unwrap();
-        *user = kube::config::AuthInfo {
+        self.with(kube::config::AuthInfo {
             token: token.map(|token| token.to_owned().into()),
             ..Default::default()
-        };
-        client(kubeconfig).await
+        })
+        .await
+    }
+
+    /// With whatever proves something.
+    pub(crate) async fn with(&self, proof: kube::config::AuthInfo) -> kube::Client {
+        client_with(&self.running, proof).await
     }
 }
 
 /// A client with the administrator's certificate.
 pub(crate) async fn client_of(running: &Running) -> kube::Client {
     client(Kubeconfig::read_from(running.admin_kubeconfig()).unwrap()).await
+}
+
+/// A client that proves who it is by something of its own.
+pub(crate) async fn client_with(running: &Running, proof: kube::config::AuthInfo) -> kube::Client {
+    let mut kubeconfig = Kubeconfig::read_from(running.admin_kubeconfig()).unwrap();
+    kubeconfig.auth_infos[0].auth_info = Some(proof);
+    client(kubeconfig).await
 }
 
 /// A client that takes every answer as it comes, also those after which others would ask again.

@@ -143,6 +143,11 @@ fn config(flags: &Apiserver) -> Result<coracle_apiserver::Config> {
         client_ca_file: flags.client_ca_file.clone(),
         kubelet_certificate_authority: Some(node_authority),
         token_auth_file: flags.token_auth_file.clone(),
+        authentication: flags.access.authentication(flags.client_ca_file.as_ref())?,
+        anonymous: flags.access.anonymous().unwrap_or(true),
+        anonymous_by_flag: flags.access.anonymous().is_some(),
+        service_account_issuer: flags.access.service_account_issuer.clone(),
+        api_audiences: flags.access.api_audiences.clone(),
         authorization_modes: modes?,
         admission: AdmissionOptions {
             enable: flags.enable_admission_plugins.clone(),
