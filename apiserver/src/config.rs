@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::authz::AuthorizationMode;
+use crate::encryption::EncryptionFlags;
 use crate::http::{FrontLimits, ListenerLimits};
 use crate::pki::ServerNames;
 use crate::registry::services::addresses::{Cidr, CidrError};
@@ -49,6 +50,8 @@ pub struct Config {
     pub kubelet_certificate_authority: Option<PathBuf>,
     /// How often it is looked whether a certificate is due. Certificates are due months before they end.
     pub look_at_certificates: Duration,
+    /// How values are encrypted before they are stored; not at all where None.
+    pub encryption: Option<EncryptionFlags>,
     /// How much is done at once.
     pub limits: FrontLimits,
     /// How patient the server is with connections.
@@ -88,6 +91,7 @@ impl Config {
             extend_token_expiration: true,
             kubelet_certificate_authority: None,
             look_at_certificates: Duration::from_secs(60 * 60),
+            encryption: None,
             limits: FrontLimits::default(),
             listener_limits: ListenerLimits::default(),
             shutdown_grace: Duration::from_secs(10),

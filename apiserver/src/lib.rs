@@ -15,6 +15,7 @@ mod bootstrap;
 mod cache;
 pub mod config;
 pub mod discovery;
+mod encryption;
 mod health;
 pub mod http;
 pub mod metrics;
@@ -33,4 +34,5 @@ pub mod version;
 mod webhook;
 
 pub use config::Config;
+pub use encryption::{EncryptionError, EncryptionFlags};
 pub use server::{ApiServer, Resources, Running, StartError};

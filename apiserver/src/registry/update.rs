@@ -103,7 +103,7 @@ impl Registry {
         name: &str,
     ) -> Result<Option<Arc<Entry>>, ApiError> {
         self.cache.current(PATIENCE).await.map_err(wait_error)?;
-        Ok(served.cache.get(&served.key(namespace, name)))
+        self.cached(served, &served.key(namespace, name))
     }
 
     /// One try to put `object` in place of `current`.
@@ -147,10 +147,10 @@ impl Registry {
         self.admit_finally(&admission, &object, Some(&old)).await?;
         rules::settle(served, &mut object);
         let charges = self.charges(&attributes, &object, Some(&old))?;
-        if object == old {
+        let key = served.key(current.namespace(), current.name());
+        if object == old && (options.dry_run || !self.is_stale(served, &key).await?) {
             return Ok(Tried::Done(Arc::clone(current)));
         }
-        let key = served.key(current.namespace(), current.name());
         if options.dry_run {
             rules::canonical(served, &mut object)?;
             return Ok(Tried::Done(served.entry(&key, current.revision(), object)));

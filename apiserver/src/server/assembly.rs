@@ -15,6 +15,7 @@ use crate::aggregation::Aggregator;
 use crate::authn::{Authenticator, ServiceAccountTokens, StaticTokens};
 use crate::authz::Authorizer;
 use crate::config::Config;
+use crate::encryption::Encryption;
 use crate::health::{Health, Started};
 use crate::http::catalogue::Catalogue;
 use crate::http::{Connections, Front, FrontParts, Listeners, Router};
@@ -42,6 +43,7 @@ pub(super) struct Prepared {
     listeners: Listeners,
     pki: JoinHandle<Result<Pki, PkiError>>,
     lifetime: Lifetime,
+    encryption: Option<Arc<Encryption>>,
     undo: DropGuard,
 }
 
@@ -53,6 +55,7 @@ struct Assembly {
     resources: Resources,
     webhooks: Arc<Webhooks>,
     authorizer: Arc<Authorizer>,
+    encryption: Option<Arc<Encryption>>,
     lifetime: Lifetime,
 }
 
@@ -68,17 +71,30 @@ impl Prepared {
             shutdown: CancellationToken::new(),
         };
         let undo = lifetime.shutdown.clone().drop_guard();
+        let encryption = match config.encryption.clone() {
+            Some(flags) => {
+                let (tasks, shutdown) = (lifetime.tasks.clone(), lifetime.shutdown.clone());
+                Some(Encryption::open(flags, tasks, shutdown).await?)
+            }
+            None => None,
+        };
         Ok(Self {
             config,
             listeners,
             pki,
             lifetime,
+            encryption,
             undo,
         })
     }
 
     pub(super) fn lifetime(&self) -> &Lifetime {
         &self.lifetime
+    }
+
+    /// How values are encrypted, where they are.
+    pub(super) fn encryption(&self) -> Option<Arc<Encryption>> {
+        self.encryption.clone()
     }
 
     /// Whoever says what is allowed, by what is read there.
@@ -99,6 +115,7 @@ impl Prepared {
             listeners,
             pki,
             lifetime,
+            encryption,
             undo,
         } = self;
         let assembly = Assembly {
@@ -108,6 +125,7 @@ impl Prepared {
             resources,
             webhooks,
             authorizer,
+            encryption,
             lifetime,
         };
         let running = assembly.run(listeners).await?;
@@ -183,7 +201,8 @@ impl Assembly {
             catalogue: Catalogue::new(&advertised.to_string(), self.resources.handler.clone())
                 .with(aggregator.clone()),
             aggregator,
-            health: Health::new(self.store.clone(), started.clone(), shutdown.clone()),
+            health: Health::new(self.store.clone(), started.clone(), shutdown.clone())
+                .with_key_services(self.encryption.clone()),
             metrics: metrics.clone(),
             reviews: Reviews::new(authenticator.clone(), authorizer.clone(), self.webhooks.clone()),
             tokens: TokenRequests::new(

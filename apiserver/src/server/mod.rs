@@ -18,6 +18,7 @@ use crate::aggregation;
 use crate::authn::TokenFileError;
 use crate::bootstrap;
 use crate::config::Config;
+use crate::encryption::EncryptionError;
 use crate::pki::PkiError;
 use crate::reader::ObjectReader;
 use crate::registry::services::ServiceConfig;
@@ -75,6 +76,9 @@ pub enum StartError {
     /// The ports for Services.
     #[error(transparent)]
     NodePorts(#[from] PortRangeError),
+    /// The configuration of encryption at rest.
+    #[error(transparent)]
+    Encryption(#[from] EncryptionError),
     /// What is stored cannot be served.
     #[error(transparent)]
     Registry(#[from] registry::StartError),
@@ -103,8 +107,9 @@ impl ApiServer {
     /// # Errors
     /// Whatever keeps it from starting; nothing of it is left running then.
     pub async fn start(config: Config, store: Arc<dyn Store>) -> Result<Running, StartError> {
-        let registry_config = registry_config(&config)?;
+        let mut registry_config = registry_config(&config)?;
         let prepared = Prepared::new(config).await?;
+        registry_config.encryption = prepared.encryption();
         let Lifetime { tasks, shutdown } = prepared.lifetime().clone();
         let registry = Registry::start(store.clone(), registry_config, shutdown.clone()).await?;
         bootstrap::run(&registry).await.map_err(StartError::Bootstrap)?;
@@ -157,5 +162,8 @@ fn registry_config(config: &Config) -> Result<registry::Config, StartError> {
         cluster_ip_range: config.service_cidr.parse()?,
         node_port_range: config.service_node_ports.parse()?,
     };
-    Ok(registry::Config { services })
+    Ok(registry::Config {
+        services,
+        encryption: None,
+    })
 }

@@ -11,6 +11,7 @@ mod aggregation;
 mod bad_input;
 mod bounds;
 mod certificates;
+mod encryption;
 mod in_process;
 mod kubelet;
 mod nodes;

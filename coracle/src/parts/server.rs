@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use async_trait::async_trait;
 use coracle_apiserver::config::CertificateFiles;
 use coracle_apiserver::request::UserInfo;
-use coracle_apiserver::{ApiServer, Running};
+use coracle_apiserver::{ApiServer, EncryptionFlags, Running};
 use coracle_controllers::{ClientError, ClientFactory};
 use coracle_store::Store;
 use coracle_store::retention::{self, RetentionPolicy};
@@ -144,6 +144,13 @@ fn config(flags: &Apiserver) -> Result<coracle_apiserver::Config> {
         kubelet_certificate_authority: Some(node_authority),
         token_auth_file: flags.token_auth_file.clone(),
         authorization_modes: modes?,
+        encryption: flags
+            .encryption_provider_config
+            .as_ref()
+            .map(|file| EncryptionFlags {
+                reload: flags.encryption_provider_config_automatic_reload,
+                ..EncryptionFlags::new(file)
+            }),
         shutdown_grace: Duration::from_secs(5),
         ..coracle_apiserver::Config::new(&flags.data_dir)
     })
