@@ -8,6 +8,7 @@ use crate::admission::AdmissionOptions;
 use crate::authn::FrontProxyHeaders;
 use crate::authn::jwt::JwtIssuer;
 use crate::authz::AuthorizationMode;
+use crate::encryption::EncryptionFlags;
 use crate::http::{FrontLimits, ListenerLimits};
 use crate::pki::ServerNames;
 use crate::registry::services::addresses::{Cidr, CidrError};
@@ -58,6 +59,8 @@ pub struct Config {
     pub kubelet_certificate_authority: Option<PathBuf>,
     /// How often it is looked whether a certificate is due. Certificates are due months before they end.
     pub look_at_certificates: Duration,
+    /// How values are encrypted before they are stored; not at all where None.
+    pub encryption: Option<EncryptionFlags>,
     /// How much is done at once.
     pub limits: FrontLimits,
     /// How patient the server is with connections.
@@ -139,6 +142,7 @@ impl Config {
             extend_token_expiration: true,
             kubelet_certificate_authority: None,
             look_at_certificates: Duration::from_secs(60 * 60),
+            encryption: None,
             limits: FrontLimits::default(),
             listener_limits: ListenerLimits::default(),
             shutdown_grace: Duration::from_secs(10),

@@ -13,6 +13,7 @@ use http::Response;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::encryption::Encryption;
 use crate::http::respond;
 use crate::request::ResponseBody;
 
@@ -26,9 +27,29 @@ pub(crate) struct Health {
 
 struct Check {
     name: &'static str,
-    /// Whether a failure means that the process is to be started anew, or only that it is to be left in peace.
-    live: bool,
+    asked: Asked,
     probe: Probe,
+}
+
+/// Which questions a check answers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// All: a failure means that the process is to be started anew.
+    Always,
+    /// All but `/livez`: another start would not help.
+    NotLive,
+    /// `/readyz` alone: the process is only to be left in peace.
+    Ready,
+}
+
+impl Asked {
+    fn by(self, question: &str) -> bool {
+        match self {
+            Self::Always => true,
+            Self::NotLive => question != "livez",
+            Self::Ready => question == "readyz",
+        }
+    }
 }
 
 /// Set once everything that is done at start is done.
@@ -49,9 +70,9 @@ impl Health {
     /// The checks of an apiserver over a store.
     pub(crate) fn new(store: Arc<dyn Store>, started: Started, shutdown: CancellationToken) -> Self {
         let mut checks = Self { checks: Vec::new() };
-        checks.add("ping", true, || async { Ok(()) });
-        checks.add("log", true, || async { Ok(()) });
-        checks.add("etcd", true, move || {
+        checks.add("ping", Asked::Always, || async { Ok(()) });
+        checks.add("log", Asked::Always, || async { Ok(()) });
+        checks.add("etcd", Asked::Always, move || {
             let store = store.clone();
             async move {
                 store
@@ -61,7 +82,7 @@ impl Health {
                     .map_err(|error| error.to_string())
             }
         });
-        checks.add("poststarthook/rbac/bootstrap-roles", true, move || {
+        checks.add("poststarthook/rbac/bootstrap-roles", Asked::Always, move || {
             let done = started.get();
             async move {
                 if done {
@@ -71,7 +92,7 @@ impl Health {
                 }
             }
         });
-        checks.add("shutdown", false, move || {
+        checks.add("shutdown", Asked::Ready, move || {
             let ending = shutdown.is_cancelled();
             async move {
                 if ending {
@@ -84,22 +105,30 @@ impl Health {
         checks
     }
 
-    fn add<F, P>(&mut self, name: &'static str, live: bool, probe: P)
+    /// Asks the key services of encryption at rest as well, where there are any.
+    pub(crate) fn with_key_services(mut self, encryption: Option<Arc<Encryption>>) -> Self {
+        if let Some(encryption) = encryption.filter(|encryption| encryption.is_checked()) {
+            self.add("kms-providers", Asked::NotLive, move || {
+                let encryption = Arc::clone(&encryption);
+                async move { encryption.check().await }
+            });
+        }
+        self
+    }
+
+    fn add<F, P>(&mut self, name: &'static str, asked: Asked, probe: P)
     where
         F: Future<Output = Outcome> + Send + 'static,
         P: Fn() -> F + Send + Sync + 'static,
     {
         let probe: Probe = Box::new(move || Box::pin(probe()));
-        self.checks.push(Check { name, live, probe });
+        self.checks.push(Check { name, asked, probe });
     }
 
     /// Every path that is answered here.
     pub(crate) fn paths(&self) -> impl Iterator<Item = String> {
         ["healthz", "livez", "readyz"].into_iter().flat_map(|question| {
-            let checks = self
-                .checks
-                .iter()
-                .filter(move |check| check.live || question == "readyz");
+            let checks = self.checks.iter().filter(move |check| check.asked.by(question));
             let each = checks.map(move |check| format!("/{question}/{}", check.name));
             std::iter::once(format!("/{question}")).chain(each)
         })
@@ -112,7 +141,7 @@ impl Health {
         query: &[(String, String)],
     ) -> Option<Response<ResponseBody>> {
         let (question, check) = split(path)?;
-        let asked = |check: &&Check| check.live || question == "readyz";
+        let asked = |check: &&Check| check.asked.by(question);
         if let Some(name) = check {
             let check = self
                 .checks
@@ -238,11 +267,11 @@ mod tests {
 
     fn health(fails: bool) -> Health {
         let mut health = Health { checks: Vec::new() };
-        health.add("ping", true, || async { Ok(()) });
-        health.add("etcd", true, move || async move {
+        health.add("ping", Asked::Always, || async { Ok(()) });
+        health.add("etcd", Asked::Always, move || async move {
             if fails { Err("secret".to_owned()) } else { Ok(()) }
         });
-        health.add("shutdown", false, || async { Ok(()) });
+        health.add("shutdown", Asked::Ready, || async { Ok(()) });
         health
     }
 

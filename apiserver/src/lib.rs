@@ -15,6 +15,7 @@ mod bootstrap;
 mod cache;
 pub mod config;
 pub mod discovery;
+mod encryption;
 mod health;
 pub mod http;
 pub mod metrics;
@@ -34,5 +35,6 @@ mod webhook;
 
 pub use admission::{AdmissionError, AdmissionOptions};
 pub use config::Config;
+pub use encryption::{EncryptionError, EncryptionFlags};
 pub use outbound::RemoteError;
 pub use server::{ApiServer, Resources, Running, StartError};

@@ -190,6 +190,12 @@ pub(crate) struct Apiserver {
     /// Its key, in PEM
     #[arg(long, requires = "tls_cert_file")]
     pub(crate) tls_private_key_file: Option<PathBuf>,
+    /// How values are encrypted before they are stored: an EncryptionConfiguration
+    #[arg(long)]
+    pub(crate) encryption_provider_config: Option<PathBuf>,
+    /// Follow changes of that file
+    #[arg(long, requires = "encryption_provider_config")]
+    pub(crate) encryption_provider_config_automatic_reload: bool,
     /// How much history the store keeps for watches that were interrupted, such as 5m; 0s keeps all
     #[arg(long, default_value = "5m", value_parser = duration)]
     pub(crate) etcd_compaction_interval: Duration,

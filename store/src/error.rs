@@ -28,6 +28,12 @@ pub enum Fault {
         /// The backend's own words.
         detail: String,
     },
+    /// A layer between the store and whoever asks could not write or read a value in its own form.
+    #[error("{detail}")]
+    Transform {
+        /// That layer's own words.
+        detail: String,
+    },
     /// The store has been closed.
     #[error("the store is closed")]
     Closed,

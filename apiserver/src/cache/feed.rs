@@ -5,14 +5,18 @@ use std::time::Duration;
 
 use coracle_store::{Batch, Event, KeyRange, KeyValue, Revision, WatchError, WatchItem, WatchRequest};
 use futures::StreamExt;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::entry::Entry;
 use super::resource::{Change, ResourceCache};
+use super::stored::StoredError;
 use super::{Cache, stored};
 
 /// How long to wait before the store is asked again after it failed.
 const RETRY: Duration = Duration::from_secs(1);
+/// How often it is tried to read what could not be read.
+const READ_AGAIN: Duration = Duration::from_secs(10);
 
 impl Cache {
     /// Follows the store until cancelled. The cache is current only while this runs.
@@ -40,13 +44,61 @@ impl Cache {
         let after = Revision(*self.progress.borrow());
         let request = WatchRequest::after(KeyRange::prefix(super::ROOT), after);
         let mut stream = self.store.watch(request).await?;
-        while let Some(item) = stream.next().await {
-            match item? {
-                WatchItem::Changes(batch) => self.apply(batch),
-                WatchItem::Progress(revision) => self.advance(revision.0),
+        loop {
+            let item = tokio::select! {
+                item = stream.next() => item,
+                () = self.again.notified() => {
+                    self.read_unreadable().await;
+                    continue;
+                }
+            };
+            match item {
+                None => return Ok(()),
+                Some(Ok(WatchItem::Changes(batch))) => self.apply(batch),
+                Some(Ok(WatchItem::Progress(revision))) => self.advance(revision.0),
+                Some(Err(error)) => return Err(error),
             }
         }
-        Ok(())
+    }
+
+    /// Reads the resources again of which something could not be read and now can. Their watches are cut off.
+    async fn read_unreadable(&self) {
+        for resource in self.resources.values().cloned().chain(self.all_joined()) {
+            let mut readable = false;
+            for key in resource.unreadables().keys() {
+                let full = format!("{}{key}", resource.kind().prefix);
+                if let Ok(found) = self.store.get(full.as_bytes(), None).await {
+                    readable |= found.kv.is_none_or(|kv| stored::decode(&kv.value).is_ok());
+                }
+            }
+            if readable {
+                match self.read_resource(&resource).await {
+                    Ok((entries, revision)) => resource.replace(entries, revision),
+                    Err(error) => tracing::error!(%error, "a resource could not be loaded again"),
+                }
+            }
+        }
+    }
+
+    /// Has what could not be read tried again after each change of what values are decrypted with, and from time to time
+    /// for the sake of key services that were away, until cancelled.
+    pub(crate) async fn read_again(
+        self: Arc<Self>,
+        mut changes: watch::Receiver<u64>,
+        cancel: CancellationToken,
+    ) {
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                changed = changes.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(READ_AGAIN) => {}
+            }
+            let unreadable = |resource: &ResourceCache| !resource.unreadables().is_empty();
+            let built_in = self.resources.values().any(|resource| unreadable(resource));
+            if built_in || self.all_joined().iter().any(|resource| unreadable(resource)) {
+                self.again.notify_one();
+            }
+        }
     }
 
     async fn reload(&self) {
@@ -108,27 +160,36 @@ impl Cache {
 
 fn change_of(resource: &ResourceCache, key: &str, event: &Event, revision: u64) -> Option<Change> {
     match event {
-        Event::Put { kv, .. } => entry_of(resource, key, kv).map(|entry| Change::Put(Arc::new(entry))),
+        Event::Put { kv, .. } => read_entry(resource, key, kv).map(|entry| Change::Put(Arc::new(entry))),
         Event::Delete { prev } => {
+            resource.unreadables().remove(key);
             // A cache whose objects are yet to be read does not have it.
             let last = resource
                 .get(key)
-                .or_else(|| entry_of(resource, key, prev).map(Arc::new))?;
+                .or_else(|| entry_of(resource, key, prev).ok().map(Arc::new))?;
             Some(Change::Remove(Arc::new(last.restamped(revision))))
         }
     }
 }
 
-/// Decodes one stored object. An object that cannot be decoded is left out, and said once.
-pub(super) fn entry_of(resource: &ResourceCache, key: &str, kv: &KeyValue) -> Option<Entry> {
-    match stored::decode(&kv.value) {
-        Ok(mut object) => {
-            let stale = resource.kind().particulars.settle(&mut object);
-            let entry = Entry::new(key, kv.mod_revision.0, object, resource.kind());
-            Some(if stale { entry.stale() } else { entry })
+/// Decodes one stored object.
+pub(super) fn entry_of(resource: &ResourceCache, key: &str, kv: &KeyValue) -> Result<Entry, StoredError> {
+    let mut object = stored::decode(&kv.value)?;
+    let stale = resource.kind().particulars.settle(&mut object);
+    let entry = Entry::new(key, kv.mod_revision.0, object, resource.kind());
+    Ok(if stale { entry.stale() } else { entry })
+}
+
+/// Decodes one stored object as it is now. One that cannot be decoded is left out and remembered for those who ask for it.
+pub(super) fn read_entry(resource: &ResourceCache, key: &str, kv: &KeyValue) -> Option<Entry> {
+    match entry_of(resource, key, kv) {
+        Ok(entry) => {
+            resource.unreadables().remove(key);
+            Some(entry)
         }
         Err(error) => {
             tracing::error!(key = %kv.key.escape_ascii(), %error, "a stored object cannot be decoded and is not served");
+            resource.unreadables().insert(key, error.to_string());
             None
         }
     }

@@ -13,6 +13,7 @@ pub(crate) mod resource;
 mod ring;
 pub(crate) mod selection;
 pub(crate) mod stored;
+mod unreadable;
 mod watchers;
 
 use std::collections::BTreeMap;
@@ -24,7 +25,7 @@ use coracle_store::{
     Event, KeyRange, ListRequest, ReadError, Revision, Store, WatchError, WatchItem, WatchRequest,
 };
 use futures::StreamExt;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use entry::Entry;
 use ordered::Ordered;
@@ -45,6 +46,8 @@ pub(crate) struct Cache {
     /// described anew, its old cache and its new one stand side by side until the last request lets go of the old.
     joined: RwLock<BTreeMap<String, Vec<Weak<ResourceCache>>>>,
     progress: watch::Sender<u64>,
+    /// Wakes the feed, so that it tries to read what could not be read.
+    again: Notify,
 }
 
 /// Why the cache could not be filled.
@@ -114,6 +117,7 @@ impl Cache {
             resources,
             joined: RwLock::default(),
             progress,
+            again: Notify::new(),
         };
         let (revision, mut loaded) = cache.load().await?;
         for (prefix, resource) in &cache.resources {
@@ -148,9 +152,10 @@ impl Cache {
 
     async fn read_resource(&self, resource: &ResourceCache) -> Result<(Vec<Entry>, u64), LoadError> {
         let mut entries = Vec::new();
+        resource.unreadables().clear();
         let revision = self
             .read(&resource.kind().prefix, None, |kv| {
-                entries.extend(entry_in(resource, kv))
+                entries.extend(key_in(resource, kv).and_then(|key| feed::read_entry(resource, key, kv)));
             })
             .await?;
         Ok((entries, revision))
@@ -282,12 +287,15 @@ impl Cache {
 
     async fn load(&self) -> Result<(u64, Loaded), LoadError> {
         let mut loaded = Loaded::new();
+        for resource in self.resources.values() {
+            resource.unreadables().clear();
+        }
         let revision = self
             .read(ROOT, None, |kv| {
                 let Some((resource, key)) = self.built_in(&kv.key) else {
                     return;
                 };
-                if let Some(entry) = feed::entry_of(resource, key, kv) {
+                if let Some(entry) = feed::read_entry(resource, key, kv) {
                     loaded
                         .entry(resource.kind().prefix.clone())
                         .or_default()
@@ -369,11 +377,13 @@ impl PastError {
     }
 }
 
+fn key_in<'a>(resource: &ResourceCache, kv: &'a coracle_store::KeyValue) -> Option<&'a str> {
+    let key = std::str::from_utf8(&kv.key).ok()?;
+    key.strip_prefix(&resource.kind().prefix)
+}
+
 fn entry_in(resource: &ResourceCache, kv: &coracle_store::KeyValue) -> Option<Entry> {
-    let key = std::str::from_utf8(&kv.key)
-        .ok()?
-        .strip_prefix(&resource.kind().prefix)?;
-    feed::entry_of(resource, key, kv)
+    feed::entry_of(resource, key_in(resource, kv)?, kv).ok()
 }
 
 fn past_event(resource: &ResourceCache, event: &Event, revision: u64) -> Option<event::Event> {

@@ -15,6 +15,7 @@ use super::history::History;
 use super::ordered::{Keyed, Ordered};
 use super::ring::Ring;
 use super::selection::Selection;
+use super::unreadable::Unreadable;
 use super::watchers::{Notice, Watchers};
 
 /// What is particular to the objects of one resource.
@@ -89,6 +90,7 @@ pub(crate) struct ResourceCache {
     /// The revision up to which the whole feed has come; shared by all resources.
     progress: watch::Receiver<u64>,
     changed: watch::Sender<u64>,
+    unreadable: Unreadable,
 }
 
 #[derive(Debug)]
@@ -119,6 +121,7 @@ impl ResourceCache {
             state,
             progress,
             changed: watch::Sender::new(revision),
+            unreadable: Unreadable::default(),
         }
     }
 
@@ -155,6 +158,21 @@ impl ResourceCache {
     /// What is cached here.
     pub(crate) fn kind(&self) -> &StoredKind {
         &self.kind
+    }
+
+    /// Why nobody can read what is stored under a key, where that is so.
+    pub(crate) fn unreadable_at(&self, key: &str) -> Option<String> {
+        self.unreadable.get(key)
+    }
+
+    /// The first key under which something is stored that nobody can read, and why.
+    pub(crate) fn unreadable(&self) -> Option<(String, String)> {
+        self.unreadable.first()
+    }
+
+    /// What is stored and cannot be read.
+    pub(super) fn unreadables(&self) -> &Unreadable {
+        &self.unreadable
     }
 
     /// The object of a key.

@@ -5,6 +5,8 @@ use bytes::Bytes;
 use coracle_api::codec::{DecodeError, protobuf};
 use serde_json::Value;
 
+use crate::encryption::{ENCRYPTED, UNREADABLE};
+
 /// Why stored bytes are not an object.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoredError {
@@ -14,6 +16,9 @@ pub(crate) enum StoredError {
     /// Not protobuf, or of an unknown type.
     #[error("not an object in protobuf: {0}")]
     Protobuf(#[from] DecodeError),
+    /// Encrypted, and nobody has the key.
+    #[error("{0}")]
+    Encrypted(String),
     /// The object does not fit its type.
     #[error(transparent)]
     Encode(#[from] protobuf::EncodeError),
@@ -24,6 +29,13 @@ pub(crate) enum StoredError {
 /// # Errors
 /// Where the bytes are neither form.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Value, StoredError> {
+    if let Some(why) = bytes.strip_prefix(UNREADABLE) {
+        return Err(StoredError::Encrypted(String::from_utf8_lossy(why).into_owned()));
+    }
+    if bytes.starts_with(ENCRYPTED) {
+        let why = "identity transformer tried to read encrypted data";
+        return Err(StoredError::Encrypted(why.to_owned()));
+    }
     if bytes.first() == Some(&b'{') {
         return Ok(serde_json::from_slice(bytes)?);
     }

@@ -68,6 +68,7 @@ impl Registry {
         selection: &Selection,
         options: &ListOptions,
     ) -> Result<Page, ApiError> {
+        served.whole()?;
         if !options.continuation.is_empty() {
             return self.next_page(served, selection, options).await;
         }

@@ -63,6 +63,7 @@ use crate::admission::{Chain, Cluster};
 use crate::authz::Authorizer;
 use crate::cache::{Cache, LoadError};
 use crate::discovery::Group;
+use crate::encryption::{EncryptedStore, Encryption};
 use crate::openapi::CustomResource;
 use crate::reader::{CacheReader, ObjectReader};
 use crate::request::{RequestBody, RequestContext, RequestInfo, ResourceHandler, ResponseBody};
@@ -74,12 +75,14 @@ pub(crate) use served::{Catalog, Served};
 use services::{ServiceConfig, Services};
 
 /// What the registry must be told.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Config {
     /// Cluster addresses and node ports.
     pub services: ServiceConfig,
     /// The admission plugins that run.
     pub(crate) admission: Arc<Chain>,
+    /// How values are encrypted before they are stored.
+    pub(crate) encryption: Option<Arc<Encryption>>,
 }
 
 /// Why the registry did not start.
@@ -97,6 +100,8 @@ pub struct Registry {
     reader: Arc<CacheReader>,
     services: Services,
     plugins: Arc<Chain>,
+    /// What stands between the cache and the store, where values are encrypted.
+    encrypted: Option<Arc<EncryptedStore>>,
     webhooks: Arc<Webhooks>,
     cancel: CancellationToken,
     /// The revision up to which changes of custom resource definitions have taken effect.
@@ -118,8 +123,18 @@ impl Registry {
         config: Config,
         cancel: CancellationToken,
     ) -> Result<Arc<Self>, StartError> {
+        let encrypted = config.encryption.as_ref();
+        let encrypted =
+            encrypted.map(|encryption| Arc::new(EncryptedStore::new(store.clone(), encryption.clone())));
+        let store = encrypted
+            .clone()
+            .map_or(store, |encrypted| encrypted as Arc<dyn Store>);
         let cache = Cache::start(store, served::stored_kinds()).await?;
         let following = CancellationToken::new();
+        if let Some(encryption) = &config.encryption {
+            let again = Arc::clone(&cache).read_again(encryption.generation(), following.clone());
+            TaskTracker::new().spawn(again);
+        }
         TaskTracker::new().spawn(Arc::clone(&cache).follow(following.clone()));
         let catalog = Arc::new(Catalog::new(&cache));
         let reader = Arc::new(CacheReader::new(Arc::clone(&catalog)));
@@ -133,6 +148,7 @@ impl Registry {
             reader,
             services,
             plugins,
+            encrypted,
             webhooks,
             cancel,
             settled: tokio::sync::watch::Sender::new(0),

@@ -19,6 +19,9 @@ use crate::cache::resource::{ResourceCache, StoredKind};
 use crate::cache::{Cache, ROOT};
 use crate::request::RequestContext;
 
+/// After how many seconds a list of what cannot be read is to be asked for again.
+const REINITIALIZED_AFTER: u32 = 30;
+
 /// The facts of a resource, wherever they stand: in the table, or in a definition that may change.
 #[derive(Clone, Debug)]
 pub(crate) enum Handle {
@@ -181,6 +184,28 @@ impl Served {
         } else {
             name.to_owned()
         }
+    }
+
+    /// Whether everything that is stored of it can be read, so that lists and watches are what they say.
+    ///
+    /// # Errors
+    /// What upstream answers as long as its cache cannot be filled for that reason.
+    pub(super) fn whole(&self) -> Result<(), ApiError> {
+        let Some((key, why)) = self.cache.unreadable() else {
+            return Ok(());
+        };
+        let (resource, key) = (&self.resource, format!("{}{key}", self.prefix));
+        let listed = match self.custom {
+            None => {
+                let package = resource.group.split('.').next().filter(|group| !group.is_empty());
+                format!("*{}.{}", package.unwrap_or("core"), resource.kind)
+            }
+            Some(_) => format!("{}, Kind={}", resource.api_version(), resource.kind),
+        };
+        let message = format!(
+            "storage is (re)initializing: failed to list {listed}: unable to transform key {key:?}: {why}"
+        );
+        Err(ApiError::too_many_requests(message, REINITIALIZED_AFTER))
     }
 
     /// An entry of an object that is shown as it would be at a revision.

@@ -118,7 +118,7 @@ impl Registry {
         name: &str,
     ) -> Result<Option<Arc<Entry>>, ApiError> {
         self.cache.current(PATIENCE).await.map_err(wait_error)?;
-        Ok(served.cache.get(&served.key(namespace, name)))
+        self.cached(served, &served.key(namespace, name))
     }
 
     /// One try to put `object` in place of `current`.
@@ -166,11 +166,12 @@ impl Registry {
         self.admit_finally(&admission, &object, Some(&old)).await?;
         rules::settle(served, &mut object);
         let charges = self.charges(&attributes, &object, Some(&old))?;
-        // What is stored in an older version is written anew: so storage is migrated.
-        if object == old && !current.is_stale() {
+        let key = served.key(current.namespace(), current.name());
+        // What is stored in an older version, or under an older key, is written anew: so storage is migrated.
+        let stale = current.is_stale() || (!options.dry_run && self.is_stale(served, &key).await?);
+        if object == old && !stale {
             return Ok(Tried::Done(Arc::clone(current)));
         }
-        let key = served.key(current.namespace(), current.name());
         if options.dry_run {
             rules::canonical(served, &mut object)?;
             return Ok(Tried::Done(served.entry(&key, current.revision(), object)));

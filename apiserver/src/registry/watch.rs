@@ -60,6 +60,7 @@ impl Registry {
         let selection = Arc::new(select::selection(served, &ctx.info.namespace, &options)?);
         let frames = Frames::new(Arc::clone(served), accepted);
         let beginning = self.beginning(&options).await?;
+        served.whole()?;
         let subscription = served.cache.subscribe(Arc::clone(&selection), beginning.after);
         let first = match self.first(served, &selection, &beginning, &subscription).await {
             Ok(first) => first,

@@ -15,6 +15,7 @@ use crate::aggregation::Aggregator;
 use crate::authn::LastUsed;
 use crate::authz::Authorizer;
 use crate::config::Config;
+use crate::encryption::Encryption;
 use crate::health::{Health, Started};
 use crate::http::catalogue::Catalogue;
 use crate::http::{Connections, Front, FrontParts, Listeners, Router};
@@ -43,6 +44,7 @@ pub(super) struct Prepared {
     pki: JoinHandle<Result<Pki, PkiError>>,
     lifetime: Lifetime,
     used_tokens: mpsc::Sender<LastUsed>,
+    encryption: Option<Arc<Encryption>>,
     undo: DropGuard,
 }
 
@@ -54,6 +56,7 @@ struct Assembly {
     resources: Resources,
     webhooks: Arc<Webhooks>,
     authorizer: Arc<Authorizer>,
+    encryption: Option<Arc<Encryption>>,
     lifetime: Lifetime,
     used_tokens: mpsc::Sender<LastUsed>,
 }
@@ -71,18 +74,31 @@ impl Prepared {
             shutdown: CancellationToken::new(),
         };
         let undo = lifetime.shutdown.clone().drop_guard();
+        let encryption = match config.encryption.clone() {
+            Some(flags) => {
+                let (tasks, shutdown) = (lifetime.tasks.clone(), lifetime.shutdown.clone());
+                Some(Encryption::open(flags, tasks, shutdown).await?)
+            }
+            None => None,
+        };
         Ok(Self {
             config,
             listeners,
             pki,
             lifetime,
             used_tokens,
+            encryption,
             undo,
         })
     }
 
     pub(super) fn lifetime(&self) -> &Lifetime {
         &self.lifetime
+    }
+
+    /// How values are encrypted, where they are.
+    pub(super) fn encryption(&self) -> Option<Arc<Encryption>> {
+        self.encryption.clone()
     }
 
     /// Whoever says what is allowed, by what is read there.
@@ -104,6 +120,7 @@ impl Prepared {
             pki,
             lifetime,
             used_tokens,
+            encryption,
             undo,
         } = self;
         let assembly = Assembly {
@@ -113,6 +130,7 @@ impl Prepared {
             resources,
             webhooks,
             authorizer,
+            encryption,
             lifetime,
             used_tokens,
         };
@@ -198,7 +216,8 @@ impl Assembly {
             catalogue: Catalogue::new(&advertised.to_string(), self.resources.handler.clone())
                 .with(aggregator.clone()),
             aggregator,
-            health: Health::new(self.store.clone(), started.clone(), shutdown.clone()),
+            health: Health::new(self.store.clone(), started.clone(), shutdown.clone())
+                .with_key_services(self.encryption.clone()),
             metrics: metrics.clone(),
             reviews: Reviews::new(authenticator.clone(), authorizer.clone(), self.webhooks.clone()),
             tokens: TokenRequests::new(

@@ -20,6 +20,7 @@ use crate::aggregation;
 use crate::authn::{FrontProxyError, TokenFileError, keep_last_used, marks};
 use crate::bootstrap;
 use crate::config::Config;
+use crate::encryption::EncryptionError;
 use crate::outbound::RemoteError;
 use crate::pki::PkiError;
 use crate::reader::ObjectReader;
@@ -92,6 +93,9 @@ pub enum StartError {
     /// The ports for Services.
     #[error(transparent)]
     NodePorts(#[from] PortRangeError),
+    /// The configuration of encryption at rest.
+    #[error(transparent)]
+    Encryption(#[from] EncryptionError),
     /// What is stored cannot be served.
     #[error(transparent)]
     Registry(#[from] registry::StartError),
@@ -123,9 +127,10 @@ impl ApiServer {
     /// # Errors
     /// Whatever keeps it from starting; nothing of it is left running then.
     pub async fn start(config: Config, store: Arc<dyn Store>) -> Result<Running, StartError> {
-        let registry_config = registry_config(&config)?;
+        let mut registry_config = registry_config(&config)?;
         let (used_tokens, to_be_marked) = marks();
         let prepared = Prepared::new(config, used_tokens).await?;
+        registry_config.encryption = prepared.encryption();
         let Lifetime { tasks, shutdown } = prepared.lifetime().clone();
         let registry = Registry::start(store.clone(), registry_config, shutdown.clone()).await?;
         bootstrap::run(&registry).await.map_err(StartError::Bootstrap)?;
@@ -180,6 +185,9 @@ fn registry_config(config: &Config) -> Result<registry::Config, StartError> {
         cluster_ip_range: config.service_cidr.parse()?,
         node_port_range: config.service_node_ports.parse()?,
     };
-    let admission = Arc::new(config.admission.chain()?);
-    Ok(registry::Config { services, admission })
+    Ok(registry::Config {
+        services,
+        admission: Arc::new(config.admission.chain()?),
+        encryption: None,
+    })
 }

@@ -194,9 +194,18 @@ async fn client(kubeconfig: Kubeconfig) -> kube::Client {
 
 /// An apiserver with everything behind it, on a store of its own.
 pub(crate) async fn start_whole(store: Arc<dyn Store>) -> (Running, TempDir) {
+    start_whole_with(store, |_| {}).await
+}
+
+/// The same, set up otherwise.
+pub(crate) async fn start_whole_with(
+    store: Arc<dyn Store>,
+    change: impl FnOnce(&mut Config),
+) -> (Running, TempDir) {
     let home = tempfile::tempdir().unwrap();
     let mut config = Config::new(home.path());
     config.listen = vec!["127.0.0.1:0".parse().unwrap()];
+    change(&mut config);
     (ApiServer::start(config, store).await.unwrap(), home)
 }
 

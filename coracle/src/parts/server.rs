@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use async_trait::async_trait;
 use coracle_apiserver::config::CertificateFiles;
 use coracle_apiserver::request::UserInfo;
-use coracle_apiserver::{AdmissionOptions, ApiServer, Running};
+use coracle_apiserver::{AdmissionOptions, ApiServer, EncryptionFlags, Running};
 use coracle_controllers::{ClientError, ClientFactory};
 use coracle_store::Store;
 use coracle_store::retention::{self, RetentionPolicy};
@@ -154,6 +154,13 @@ fn config(flags: &Apiserver) -> Result<coracle_apiserver::Config> {
             disable: flags.disable_admission_plugins.clone(),
             config_file: flags.admission_control_config_file.clone(),
         },
+        encryption: flags
+            .encryption_provider_config
+            .as_ref()
+            .map(|file| EncryptionFlags {
+                reload: flags.encryption_provider_config_automatic_reload,
+                ..EncryptionFlags::new(file)
+            }),
         shutdown_grace: Duration::from_secs(5),
         ..coracle_apiserver::Config::new(&flags.data_dir)
     })
