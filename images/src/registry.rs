@@ -140,55 +140,45 @@ impl Registry {
     }
 }
 
-/// Answers pulls from the archive until the listener fails.
+/// Answers pulls until the server is unblocked. `bytes` opens the archive at a place.
 #[cfg(feature = "serve")]
-pub fn serve(
+pub fn serve<R: Read>(
     registry: &Registry,
-    archive: &std::path::Path,
-    listener: std::net::TcpListener,
-) -> io::Result<()> {
-    use tiny_http::{Header, Method, Response, Server, StatusCode};
+    server: &tiny_http::Server,
+    bytes: impl Fn(Place) -> io::Result<R> + Sync,
+) {
+    use tiny_http::{Header, Method, Response, StatusCode};
 
-    let server = Server::from_listener(listener, None).map_err(io::Error::other)?;
+    let answer = |request: tiny_http::Request| -> io::Result<()> {
+        let authorization = request
+            .headers()
+            .iter()
+            .find(|header| header.field.equiv("Authorization"));
+        if !matches!(request.method(), Method::Get | Method::Head) {
+            return request.respond(Response::empty(405));
+        }
+        let answer = registry.answer(request.url(), authorization.map(|header| header.value.as_str()));
+        let headers = answer
+            .headers
+            .iter()
+            .filter_map(|(name, value)| Header::from_bytes(name.as_bytes(), value.as_bytes()).ok())
+            .collect();
+        let status = StatusCode(answer.status);
+        match answer.body {
+            None => request.respond(Response::new(status, headers, io::empty(), Some(0), None)),
+            Some(place) => {
+                let length = usize::try_from(place.size).ok();
+                let body = bytes(place)?.take(place.size);
+                request.respond(Response::new(status, headers, body, length, None))
+            }
+        }
+    };
     std::thread::scope(|threads| {
         for request in server.incoming_requests() {
-            threads.spawn(move || -> io::Result<()> {
-                let authorization = request.headers().iter().find(|h| h.field.equiv("Authorization"));
-                let answer = match request.method() {
-                    Method::Get | Method::Head => {
-                        registry.answer(request.url(), authorization.map(|h| h.value.as_str()))
-                    }
-                    _ => Answer {
-                        status: 405,
-                        headers: Vec::new(),
-                        body: None,
-                    },
-                };
-                let headers = answer
-                    .headers
-                    .iter()
-                    .filter_map(|(name, value)| Header::from_bytes(name.as_bytes(), value.as_bytes()).ok())
-                    .collect();
-                let status = StatusCode(answer.status);
-                match answer.body {
-                    None => request.respond(Response::new(status, headers, io::empty(), Some(0), None)),
-                    Some(place) => {
-                        let mut file = std::fs::File::open(archive)?;
-                        file.seek(io::SeekFrom::Start(place.offset))?;
-                        let length = usize::try_from(place.size).ok();
-                        request.respond(Response::new(
-                            status,
-                            headers,
-                            file.take(place.size),
-                            length,
-                            None,
-                        ))
-                    }
-                }
-            });
+            // Who hangs up in the middle asks again.
+            threads.spawn(|| answer(request));
         }
     });
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Putting the agent together: reads the machine, starts the parts, waits for the end.
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -119,12 +120,14 @@ fn check(config: &Config) -> Result<(), RunError> {
 async fn prepare(config: &Config) -> Result<(node::MachineFacts, pod::Machine), RunError> {
     let config = config.clone();
     let prepared = tokio::task::spawn_blocking(move || {
-        for dir in [&config.root_dir, &config.pod_log_dir] {
+        // As upstream: what pods mount is for root's eyes, what they say is for everybody's.
+        for (dir, mode) in [(&config.root_dir, 0o750), (&config.pod_log_dir, 0o755)] {
             let fault = |source| RunError::Directory {
                 path: dir.display().to_string(),
                 source,
             };
-            std::fs::create_dir_all(dir).map_err(fault)?;
+            let mut builder = std::fs::DirBuilder::new();
+            builder.recursive(true).mode(mode).create(dir).map_err(fault)?;
         }
         Ok(node::read_machine(&config.root_dir))
     });

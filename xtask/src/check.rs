@@ -1,5 +1,5 @@
 //! Guards the house's two rules about directions (ARCHITECTURE.md): crates depend on each other one way only, and pure
-//! modules know neither clocks nor anything that does IO.
+//! modules know neither clocks nor anything that does IO. And what [`crate::security`] says of the page on security.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -73,6 +73,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
                 .map(|fault| format!("{name}:{fault}")),
         );
     }
+    faults.extend(crate::security::faults(root)?);
     if faults.is_empty() {
         return Ok(());
     }

@@ -10,6 +10,7 @@ mod check;
 mod conformance;
 mod generate;
 mod page;
+mod security;
 
 /// The project's own tools.
 #[derive(Parser)]

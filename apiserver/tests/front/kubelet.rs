@@ -98,6 +98,12 @@ async fn answer(mut request: Request<Incoming>, caller: &str) -> Result<Response
             "container \"c\" in pod \"waits\" is waiting to start: ContainerCreating".to_owned(),
         ));
     }
+    if asked.contains("/a/moved/") {
+        let moved = Response::builder()
+            .status(302)
+            .header(header::LOCATION, "https://elsewhere.example.com/");
+        return Ok(moved.body(Full::default()).unwrap());
+    }
     let wanted = request.headers().get(header::UPGRADE).cloned();
     match wanted.as_ref().and_then(|wanted| wanted.to_str().ok()) {
         None if asked.contains("/whoami/") => Ok(text(200, caller.to_owned())),

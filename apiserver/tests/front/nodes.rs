@@ -26,14 +26,23 @@ fn pod(name: &str, node: &str) -> Value {
     json!({"metadata": {"name": name, "namespace": "a"}, "spec": {"nodeName": node, "containers": [{"name": "c"}]}})
 }
 
+/// A node that says that its agent is where none can be.
+fn elsewhere(name: &str, address: &str) -> Value {
+    json!({"metadata": {"name": name}, "status": {"addresses": [{"type": "InternalIP", "address": address}],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}}}})
+}
+
 /// A server, and the agent of the node `n1` that the pods `web` and `waits` run on.
-async fn cluster() -> Server {
+pub(crate) async fn cluster() -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let node = kubelet::node(listener.local_addr().unwrap().port());
     let objects = policy()
         .with("", "nodes", node)
         .with("", "pods", pod("web", "n1"))
         .with("", "pods", pod("waits", "n1"))
+        .with("", "pods", pod("moved", "n1"))
+        .with("", "nodes", elsewhere("metadata", "169.254.169.254"))
+        .with("", "nodes", elsewhere("loop", "127.0.0.53"))
         .with("", "pods", pod("lost", "n2"))
         .with("", "pods", pod("nowhere", ""));
     let server = Server::start_among(objects, |config| {

@@ -9,6 +9,7 @@ use crate::{Batch, CompactError, Fault, ReadError, Revision, WatchError};
 use nix::sys::statvfs::statvfs;
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -239,6 +240,8 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
         source,
     };
     create_durably(dir).map_err(unusable)?;
+    // Every secret of the cluster stands in here.
+    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700)).map_err(unusable)?;
     let file = File::options()
         .create(true)
         .append(true)

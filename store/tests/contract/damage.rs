@@ -253,3 +253,24 @@ fn what_is_no_directory_is_refused() {
     let opened = RocksStore::open(&path, small()).map(drop);
     assert!(matches!(opened, Err(OpenError::Directory { .. })), "{opened:?}");
 }
+
+#[test]
+fn the_directory_is_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let dir = home.path().join("store");
+    let mode = || {
+        std::fs::metadata(&dir)
+            .expect("the directory")
+            .permissions()
+            .mode()
+            & 0o777
+    };
+    drop(open(&dir));
+    assert_eq!(mode(), 0o700);
+    // One that was made by hand, or before this held.
+    std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o755)).expect("permissions");
+    drop(open(&dir));
+    assert_eq!(mode(), 0o700);
+}

@@ -4,7 +4,7 @@
 //! writes it down (pure).
 
 use std::fs::{self, File};
-use std::io::BufWriter;
+use std::io::{BufWriter, Seek as _, SeekFrom};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -65,14 +65,7 @@ pub(crate) fn run(task: &Task) -> Result<()> {
             packages,
             archive,
         } => make_images(programs, kubernetes, packages, archive),
-        Task::Registry { archive, address } => {
-            let file = File::open(archive).with_context(|| format!("cannot read {}", archive.display()))?;
-            let registry =
-                Registry::of(file).with_context(|| format!("cannot read {}", archive.display()))?;
-            let listener =
-                TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
-            registry::serve(&registry, archive, listener).context("the registry ends")
-        }
+        Task::Registry { archive, address } => serve_images(archive, *address),
         Task::Page { report, page } => {
             let text = page::render(&read(report)?, &suite::stand_ins());
             fs::write(page, text).with_context(|| format!("cannot write {}", page.display()))
@@ -91,6 +84,19 @@ pub(crate) fn run(task: &Task) -> Result<()> {
 fn read(report: &Path) -> Result<outcome::Run> {
     let text = fs::read_to_string(report).with_context(|| format!("cannot read {}", report.display()))?;
     outcome::parse(&text).with_context(|| format!("{} is no report of ginkgo's", report.display()))
+}
+
+fn serve_images(archive: &Path, address: SocketAddr) -> Result<()> {
+    let opened = || File::open(archive).with_context(|| format!("cannot read {}", archive.display()));
+    let registry = Registry::of(opened()?).with_context(|| format!("cannot read {}", archive.display()))?;
+    let listener = TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
+    let server = tiny_http::Server::from_listener(listener, None).map_err(anyhow::Error::from_boxed)?;
+    registry::serve(&registry, &server, |place| {
+        let mut file = File::open(archive)?;
+        file.seek(SeekFrom::Start(place.offset))?;
+        Ok(file)
+    });
+    Ok(())
 }
 
 fn make_images(programs: &Path, kubernetes: &Path, packages: &Path, archive: &Path) -> Result<()> {

@@ -1,5 +1,6 @@
 //! Images made at test time from static programs with nothing but the standard library inside, and a registry of them.
 
+use std::io::{Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -121,7 +122,12 @@ pub(crate) fn serve(pid: &str, user: &str, password: &str) {
         nix::sched::setns(network, nix::sched::CloneFlags::CLONE_NEWNET).expect("network entered");
         let listener = std::net::TcpListener::bind(REGISTRY).expect("registry listens");
         listens.send(()).expect("somebody waits");
-        coracle_images::registry::serve(&registry, self::archive(), listener)
+        let server = tiny_http::Server::from_listener(listener, None).expect("registry serves");
+        coracle_images::registry::serve(&registry, &server, |place| {
+            let mut file = std::fs::File::open(self::archive())?;
+            file.seek(SeekFrom::Start(place.offset))?;
+            Ok(file)
+        });
     });
     listening.recv().expect("registry starts");
 }
