@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::audit::AuditFlags;
 use crate::authz::AuthorizationMode;
 use crate::encryption::EncryptionFlags;
 use crate::http::{FrontLimits, ListenerLimits};
@@ -52,6 +53,8 @@ pub struct Config {
     pub look_at_certificates: Duration,
     /// How values are encrypted before they are stored; not at all where None.
     pub encryption: Option<EncryptionFlags>,
+    /// What is recorded of requests, and where; nothing where there is no policy.
+    pub audit: AuditFlags,
     /// How much is done at once.
     pub limits: FrontLimits,
     /// How patient the server is with connections.
@@ -92,6 +95,7 @@ impl Config {
             kubelet_certificate_authority: None,
             look_at_certificates: Duration::from_secs(60 * 60),
             encryption: None,
+            audit: AuditFlags::default(),
             limits: FrontLimits::default(),
             listener_limits: ListenerLimits::default(),
             shutdown_grace: Duration::from_secs(10),

@@ -9,6 +9,7 @@
 
 mod admission;
 mod aggregation;
+mod audit;
 pub mod authn;
 pub mod authz;
 mod bootstrap;
@@ -33,6 +34,7 @@ pub mod tokens;
 pub mod version;
 mod webhook;
 
+pub use audit::{AuditError, AuditFlags, BatchLimits, Format, LogFlags, Mode, Truncation, WebhookFlags};
 pub use config::Config;
 pub use encryption::{EncryptionError, EncryptionFlags};
 pub use server::{ApiServer, Resources, Running, StartError};

@@ -12,6 +12,7 @@ use http_body::Body;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full, LengthLimitError, Limited};
 
+use crate::audit::Recorder;
 use crate::discovery::Group;
 use crate::openapi::CustomResource;
 
@@ -122,11 +123,12 @@ pub struct RequestContext {
     pub warnings: Warnings,
 }
 
-/// Warnings that whoever has a part in answering a request adds, and the front sends along, with failures too. Shared by
-/// the clones of a request.
+/// What whoever has a part in answering a request adds to it on the side: warnings, which the front sends along, with
+/// failures too, and what the audit log is to tell. Shared by the clones of a request.
 #[derive(Clone, Debug, Default)]
 pub struct Warnings {
     texts: Arc<Mutex<Vec<String>>>,
+    recorder: Recorder,
 }
 
 /// How many bytes of warnings are sent whole (upstream's `truncateAtTotalRunes`).
@@ -135,6 +137,19 @@ const WARNINGS_WHOLE_MAX: usize = 4 * 1024;
 const WARNING_CUT: usize = 256;
 
 impl Warnings {
+    /// None yet, of a request that is recorded.
+    pub(crate) fn of(recorder: Recorder) -> Self {
+        Self {
+            recorder,
+            ..Self::default()
+        }
+    }
+
+    /// Where the audit log's part goes.
+    pub(crate) fn audit(&self) -> &Recorder {
+        &self.recorder
+    }
+
     /// Adds a warning, unless it was added before.
     pub fn add(&self, text: &str) {
         let mut texts = self.lock();

@@ -1,5 +1,7 @@
 //! The command line. Flags of the parts are named as upstream names them.
 
+mod audit;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -177,6 +179,8 @@ pub(crate) struct Apiserver {
     /// Its key, in PEM
     #[arg(long, requires = "tls_cert_file")]
     pub(crate) tls_private_key_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) audit: audit::Audit,
     /// How values are encrypted before they are stored: an EncryptionConfiguration
     #[arg(long)]
     pub(crate) encryption_provider_config: Option<PathBuf>,

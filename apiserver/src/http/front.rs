@@ -1,8 +1,9 @@
 //! The chain that every request passes, each step once: what is asked, who asks, as whom, is there room, may they; then
 //! the answer. A panic in whatever answers is told to its own sender as a 500 and to nobody else.
 
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use coracle_api::status::ApiError;
@@ -23,6 +24,7 @@ use super::in_flight::{InFlight, TooMany};
 use super::request_info::{parse, parse_query};
 use super::respond;
 use super::router::{Incoming, Router};
+use crate::audit::{Audit, Received, Recorder, attempted};
 use crate::authn::{Authenticator, ClientIdentity, ImpersonationError, impersonate};
 use crate::authz::{Attributes, Authorizer, is_master};
 use crate::metrics::{Metrics, RequestLabels};
@@ -62,6 +64,8 @@ pub struct FrontParts {
     pub authorizer: Arc<Authorizer>,
     /// Counts what is asked.
     pub metrics: Arc<Metrics>,
+    /// Records what is asked, where that is wanted.
+    pub(crate) audit: Option<Arc<Audit>>,
     /// How much is done at once.
     pub limits: FrontLimits,
     /// Ends every stream.
@@ -103,15 +107,29 @@ impl Front {
 
     /// Answers one request. Never fails: every failure is an answer.
     pub async fn handle(&self, request: Request<RequestBody>, origin: Origin) -> Response<ResponseBody> {
+        self.handle_from(request, origin, None).await
+    }
+
+    /// The same for a request that came from an address.
+    pub(super) async fn handle_from(
+        &self,
+        request: Request<RequestBody>,
+        origin: Origin,
+        peer: Option<SocketAddr>,
+    ) -> Response<ResponseBody> {
         let audit_id = audit_id(request.headers());
-        let answered = AssertUnwindSafe(self.inner.process(request, origin))
+        let record = Record {
+            audit_id: &audit_id,
+            peer,
+            recorder: OnceLock::new(),
+        };
+        let answered = AssertUnwindSafe(self.inner.process(request, origin, &record))
             .catch_unwind()
             .await;
         let mut response = answered.unwrap_or_else(|panic| {
-            error!(
-                panic = panic_message(panic.as_ref()),
-                "a request's handler panicked"
-            );
+            let message = panic_message(panic.as_ref());
+            error!(panic = message, "a request's handler panicked");
+            record.recorder().panicked(message);
             respond::text(
                 500,
                 "This request caused apiserver to panic. Look in the logs for details.",
@@ -127,7 +145,12 @@ impl Front {
 }
 
 impl Inner {
-    async fn process(&self, request: Request<RequestBody>, origin: Origin) -> Response<ResponseBody> {
+    async fn process(
+        &self,
+        request: Request<RequestBody>,
+        origin: Origin,
+        record: &Record<'_>,
+    ) -> Response<ResponseBody> {
         let (mut head, body) = request.into_parts();
         let query = parse_query(head.uri.query());
         let info = match parse(&head.method, head.uri.path(), &query) {
@@ -140,12 +163,19 @@ impl Inner {
             }
         };
         let started = Instant::now();
-        let user = match self.identify(&mut head, &origin) {
+        let identified = self.identify(&mut head, &origin, &info, record);
+        let user = match identified {
             Ok(user) => user,
             Err(error) => {
-                return self
-                    .finish(&info, started, &head, Err(error), Guard::default())
-                    .await;
+                // Of who is not known, all that is recorded has been said.
+                let known = error.code() != 401;
+                let recorder = if known {
+                    record.recorder()
+                } else {
+                    Recorder::default()
+                };
+                let guard = Guard::new(None, None, recorder);
+                return self.finish(&info, started, &head, Err(error), guard).await;
             }
         };
         let upgrade = head.extensions.remove::<OnUpgrade>();
@@ -155,7 +185,7 @@ impl Inner {
             method: head.method.clone(),
             query,
             headers: head.headers.clone(),
-            warnings: Warnings::default(),
+            warnings: Warnings::of(record.recorder()),
         };
         let asked = Incoming {
             context,
@@ -166,9 +196,19 @@ impl Inner {
     }
 
     /// Who the request is made by, in whose name.
-    fn identify(&self, head: &mut Parts, origin: &Origin) -> Result<UserInfo, ApiError> {
+    fn identify(
+        &self,
+        head: &mut Parts,
+        origin: &Origin,
+        info: &RequestInfo,
+        record: &Record<'_>,
+    ) -> Result<UserInfo, ApiError> {
+        let attempted = self.parts.audit.as_ref().map(|_| {
+            let certificate = matches!(origin, Origin::Connection(Some(_)));
+            attempted(&head.headers, certificate)
+        });
         let sender = match origin {
-            Origin::InProcess(user) => user.as_ref().clone(),
+            Origin::InProcess(user) => Ok(user.as_ref().clone()),
             Origin::Connection(certificate) => self
                 .parts
                 .authenticator
@@ -176,12 +216,47 @@ impl Inner {
                 .map_err(|error| {
                     debug!(%error, "a request's sender is not known");
                     ApiError::unauthorized("Unauthorized")
-                })?,
+                }),
         };
-        impersonate(&mut head.headers, sender, &self.parts.authorizer).map_err(|error| match error {
-            ImpersonationError::Forbidden(error) => error,
-            error => ApiError::internal(error),
-        })
+        let recorder = self.begin_record(head, info, record, sender.as_ref().ok());
+        let sender = sender.inspect_err(|_| recorder.unauthenticated(&attempted.unwrap_or_default()))?;
+        if !recorder.received() {
+            return Err(ApiError::internal("failed to store audit event"));
+        }
+        let impersonates = recorder.is_on().then(|| sender.name.clone());
+        let user =
+            impersonate(&mut head.headers, sender, &self.parts.authorizer).map_err(|error| match error {
+                ImpersonationError::Forbidden(error) => error,
+                error => ApiError::internal(error),
+            })?;
+        if impersonates.is_some_and(|sender| sender != user.name) {
+            recorder.impersonated(&user);
+        }
+        Ok(user)
+    }
+
+    /// Begins to record a request, where that is wanted.
+    fn begin_record(
+        &self,
+        head: &Parts,
+        info: &RequestInfo,
+        record: &Record<'_>,
+        sender: Option<&UserInfo>,
+    ) -> Recorder {
+        let Some(audit) = &self.parts.audit else {
+            return Recorder::default();
+        };
+        let received = Received {
+            head,
+            info,
+            audit_id: record.audit_id.to_str().unwrap_or_default(),
+            peer: record.peer,
+            at: Timestamp::now(),
+        };
+        record
+            .recorder
+            .get_or_init(|| audit.begin(&received, sender))
+            .clone()
     }
 
     /// Lets a request in where there is room and its sender may, and answers it.
@@ -194,14 +269,27 @@ impl Inner {
             self.in_flight.enter(&info)
         };
         let guard = match room {
-            Ok(ticket) => Guard::new(ticket, streams.then(|| self.parts.shutdown.clone())),
-            Err(TooMany) => return respond::too_many_requests(),
+            Ok(ticket) => {
+                let ends = streams.then(|| self.parts.shutdown.clone());
+                Guard::new(Some(ticket), ends, warnings.audit().clone())
+            }
+            Err(TooMany) => {
+                return warnings
+                    .audit()
+                    .follow(&info, false, respond::too_many_requests());
+            }
         };
-        let answer = match self
-            .parts
-            .authorizer
-            .require(&Attributes::of_context(&asked.context))
-        {
+        let allowed = {
+            let attributes = Attributes::of_context(&asked.context);
+            let verdict = self.parts.authorizer.authorize(&attributes);
+            warnings.audit().authorized(&verdict);
+            if verdict.is_allowed() {
+                Ok(())
+            } else {
+                Err(attributes.forbidden(&verdict.reason))
+            }
+        };
+        let answer = match allowed {
             Ok(()) => self.answer(asked, streams).await,
             Err(error) => Err(error),
         };
@@ -259,8 +347,22 @@ impl Inner {
             started.elapsed(),
             is_long_running(info),
         );
+        let response = guard_.recorder().follow(info, is_long_running(info), response);
         let response = compress::if_worthwhile(info, &head.headers, response).await;
         response.map(|body| guard(body, guard_))
+    }
+}
+
+/// What is recorded of a request, and what has to be known for that.
+struct Record<'a> {
+    audit_id: &'a HeaderValue,
+    peer: Option<SocketAddr>,
+    recorder: OnceLock<Recorder>,
+}
+
+impl Record<'_> {
+    fn recorder(&self) -> Recorder {
+        self.recorder.get().cloned().unwrap_or_default()
     }
 }
 

@@ -215,6 +215,7 @@ impl Registry {
         };
         if let Some(warning) = warning {
             ctx.warnings.add(&warning);
+            ctx.warnings.audit().annotate("k8s.io/deprecated", "true");
         }
         Ok(answer)
     }

@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{Resources, Running, StartError, certificates};
 use crate::aggregation::Aggregator;
+use crate::audit::Audit;
 use crate::authn::{Authenticator, ServiceAccountTokens, StaticTokens};
 use crate::authz::Authorizer;
 use crate::config::Config;
@@ -44,6 +45,7 @@ pub(super) struct Prepared {
     pki: JoinHandle<Result<Pki, PkiError>>,
     lifetime: Lifetime,
     encryption: Option<Arc<Encryption>>,
+    audit: Option<Arc<Audit>>,
     undo: DropGuard,
 }
 
@@ -56,6 +58,7 @@ struct Assembly {
     webhooks: Arc<Webhooks>,
     authorizer: Arc<Authorizer>,
     encryption: Option<Arc<Encryption>>,
+    audit: Option<Arc<Audit>>,
     lifetime: Lifetime,
 }
 
@@ -78,12 +81,14 @@ impl Prepared {
             }
             None => None,
         };
+        let audit = Audit::open(&config.audit, &lifetime.tasks, &lifetime.shutdown).await?;
         Ok(Self {
             config,
             listeners,
             pki,
             lifetime,
             encryption,
+            audit,
             undo,
         })
     }
@@ -116,6 +121,7 @@ impl Prepared {
             pki,
             lifetime,
             encryption,
+            audit,
             undo,
         } = self;
         let assembly = Assembly {
@@ -126,6 +132,7 @@ impl Prepared {
             webhooks,
             authorizer,
             encryption,
+            audit,
             lifetime,
         };
         let running = assembly.run(listeners).await?;
@@ -227,6 +234,7 @@ impl Assembly {
             authenticator,
             authorizer,
             metrics,
+            audit: self.audit.clone(),
             limits,
             shutdown: shutdown.clone(),
         };

@@ -15,6 +15,7 @@ use coracle_store::Store;
 use self::assembly::{Lifetime, Prepared};
 pub use self::running::Running;
 use crate::aggregation;
+use crate::audit::AuditError;
 use crate::authn::TokenFileError;
 use crate::bootstrap;
 use crate::config::Config;
@@ -76,6 +77,9 @@ pub enum StartError {
     /// The ports for Services.
     #[error(transparent)]
     NodePorts(#[from] PortRangeError),
+    /// The configuration of the audit log.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// The configuration of encryption at rest.
     #[error(transparent)]
     Encryption(#[from] EncryptionError),

@@ -8,6 +8,7 @@
 
 mod access;
 mod aggregation;
+mod audit;
 mod bad_input;
 mod bounds;
 mod certificates;

@@ -144,6 +144,7 @@ fn config(flags: &Apiserver) -> Result<coracle_apiserver::Config> {
         kubelet_certificate_authority: Some(node_authority),
         token_auth_file: flags.token_auth_file.clone(),
         authorization_modes: modes?,
+        audit: flags.audit.flags(),
         encryption: flags
             .encryption_provider_config
             .as_ref()
