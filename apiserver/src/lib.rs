@@ -17,6 +17,7 @@ mod cache;
 pub mod config;
 pub mod discovery;
 mod encryption;
+mod flow_control;
 mod health;
 pub mod http;
 pub mod metrics;

@@ -47,10 +47,24 @@ pub trait ResourceHandler: Send + Sync {
         Vec::new()
     }
 
+    /// How much of a resource is stored; unknown where it is not served from here.
+    fn stored_size(&self, _group: &str, _resource: &str) -> Option<StoredSize> {
+        None
+    }
+
     /// Whether a request is for a custom resource that is served.
     fn serves_custom(&self, _info: &RequestInfo) -> bool {
         false
     }
+}
+
+/// How much of a resource is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredSize {
+    /// How many objects.
+    pub objects: u64,
+    /// How many bytes they are in JSON.
+    pub bytes: u64,
 }
 
 /// Who asks: the outcome of authentication, as in `authentication.k8s.io/v1` `UserInfo`.

@@ -20,17 +20,20 @@ use uuid::Uuid;
 use super::compress;
 use super::go_duration;
 use super::guarded_body::{Guard, guard};
-use super::in_flight::{InFlight, TooMany};
+use super::in_flight::{InFlight, Ticket, TooMany};
 use super::request_info::{parse, parse_query};
 use super::respond;
 use super::router::{Incoming, Router};
 use crate::audit::{Audit, Received, Recorder, attempted};
 use crate::authn::{Authenticator, ClientIdentity, ImpersonationError, impersonate};
 use crate::authz::{Attributes, Authorizer, is_master};
+use crate::flow_control::{FlowControl, Marks, Place};
 use crate::metrics::{Metrics, RequestLabels};
 use crate::request::{RequestBody, RequestContext, RequestInfo, ResponseBody, UserInfo, Warnings};
 
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+const FLOW_SCHEMA_UID: HeaderName = HeaderName::from_static("x-kubernetes-pf-flowschema-uid");
+const PRIORITY_LEVEL_UID: HeaderName = HeaderName::from_static("x-kubernetes-pf-prioritylevel-uid");
 
 /// What a caller's own `Audit-Id` may be at most, in bytes.
 const MAX_AUDIT_ID_BYTES: usize = 64;
@@ -38,7 +41,11 @@ const MAX_AUDIT_ID_BYTES: usize = 64;
 /// How much is done at once, and for how long.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FrontLimits {
-    /// Reads that are answered at once (`--max-requests-inflight`).
+    /// Whether requests wait their turn by FlowSchemas and PriorityLevelConfigurations
+    /// (`--enable-priority-and-fairness`).
+    pub priority_and_fairness: bool,
+    /// Reads that are answered at once (`--max-requests-inflight`); with priority and fairness reads and writes together
+    /// are what is shared out.
     pub reads: usize,
     /// Writes that are answered at once (`--max-mutating-requests-inflight`).
     pub writes: usize,
@@ -49,6 +56,7 @@ pub struct FrontLimits {
 impl Default for FrontLimits {
     fn default() -> Self {
         Self {
+            priority_and_fairness: true,
             reads: 400,
             writes: 200,
             request_timeout: Duration::from_secs(60),
@@ -64,6 +72,8 @@ pub struct FrontParts {
     pub authorizer: Arc<Authorizer>,
     /// Counts what is asked.
     pub metrics: Arc<Metrics>,
+    /// Says whose turn it is; without it, only how many are answered at once is bounded.
+    pub(crate) flow_control: Option<Arc<FlowControl>>,
     /// Records what is asked, where that is wanted.
     pub(crate) audit: Option<Arc<Audit>>,
     /// How much is done at once.
@@ -261,24 +271,21 @@ impl Inner {
 
     /// Lets a request in where there is room and its sender may, and answers it.
     async fn admit(&self, asked: Incoming, head: &Parts, started: Instant) -> Response<ResponseBody> {
-        let (info, warnings) = (asked.context.info.clone(), asked.context.warnings.clone());
+        let (info, warnings) = (
+            Arc::new(asked.context.info.clone()),
+            asked.context.warnings.clone(),
+        );
         let streams = is_long_running(&info);
-        let room = if streams || is_master(&asked.context.user) {
-            Ok(self.in_flight.count_only(&info, streams))
-        } else {
-            self.in_flight.enter(&info)
-        };
-        let guard = match room {
-            Ok(ticket) => {
-                let ends = streams.then(|| self.parts.shutdown.clone());
-                Guard::new(Some(ticket), ends, warnings.audit().clone())
-            }
-            Err(TooMany) => {
-                return warnings
-                    .audit()
-                    .follow(&info, false, respond::too_many_requests());
+        let (marks, room) = self.room(&asked.context, &info, streams).await;
+        let Room { ticket, beginning } = match room {
+            Ok(room) => room,
+            Err(retry_after) => {
+                let refusal = marked(respond::too_many_requests(retry_after), marks);
+                return warnings.audit().follow(&info, false, refusal);
             }
         };
+        let ends = streams.then(|| self.parts.shutdown.clone());
+        let guard = Guard::new(Some(ticket), ends, warnings.audit().clone());
         let allowed = {
             let attributes = Attributes::of_context(&asked.context);
             let verdict = self.parts.authorizer.authorize(&attributes);
@@ -293,8 +300,54 @@ impl Inner {
             Ok(()) => self.answer(asked, streams).await,
             Err(error) => Err(error),
         };
-        let response = self.finish(&info, started, head, answer, guard).await;
+        // A watch has begun; what follows takes no seat.
+        drop(beginning);
+        let response = marked(self.finish(&info, started, head, answer, guard).await, marks);
         respond::with_warnings(response, &warnings.sent())
+    }
+
+    /// Room for a request: what it holds on to, or after how many seconds it may come back; and where it belongs, which its
+    /// answer tells either way.
+    async fn room(
+        &self,
+        context: &RequestContext,
+        info: &Arc<RequestInfo>,
+        streams: bool,
+    ) -> (Option<Marks>, Result<Room, u64>) {
+        let watch = info.verb == "watch";
+        let flow_control = match &self.parts.flow_control {
+            Some(flow_control) if !streams || watch => flow_control,
+            Some(_) => return (None, Ok(Room::of(self.in_flight.count_only(info, streams)))),
+            None if streams || is_master(&context.user) => {
+                return (None, Ok(Room::of(self.in_flight.count_only(info, streams))));
+            }
+            None => {
+                let entered = self.in_flight.enter(info);
+                return (None, entered.map(Room::of).map_err(|TooMany| RETRY_AFTER));
+            }
+        };
+        let most = self.parts.limits.request_timeout;
+        let time = if watch {
+            most
+        } else {
+            self.time_limit(context).unwrap_or(most)
+        };
+        let entered = flow_control
+            .enter(info, &context.user, &context.query, time / PATIENCE_PART)
+            .await;
+        let ticket = self.in_flight.count_only(info, streams);
+        let room = entered.place.map(|place| {
+            if watch {
+                let watching = flow_control.watch(info, &context.query);
+                Room {
+                    ticket: ticket.with(None, watching),
+                    beginning: Some(place),
+                }
+            } else {
+                Room::of(ticket.with(Some(place), None))
+            }
+        });
+        (Some(entered.marks), room)
     }
 
     async fn answer(&self, asked: Incoming, streams: bool) -> Result<Response<ResponseBody>, ApiError> {
@@ -351,6 +404,38 @@ impl Inner {
         let response = compress::if_worthwhile(info, &head.headers, response).await;
         response.map(|body| guard(body, guard_))
     }
+}
+
+/// After how many seconds a refused request may come back where priority and fairness is off.
+const RETRY_AFTER: u64 = 1;
+/// A request waits for its turn for this part of the time it has.
+const PATIENCE_PART: u32 = 4;
+
+/// What a request that was let in holds on to.
+struct Room {
+    /// For as long as its answer lives.
+    ticket: Ticket,
+    /// Until its answer begins.
+    beginning: Option<Place>,
+}
+
+impl Room {
+    fn of(ticket: Ticket) -> Self {
+        Self {
+            ticket,
+            beginning: None,
+        }
+    }
+}
+
+/// Tells where a request belongs.
+fn marked(mut response: Response<ResponseBody>, marks: Option<Marks>) -> Response<ResponseBody> {
+    if let Some(marks) = marks {
+        let headers = response.headers_mut();
+        headers.insert(FLOW_SCHEMA_UID, marks.schema);
+        headers.insert(PRIORITY_LEVEL_UID, marks.level);
+    }
+    response
 }
 
 /// What is recorded of a request, and what has to be known for that.

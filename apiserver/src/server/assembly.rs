@@ -17,6 +17,7 @@ use crate::authn::{Authenticator, ServiceAccountTokens, StaticTokens};
 use crate::authz::Authorizer;
 use crate::config::Config;
 use crate::encryption::Encryption;
+use crate::flow_control::FlowControl;
 use crate::health::{Health, Started};
 use crate::http::catalogue::Catalogue;
 use crate::http::{Connections, Front, FrontParts, Listeners, Router};
@@ -203,7 +204,15 @@ impl Assembly {
         let keys = Arc::new(keys);
         let authenticator = Arc::new(authenticator(config, keys.clone(), reader.clone())?);
         let metrics = Arc::new(Metrics::new());
+        let flow_control = config.limits.priority_and_fairness.then(|| {
+            let seats = config.limits.reads + config.limits.writes;
+            let handler = self.resources.handler.clone();
+            let control = FlowControl::new(seats, reader.clone(), handler, metrics.registry(), tasks.clone());
+            tasks.spawn(control.clone().keep(shutdown.clone()));
+            control
+        });
         let router = Router {
+            flow_control: flow_control.clone(),
             resources: self.resources.handler.clone(),
             catalogue: Catalogue::new(&advertised.to_string(), self.resources.handler.clone())
                 .with(aggregator.clone()),
@@ -234,6 +243,7 @@ impl Assembly {
             authenticator,
             authorizer,
             metrics,
+            flow_control,
             audit: self.audit.clone(),
             limits,
             shutdown: shutdown.clone(),

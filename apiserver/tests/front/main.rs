@@ -13,6 +13,7 @@ mod bad_input;
 mod bounds;
 mod certificates;
 mod encryption;
+mod fairness;
 mod in_process;
 mod kubelet;
 mod nodes;
