@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::admission::AdmissionOptions;
+use crate::audit::AuditFlags;
 use crate::authn::FrontProxyHeaders;
 use crate::authn::jwt::JwtIssuer;
 use crate::authz::AuthorizationMode;
@@ -61,6 +62,8 @@ pub struct Config {
     pub look_at_certificates: Duration,
     /// How values are encrypted before they are stored; not at all where None.
     pub encryption: Option<EncryptionFlags>,
+    /// What is recorded of requests, and where; nothing where there is no policy.
+    pub audit: AuditFlags,
     /// How much is done at once.
     pub limits: FrontLimits,
     /// How patient the server is with connections.
@@ -143,6 +146,7 @@ impl Config {
             kubelet_certificate_authority: None,
             look_at_certificates: Duration::from_secs(60 * 60),
             encryption: None,
+            audit: AuditFlags::default(),
             limits: FrontLimits::default(),
             listener_limits: ListenerLimits::default(),
             shutdown_grace: Duration::from_secs(10),

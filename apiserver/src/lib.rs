@@ -9,6 +9,7 @@
 
 mod admission;
 mod aggregation;
+mod audit;
 pub mod authn;
 pub mod authz;
 mod bootstrap;
@@ -16,6 +17,7 @@ mod cache;
 pub mod config;
 pub mod discovery;
 mod encryption;
+mod flow_control;
 mod health;
 pub mod http;
 pub mod metrics;
@@ -34,6 +36,7 @@ pub mod version;
 mod webhook;
 
 pub use admission::{AdmissionError, AdmissionOptions};
+pub use audit::{AuditError, AuditFlags, BatchLimits, Format, LogFlags, Mode, Truncation, WebhookFlags};
 pub use config::Config;
 pub use encryption::{EncryptionError, EncryptionFlags};
 pub use outbound::RemoteError;

@@ -12,6 +12,7 @@ use http_body::Body;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full, LengthLimitError, Limited};
 
+use crate::audit::Recorder;
 use crate::discovery::Group;
 use crate::openapi::CustomResource;
 
@@ -46,10 +47,24 @@ pub trait ResourceHandler: Send + Sync {
         Vec::new()
     }
 
+    /// How much of a resource is stored; unknown where it is not served from here.
+    fn stored_size(&self, _group: &str, _resource: &str) -> Option<StoredSize> {
+        None
+    }
+
     /// Whether a request is for a custom resource that is served.
     fn serves_custom(&self, _info: &RequestInfo) -> bool {
         false
     }
+}
+
+/// How much of a resource is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredSize {
+    /// How many objects.
+    pub objects: u64,
+    /// How many bytes they are in JSON.
+    pub bytes: u64,
 }
 
 /// Who asks: the outcome of authentication, as in `authentication.k8s.io/v1` `UserInfo`.
@@ -122,11 +137,12 @@ pub struct RequestContext {
     pub warnings: Warnings,
 }
 
-/// Warnings that whoever has a part in answering a request adds, and the front sends along, with failures too. Shared by
-/// the clones of a request.
+/// What whoever has a part in answering a request adds to it on the side: warnings, which the front sends along, with
+/// failures too, and what the audit log is to tell. Shared by the clones of a request.
 #[derive(Clone, Debug, Default)]
 pub struct Warnings {
     texts: Arc<Mutex<Vec<String>>>,
+    recorder: Recorder,
 }
 
 /// How many bytes of warnings are sent whole (upstream's `truncateAtTotalRunes`).
@@ -135,6 +151,19 @@ const WARNINGS_WHOLE_MAX: usize = 4 * 1024;
 const WARNING_CUT: usize = 256;
 
 impl Warnings {
+    /// None yet, of a request that is recorded.
+    pub(crate) fn of(recorder: Recorder) -> Self {
+        Self {
+            recorder,
+            ..Self::default()
+        }
+    }
+
+    /// Where the audit log's part goes.
+    pub(crate) fn audit(&self) -> &Recorder {
+        &self.recorder
+    }
+
     /// Adds a warning, unless it was added before.
     pub fn add(&self, text: &str) {
         let mut texts = self.lock();

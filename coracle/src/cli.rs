@@ -1,6 +1,7 @@
 //! The command line. Flags of the parts are named as upstream names them.
 
 mod access;
+mod audit;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -190,6 +191,17 @@ pub(crate) struct Apiserver {
     /// Its key, in PEM
     #[arg(long, requires = "tls_cert_file")]
     pub(crate) tls_private_key_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) audit: audit::Audit,
+    /// Let requests wait their turn by FlowSchemas and PriorityLevelConfigurations
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) enable_priority_and_fairness: bool,
+    /// Reads that are answered at once
+    #[arg(long, default_value_t = 400)]
+    pub(crate) max_requests_inflight: usize,
+    /// Writes that are answered at once
+    #[arg(long, default_value_t = 200)]
+    pub(crate) max_mutating_requests_inflight: usize,
     /// How values are encrypted before they are stored: an EncryptionConfiguration
     #[arg(long)]
     pub(crate) encryption_provider_config: Option<PathBuf>,

@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use coracle_api::status::ApiError;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::reader::GroupResource;
@@ -30,6 +31,13 @@ pub(crate) async fn run(registry: &Registry) -> Result<(), ApiError> {
     registry.ensure(manifests::objects(), reconcile::restored).await?;
     let network = kubernetes_service::network(registry.service_range());
     registry.ensure(network, |_, _| None).await
+}
+
+/// The FlowSchemas and PriorityLevelConfigurations that every cluster has.
+pub(crate) fn flow_control_objects() -> Vec<Value> {
+    let mut objects = manifests::objects();
+    objects.retain(|object| object["apiVersion"] == "flowcontrol.apiserver.k8s.io/v1");
+    objects
 }
 
 /// Tells extension servers whom to believe.

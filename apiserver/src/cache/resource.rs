@@ -96,6 +96,8 @@ pub(crate) struct ResourceCache {
 #[derive(Debug)]
 struct State {
     entries: Ordered<Arc<Entry>>,
+    /// The bytes of their JSON.
+    bytes: usize,
     /// The revision of the newest change of this resource.
     changed_at: u64,
     ring: Ring,
@@ -178,6 +180,12 @@ impl ResourceCache {
     /// The object of a key.
     pub(crate) fn get(&self, key: &str) -> Option<Arc<Entry>> {
         self.lock().entries.get(key).cloned()
+    }
+
+    /// How many objects there are, and the bytes of their JSON.
+    pub(crate) fn size(&self) -> (u64, u64) {
+        let state = self.lock();
+        (state.entries.len() as u64, state.bytes as u64)
     }
 
     /// The state as of now.
@@ -272,11 +280,14 @@ impl ResourceCache {
 impl State {
     fn new(entries: Vec<Entry>, revision: u64) -> Self {
         let mut ordered = Ordered::default();
+        let mut bytes = 0;
         for entry in entries {
+            bytes += entry.json().len();
             ordered.insert(Arc::new(entry));
         }
         Self {
             entries: ordered,
+            bytes,
             changed_at: revision,
             ring: Ring::new(revision),
             watchers: Watchers::default(),
@@ -296,11 +307,16 @@ impl State {
     fn apply(&mut self, change: Change) {
         let event = match change {
             Change::Put(entry) => {
+                self.bytes += entry.json().len();
                 let previous = self.entries.insert(Arc::clone(&entry));
+                self.bytes -= previous.as_ref().map_or(0, |previous| previous.json().len());
                 Event::put(entry, previous)
             }
             Change::Remove(last) => match self.entries.remove(last.key()) {
-                Some(previous) => Event::removal(last, previous),
+                Some(previous) => {
+                    self.bytes -= previous.json().len();
+                    Event::removal(last, previous)
+                }
                 None => return,
             },
         };

@@ -34,6 +34,7 @@ pub(crate) async fn read(context: &RequestContext, body: RequestBody, kind: Gvk)
     let bytes = body.read().await?;
     let (mut object, warnings) = body::decode(&bytes, media_type, kind, validation)?;
     defaults::apply(kind, &mut object);
+    context.warnings.audit().requested(&object);
     Ok(Asked { object, warnings })
 }
 

@@ -1,8 +1,9 @@
 //! The chain that every request passes, each step once: what is asked, who asks, as whom, is there room, may they; then
 //! the answer. A panic in whatever answers is told to its own sender as a 500 and to nobody else.
 
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use coracle_api::status::ApiError;
@@ -19,16 +20,20 @@ use uuid::Uuid;
 use super::compress;
 use super::go_duration;
 use super::guarded_body::{Guard, guard};
-use super::in_flight::{InFlight, TooMany};
+use super::in_flight::{InFlight, Ticket, TooMany};
 use super::request_info::{parse, parse_query};
 use super::respond;
 use super::router::{Incoming, Router};
+use crate::audit::{Audit, Received, Recorder, attempted};
 use crate::authn::{Authenticator, ImpersonationError, Peer, Sender, impersonate};
 use crate::authz::{Attributes, Authorizer, is_master};
+use crate::flow_control::{FlowControl, Marks, Place};
 use crate::metrics::{Metrics, RequestLabels};
 use crate::request::{RequestBody, RequestContext, RequestInfo, ResponseBody, UserInfo, Warnings};
 
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+const FLOW_SCHEMA_UID: HeaderName = HeaderName::from_static("x-kubernetes-pf-flowschema-uid");
+const PRIORITY_LEVEL_UID: HeaderName = HeaderName::from_static("x-kubernetes-pf-prioritylevel-uid");
 
 /// What a caller's own `Audit-Id` may be at most, in bytes.
 const MAX_AUDIT_ID_BYTES: usize = 64;
@@ -36,7 +41,11 @@ const MAX_AUDIT_ID_BYTES: usize = 64;
 /// How much is done at once, and for how long.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FrontLimits {
-    /// Reads that are answered at once (`--max-requests-inflight`).
+    /// Whether requests wait their turn by FlowSchemas and PriorityLevelConfigurations
+    /// (`--enable-priority-and-fairness`).
+    pub priority_and_fairness: bool,
+    /// Reads that are answered at once (`--max-requests-inflight`); with priority and fairness reads and writes together
+    /// are what is shared out.
     pub reads: usize,
     /// Writes that are answered at once (`--max-mutating-requests-inflight`).
     pub writes: usize,
@@ -47,6 +56,7 @@ pub struct FrontLimits {
 impl Default for FrontLimits {
     fn default() -> Self {
         Self {
+            priority_and_fairness: true,
             reads: 400,
             writes: 200,
             request_timeout: Duration::from_secs(60),
@@ -62,6 +72,10 @@ pub struct FrontParts {
     pub authorizer: Arc<Authorizer>,
     /// Counts what is asked.
     pub metrics: Arc<Metrics>,
+    /// Says whose turn it is; without it, only how many are answered at once is bounded.
+    pub(crate) flow_control: Option<Arc<FlowControl>>,
+    /// Records what is asked, where that is wanted.
+    pub(crate) audit: Option<Arc<Audit>>,
     /// How much is done at once.
     pub limits: FrontLimits,
     /// Ends every stream.
@@ -103,15 +117,29 @@ impl Front {
 
     /// Answers one request. Never fails: every failure is an answer.
     pub async fn handle(&self, request: Request<RequestBody>, origin: Origin) -> Response<ResponseBody> {
+        self.handle_from(request, origin, None).await
+    }
+
+    /// The same for a request that came from an address.
+    pub(super) async fn handle_from(
+        &self,
+        request: Request<RequestBody>,
+        origin: Origin,
+        peer: Option<SocketAddr>,
+    ) -> Response<ResponseBody> {
         let audit_id = audit_id(request.headers());
-        let answered = AssertUnwindSafe(self.inner.process(request, origin))
+        let record = Record {
+            audit_id: &audit_id,
+            peer,
+            recorder: OnceLock::new(),
+        };
+        let answered = AssertUnwindSafe(self.inner.process(request, origin, &record))
             .catch_unwind()
             .await;
         let mut response = answered.unwrap_or_else(|panic| {
-            error!(
-                panic = panic_message(panic.as_ref()),
-                "a request's handler panicked"
-            );
+            let message = panic_message(panic.as_ref());
+            error!(panic = message, "a request's handler panicked");
+            record.recorder().panicked(message);
             respond::text(
                 500,
                 "This request caused apiserver to panic. Look in the logs for details.",
@@ -127,7 +155,12 @@ impl Front {
 }
 
 impl Inner {
-    async fn process(&self, request: Request<RequestBody>, origin: Origin) -> Response<ResponseBody> {
+    async fn process(
+        &self,
+        request: Request<RequestBody>,
+        origin: Origin,
+        record: &Record<'_>,
+    ) -> Response<ResponseBody> {
         let (mut head, body) = request.into_parts();
         let query = parse_query(head.uri.query());
         let info = match parse(&head.method, head.uri.path(), &query) {
@@ -140,12 +173,19 @@ impl Inner {
             }
         };
         let started = Instant::now();
-        let Sender { user, warning } = match self.identify(&mut head, &origin).await {
+        let identified = self.identify(&mut head, &origin, &info, record).await;
+        let Sender { user, warning } = match identified {
             Ok(sender) => sender,
             Err(error) => {
-                return self
-                    .finish(&info, started, &head, Err(error), Guard::default())
-                    .await;
+                // Of who is not known, all that is recorded has been said.
+                let known = error.code() != 401;
+                let recorder = if known {
+                    record.recorder()
+                } else {
+                    Recorder::default()
+                };
+                let guard = Guard::new(None, None, recorder);
+                return self.finish(&info, started, &head, Err(error), guard).await;
             }
         };
         let upgrade = head.extensions.remove::<OnUpgrade>();
@@ -155,7 +195,7 @@ impl Inner {
             method: head.method.clone(),
             query,
             headers: head.headers.clone(),
-            warnings: Warnings::default(),
+            warnings: Warnings::of(record.recorder()),
         };
         context.warnings.add(warning.unwrap_or_default());
         let asked = Incoming {
@@ -167,12 +207,22 @@ impl Inner {
     }
 
     /// Who the request is made by, in whose name.
-    async fn identify(&self, head: &mut Parts, origin: &Origin) -> Result<Sender, ApiError> {
+    async fn identify(
+        &self,
+        head: &mut Parts,
+        origin: &Origin,
+        info: &RequestInfo,
+        record: &Record<'_>,
+    ) -> Result<Sender, ApiError> {
+        let attempted = self.parts.audit.as_ref().map(|_| {
+            let certificate = matches!(origin, Origin::Connection(Some(_)));
+            attempted(&head.headers, certificate)
+        });
         let sender = match origin {
-            Origin::InProcess(user) => Sender {
+            Origin::InProcess(user) => Ok(Sender {
                 user: user.as_ref().clone(),
                 warning: None,
-            },
+            }),
             Origin::Connection(peer) => self
                 .parts
                 .authenticator
@@ -186,40 +236,134 @@ impl Inner {
                 .map_err(|error| {
                     debug!(%error, "a request's sender is not known");
                     ApiError::unauthorized("Unauthorized")
-                })?,
+                }),
         };
-        let Sender { user, warning } = sender;
+        let recorder = self.begin_record(
+            head,
+            info,
+            record,
+            sender.as_ref().ok().map(|sender| &sender.user),
+        );
+        let Sender { user, warning } =
+            sender.inspect_err(|_| recorder.unauthenticated(&attempted.unwrap_or_default()))?;
+        if !recorder.received() {
+            return Err(ApiError::internal("failed to store audit event"));
+        }
+        let impersonates = recorder.is_on().then(|| user.name.clone());
         let user =
             impersonate(&mut head.headers, user, &self.parts.authorizer).map_err(|error| match error {
                 ImpersonationError::Forbidden(error) => error,
                 error => ApiError::internal(error),
             })?;
+        if impersonates.is_some_and(|sender| sender != user.name) {
+            recorder.impersonated(&user);
+        }
         Ok(Sender { user, warning })
+    }
+
+    /// Begins to record a request, where that is wanted.
+    fn begin_record(
+        &self,
+        head: &Parts,
+        info: &RequestInfo,
+        record: &Record<'_>,
+        sender: Option<&UserInfo>,
+    ) -> Recorder {
+        let Some(audit) = &self.parts.audit else {
+            return Recorder::default();
+        };
+        let received = Received {
+            head,
+            info,
+            audit_id: record.audit_id.to_str().unwrap_or_default(),
+            peer: record.peer,
+            at: Timestamp::now(),
+        };
+        record
+            .recorder
+            .get_or_init(|| audit.begin(&received, sender))
+            .clone()
     }
 
     /// Lets a request in where there is room and its sender may, and answers it.
     async fn admit(&self, asked: Incoming, head: &Parts, started: Instant) -> Response<ResponseBody> {
-        let (info, warnings) = (asked.context.info.clone(), asked.context.warnings.clone());
+        let (info, warnings) = (
+            Arc::new(asked.context.info.clone()),
+            asked.context.warnings.clone(),
+        );
         let streams = is_long_running(&info);
-        let room = if streams || is_master(&asked.context.user) {
-            Ok(self.in_flight.count_only(&info, streams))
-        } else {
-            self.in_flight.enter(&info)
+        let (marks, room) = self.room(&asked.context, &info, streams).await;
+        let Room { ticket, beginning } = match room {
+            Ok(room) => room,
+            Err(retry_after) => {
+                let refusal = marked(respond::too_many_requests(retry_after), marks);
+                return warnings.audit().follow(&info, false, refusal);
+            }
         };
-        let guard = match room {
-            Ok(ticket) => Guard::new(ticket, streams.then(|| self.parts.shutdown.clone())),
-            Err(TooMany) => return respond::too_many_requests(),
+        let ends = streams.then(|| self.parts.shutdown.clone());
+        let guard = Guard::new(Some(ticket), ends, warnings.audit().clone());
+        let allowed = {
+            let attributes = Attributes::of_context(&asked.context);
+            let verdict = self.parts.authorizer.authorize(&attributes);
+            warnings.audit().authorized(&verdict);
+            if verdict.is_allowed() {
+                Ok(())
+            } else {
+                Err(attributes.forbidden(&verdict.reason))
+            }
         };
-        let answer = match self
-            .parts
-            .authorizer
-            .require(&Attributes::of_context(&asked.context))
-        {
+        let answer = match allowed {
             Ok(()) => self.answer(asked, streams).await,
             Err(error) => Err(error),
         };
-        let response = self.finish(&info, started, head, answer, guard).await;
+        // A watch has begun; what follows takes no seat.
+        drop(beginning);
+        let response = marked(self.finish(&info, started, head, answer, guard).await, marks);
         respond::with_warnings(response, &warnings.sent())
+    }
+
+    /// Room for a request: what it holds on to, or after how many seconds it may come back; and where it belongs, which its
+    /// answer tells either way.
+    async fn room(
+        &self,
+        context: &RequestContext,
+        info: &Arc<RequestInfo>,
+        streams: bool,
+    ) -> (Option<Marks>, Result<Room, u64>) {
+        let watch = info.verb == "watch";
+        let flow_control = match &self.parts.flow_control {
+            Some(flow_control) if !streams || watch => flow_control,
+            Some(_) => return (None, Ok(Room::of(self.in_flight.count_only(info, streams)))),
+            None if streams || is_master(&context.user) => {
+                return (None, Ok(Room::of(self.in_flight.count_only(info, streams))));
+            }
+            None => {
+                let entered = self.in_flight.enter(info);
+                return (None, entered.map(Room::of).map_err(|TooMany| RETRY_AFTER));
+            }
+        };
+        let most = self.parts.limits.request_timeout;
+        let time = if watch {
+            most
+        } else {
+            self.time_limit(context).unwrap_or(most)
+        };
+        let entered = flow_control
+            .enter(info, &context.user, &context.query, time / PATIENCE_PART)
+            .await;
+        let ticket = self.in_flight.count_only(info, streams);
+        let room = entered.place.map(|place| {
+            if watch {
+                let watching = flow_control.watch(info, &context.query);
+                Room {
+                    ticket: ticket.with(None, watching),
+                    beginning: Some(place),
+                }
+            } else {
+                Room::of(ticket.with(Some(place), None))
+            }
+        });
+        (Some(entered.marks), room)
     }
 
     async fn answer(&self, asked: Incoming, streams: bool) -> Result<Response<ResponseBody>, ApiError> {
@@ -272,8 +416,54 @@ impl Inner {
             started.elapsed(),
             is_long_running(info),
         );
+        let response = guard_.recorder().follow(info, is_long_running(info), response);
         let response = compress::if_worthwhile(info, &head.headers, response).await;
         response.map(|body| guard(body, guard_))
+    }
+}
+
+/// After how many seconds a refused request may come back where priority and fairness is off.
+const RETRY_AFTER: u64 = 1;
+/// A request waits for its turn for this part of the time it has.
+const PATIENCE_PART: u32 = 4;
+
+/// What a request that was let in holds on to.
+struct Room {
+    /// For as long as its answer lives.
+    ticket: Ticket,
+    /// Until its answer begins.
+    beginning: Option<Place>,
+}
+
+impl Room {
+    fn of(ticket: Ticket) -> Self {
+        Self {
+            ticket,
+            beginning: None,
+        }
+    }
+}
+
+/// Tells where a request belongs.
+fn marked(mut response: Response<ResponseBody>, marks: Option<Marks>) -> Response<ResponseBody> {
+    if let Some(marks) = marks {
+        let headers = response.headers_mut();
+        headers.insert(FLOW_SCHEMA_UID, marks.schema);
+        headers.insert(PRIORITY_LEVEL_UID, marks.level);
+    }
+    response
+}
+
+/// What is recorded of a request, and what has to be known for that.
+struct Record<'a> {
+    audit_id: &'a HeaderValue,
+    peer: Option<SocketAddr>,
+    recorder: OnceLock<Recorder>,
+}
+
+impl Record<'_> {
+    fn recorder(&self) -> Recorder {
+        self.recorder.get().cloned().unwrap_or_default()
     }
 }
 

@@ -9,6 +9,7 @@ use http_body_util::BodyExt;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::in_flight::Ticket;
+use crate::audit::Recorder;
 use crate::request::ResponseBody;
 
 /// What lives as long as an answer's body does.
@@ -16,20 +17,31 @@ use crate::request::ResponseBody;
 pub(super) struct Guard {
     ticket: Option<Ticket>,
     shutdown: Option<CancellationToken>,
+    recorder: Recorder,
 }
 
 impl Guard {
-    pub(super) fn new(ticket: Ticket, shutdown: Option<CancellationToken>) -> Self {
+    pub(super) fn new(
+        ticket: Option<Ticket>,
+        shutdown: Option<CancellationToken>,
+        recorder: Recorder,
+    ) -> Self {
         Self {
-            ticket: Some(ticket),
+            ticket,
             shutdown,
+            recorder,
         }
+    }
+
+    /// What the answer is recorded with.
+    pub(super) fn recorder(&self) -> &Recorder {
+        &self.recorder
     }
 }
 
 /// Ties a guard to a body.
 pub(super) fn guard(body: ResponseBody, guard: Guard) -> ResponseBody {
-    let Guard { ticket, shutdown } = guard;
+    let Guard { ticket, shutdown, .. } = guard;
     let ended = shutdown.map(|token| Box::pin(token.cancelled_owned()));
     if ticket.is_none() && ended.is_none() {
         return body;

@@ -1,10 +1,12 @@
-//! How many requests are answered at once: reads and writes apart, as `--max-requests-inflight` and
-//! `--max-mutating-requests-inflight` say. Streams and members of `system:masters` are counted but never turned away.
+//! What a request holds on to while it is answered, and how many are answered at once where priority and fairness is off:
+//! reads and writes apart, as `--max-requests-inflight` and `--max-mutating-requests-inflight` say. Streams and members of
+//! `system:masters` are counted but never turned away.
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::flow_control::{Place, Watching};
 use crate::metrics::{InFlightGauge, Metrics};
 use crate::request::RequestInfo;
 
@@ -22,6 +24,19 @@ pub(super) struct TooMany;
 pub(super) struct Ticket {
     _permit: Option<OwnedSemaphorePermit>,
     _gauge: Option<InFlightGauge>,
+    _place: Option<Place>,
+    _watching: Option<Watching>,
+}
+
+impl Ticket {
+    /// Also holds on to a place, and to the count of a watch.
+    pub(super) fn with(self, place: Option<Place>, watching: Option<Watching>) -> Self {
+        Self {
+            _place: place,
+            _watching: watching,
+            ..self
+        }
+    }
 }
 
 impl InFlight {
@@ -40,6 +55,8 @@ impl InFlight {
         Ok(Ticket {
             _permit: Some(permit),
             _gauge: Some(self.metrics.in_flight(reads)),
+            _place: None,
+            _watching: None,
         })
     }
 
@@ -52,6 +69,8 @@ impl InFlight {
         Ticket {
             _permit: None,
             _gauge: Some(gauge),
+            _place: None,
+            _watching: None,
         }
     }
 }

@@ -157,7 +157,8 @@ impl Connections {
     }
 
     async fn serve_http(self, stream: TlsStream<TcpStream>) {
-        let (_, session) = stream.get_ref();
+        let (socket, session) = stream.get_ref();
+        let peer = socket.peer_addr().ok();
         let identity = self
             .certificates
             .identify(session.peer_certificates(), Timestamp::now());
@@ -166,7 +167,13 @@ impl Connections {
         let front = self.front.clone();
         let answering = service_fn(move |request: Request<Incoming>| {
             let (front, origin) = (front.clone(), origin.clone());
-            async move { Ok::<_, Infallible>(front.handle(request.map(RequestBody::new), origin).await) }
+            async move {
+                Ok::<_, Infallible>(
+                    front
+                        .handle_from(request.map(RequestBody::new), origin, peer)
+                        .await,
+                )
+            }
         });
         let builder = self.builder(speaks_http2);
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), answering);

@@ -58,11 +58,11 @@ pub(crate) fn page_not_found() -> Response<ResponseBody> {
 }
 
 /// What is said where there is no room.
-pub(crate) fn too_many_requests() -> Response<ResponseBody> {
+pub(crate) fn too_many_requests(retry_after: u64) -> Response<ResponseBody> {
     let mut response = text(429, "Too many requests, please try again later.\n");
     response
         .headers_mut()
-        .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        .insert(header::RETRY_AFTER, HeaderValue::from(retry_after));
     response
 }
 

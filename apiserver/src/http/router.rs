@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::catalogue::Catalogue;
 use super::respond;
 use crate::aggregation::Aggregator;
+use crate::flow_control::FlowControl;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::node_proxy::{NodeProxy, Passed};
@@ -41,6 +42,7 @@ pub(crate) struct Router {
     pub(crate) node_proxy: NodeProxy,
     pub(crate) webhooks: Arc<Webhooks>,
     pub(crate) aggregator: Arc<Aggregator>,
+    pub(crate) flow_control: Option<Arc<FlowControl>>,
     pub(crate) openid_configuration: Value,
     pub(crate) jwks: Value,
 }
@@ -106,6 +108,10 @@ impl Router {
             }),
             "/" => Ok(respond::json(200, &self.root())),
             path => {
+                let dumped = self.flow_control.as_ref();
+                if let Some(dump) = dumped.and_then(|flow_control| flow_control.dump(path, &context.query)) {
+                    return Ok(respond::text(200, &dump));
+                }
                 if let Some(response) = self.health.answer(path, &context.query).await {
                     return Ok(response);
                 }

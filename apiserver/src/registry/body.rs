@@ -40,6 +40,7 @@ pub(super) fn object(
             &custom.schema(),
             validation,
         )?;
+        ctx.warnings.audit().requested(&object);
         return Ok(Decoded { object, warnings });
     }
     let (object, warnings) = of_kind(ctx, bytes, served.resource.gvk(), validation)?;
@@ -59,7 +60,9 @@ pub(super) fn of_kind(
     kind: Gvk,
     validation: FieldValidation,
 ) -> Result<(Value, Vec<String>), ApiError> {
-    body::decode(bytes, media_type(ctx)?, kind, validation)
+    let decoded = body::decode(bytes, media_type(ctx)?, kind, validation)?;
+    ctx.warnings.audit().requested(&decoded.0);
+    Ok(decoded)
 }
 
 /// Makes an object of what a patch left, in the version of the request.

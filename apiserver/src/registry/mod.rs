@@ -66,7 +66,7 @@ use crate::discovery::Group;
 use crate::encryption::{EncryptedStore, Encryption};
 use crate::openapi::CustomResource;
 use crate::reader::{CacheReader, ObjectReader};
-use crate::request::{RequestBody, RequestContext, RequestInfo, ResourceHandler, ResponseBody};
+use crate::request::{RequestBody, RequestContext, RequestInfo, ResourceHandler, ResponseBody, StoredSize};
 use crate::webhook::Webhooks;
 pub(crate) use encode::in_version as shown;
 pub(crate) use negotiate::check_acceptable;
@@ -231,6 +231,7 @@ impl Registry {
         };
         if let Some(warning) = warning {
             ctx.warnings.add(&warning);
+            ctx.warnings.audit().annotate("k8s.io/deprecated", "true");
         }
         Ok(answer)
     }
@@ -306,6 +307,11 @@ impl ResourceHandler for Registry {
 
     fn custom_resources(&self) -> Vec<CustomResource> {
         self.catalog.customs().described()
+    }
+
+    fn stored_size(&self, group: &str, resource: &str) -> Option<StoredSize> {
+        let (objects, bytes) = self.catalog.stored(group, resource)?.cache.size();
+        Some(StoredSize { objects, bytes })
     }
 
     fn serves_custom(&self, info: &RequestInfo) -> bool {

@@ -49,6 +49,7 @@ impl Registry {
         served: &Arc<Served>,
         bytes: Bytes,
     ) -> Result<Response<ResponseBody>, ApiError> {
+        ctx.warnings.audit().patched(&bytes);
         if media_type(ctx) == APPLY {
             return self.apply(ctx, served, bytes).await;
         }

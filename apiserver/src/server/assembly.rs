@@ -12,10 +12,12 @@ use tokio_util::task::TaskTracker;
 
 use super::{Resources, Running, StartError, certificates};
 use crate::aggregation::Aggregator;
+use crate::audit::Audit;
 use crate::authn::LastUsed;
 use crate::authz::Authorizer;
 use crate::config::Config;
 use crate::encryption::Encryption;
+use crate::flow_control::FlowControl;
 use crate::health::{Health, Started};
 use crate::http::catalogue::Catalogue;
 use crate::http::{Connections, Front, FrontParts, Listeners, Router};
@@ -45,6 +47,7 @@ pub(super) struct Prepared {
     lifetime: Lifetime,
     used_tokens: mpsc::Sender<LastUsed>,
     encryption: Option<Arc<Encryption>>,
+    audit: Option<Arc<Audit>>,
     undo: DropGuard,
 }
 
@@ -57,6 +60,7 @@ struct Assembly {
     webhooks: Arc<Webhooks>,
     authorizer: Arc<Authorizer>,
     encryption: Option<Arc<Encryption>>,
+    audit: Option<Arc<Audit>>,
     lifetime: Lifetime,
     used_tokens: mpsc::Sender<LastUsed>,
 }
@@ -81,6 +85,7 @@ impl Prepared {
             }
             None => None,
         };
+        let audit = Audit::open(&config.audit, &lifetime.tasks, &lifetime.shutdown).await?;
         Ok(Self {
             config,
             listeners,
@@ -88,6 +93,7 @@ impl Prepared {
             lifetime,
             used_tokens,
             encryption,
+            audit,
             undo,
         })
     }
@@ -121,6 +127,7 @@ impl Prepared {
             lifetime,
             used_tokens,
             encryption,
+            audit,
             undo,
         } = self;
         let assembly = Assembly {
@@ -131,6 +138,7 @@ impl Prepared {
             webhooks,
             authorizer,
             encryption,
+            audit,
             lifetime,
             used_tokens,
         };
@@ -211,7 +219,15 @@ impl Assembly {
         );
         let authenticator = Arc::new(authenticator.await?);
         let metrics = Arc::new(Metrics::new());
+        let flow_control = config.limits.priority_and_fairness.then(|| {
+            let seats = config.limits.reads + config.limits.writes;
+            let handler = self.resources.handler.clone();
+            let control = FlowControl::new(seats, reader.clone(), handler, metrics.registry(), tasks.clone());
+            tasks.spawn(control.clone().keep(shutdown.clone()));
+            control
+        });
         let router = Router {
+            flow_control: flow_control.clone(),
             resources: self.resources.handler.clone(),
             catalogue: Catalogue::new(&advertised.to_string(), self.resources.handler.clone())
                 .with(aggregator.clone()),
@@ -242,6 +258,8 @@ impl Assembly {
             authenticator,
             authorizer,
             metrics,
+            flow_control,
+            audit: self.audit.clone(),
             limits,
             shutdown: shutdown.clone(),
         };

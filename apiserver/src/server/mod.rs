@@ -17,6 +17,7 @@ use self::assembly::{Lifetime, Prepared};
 pub use self::running::Running;
 use crate::admission::AdmissionError;
 use crate::aggregation;
+use crate::audit::AuditError;
 use crate::authn::{FrontProxyError, TokenFileError, keep_last_used, marks};
 use crate::bootstrap;
 use crate::config::Config;
@@ -93,6 +94,9 @@ pub enum StartError {
     /// The ports for Services.
     #[error(transparent)]
     NodePorts(#[from] PortRangeError),
+    /// The configuration of the audit log.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// The configuration of encryption at rest.
     #[error(transparent)]
     Encryption(#[from] EncryptionError),

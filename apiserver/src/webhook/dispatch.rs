@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use coracle_api::cel::policy::Inputs;
-use coracle_api::patch::json;
+use coracle_api::patch::json as json_patch;
 use coracle_api::status::ApiError;
 use futures::future::join_all;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tracing::{debug, warn};
 
 use super::hook::Hook;
@@ -16,6 +16,7 @@ use super::refusal::{self, No};
 use super::review::{self, Verdict};
 use super::{Asked, Rounds, Shapes, Version, Webhooks, call, is_exempt};
 use crate::admission::policy::Asker;
+use crate::audit::Recorder;
 use crate::reader::Prepared;
 
 /// A webhook that is to be asked, and what it is to see.
@@ -47,7 +48,7 @@ impl Webhooks {
                 .mutate(asked, shapes, object.as_deref_mut(), old, rounds)
                 .await?;
         }
-        for hook in hooks.iter().flat_map(|hooks| hooks.iter()) {
+        for (index, hook) in hooks.iter().flat_map(|hooks| hooks.iter()).enumerate() {
             if !rounds.asks(&hook.id) {
                 continue;
             }
@@ -59,10 +60,21 @@ impl Webhooks {
                 continue;
             };
             let answer = self.ask(&question, asked).await;
-            if let Some(verdict) = excused(hook, answer)?
-                && change(&question, verdict, shapes, object.as_deref_mut()).await?
-            {
-                rounds.changed();
+            let note = Note {
+                audit: asked.warnings.audit(),
+                hook,
+                place: format!("round_{}_index_{index}", rounds.number()),
+            };
+            match excused(hook, answer)? {
+                None => note.failed_open("mutation"),
+                Some(verdict) => {
+                    let patch = Value::Array(verdict.patch.clone());
+                    let changed = change(&question, verdict, shapes, object.as_deref_mut()).await?;
+                    note.mutated(changed, patch);
+                    if changed {
+                        rounds.changed();
+                    }
+                }
             }
             if hook.reinvoked {
                 rounds.was_asked(&hook.id);
@@ -95,8 +107,12 @@ impl Webhooks {
             );
         }
         let answers = join_all(questions.iter().map(|question| self.ask(question, asked))).await;
-        for (question, answer) in questions.iter().zip(answers) {
-            excused(question.hook, answer)?;
+        for (index, (question, answer)) in questions.iter().zip(answers).enumerate() {
+            let hook = question.hook;
+            if excused(hook, answer)?.is_none() {
+                let (audit, place) = (asked.warnings.audit(), format!("round_0_index_{index}"));
+                Note { audit, hook, place }.failed_open("validating");
+            }
         }
         Ok(())
     }
@@ -179,7 +195,10 @@ impl Webhooks {
             .ask(hook, version, &question.uid, question.request.clone())
             .await?;
         for (name, value) in &verdict.audit_annotations {
-            debug!(hook = hook.name, name, value, "a webhook annotated a request");
+            asked
+                .warnings
+                .audit()
+                .annotate(&format!("{}/{name}", hook.name), value);
         }
         for warning in &verdict.warnings {
             asked.warnings.add(warning);
@@ -204,6 +223,37 @@ pub(crate) async fn shown(
     }
 }
 
+/// What the audit log is told of a webhook that was asked.
+struct Note<'a> {
+    audit: &'a Recorder,
+    hook: &'a Hook,
+    place: String,
+}
+
+impl Note<'_> {
+    /// It failed and was passed over.
+    fn failed_open(&self, sort: &str) {
+        let key = format!("failed-open.{sort}.webhook.admission.k8s.io/{}", self.place);
+        self.audit.annotate(&key, &self.hook.name);
+    }
+
+    /// It answered, and whether that made a difference.
+    fn mutated(&self, mutated: bool, patch: Value) {
+        if !self.audit.is_on() {
+            return;
+        }
+        let (configuration, webhook) = (&self.hook.configuration, &self.hook.name);
+        let told = json!({"configuration": configuration, "webhook": webhook, "mutated": mutated});
+        let key = format!("mutation.webhook.admission.k8s.io/{}", self.place);
+        self.audit.annotate(&key, &told.to_string());
+        if mutated {
+            let told = json!({"configuration": configuration, "webhook": webhook, "patch": patch, "patchType": "JSONPatch"});
+            let key = format!("patch.webhook.admission.k8s.io/{}", self.place);
+            self.audit.annotate_request(&key, &told.to_string());
+        }
+    }
+}
+
 /// Changes the object as an answer wants it, and says whether that made a difference.
 async fn change(
     question: &Question<'_>,
@@ -218,7 +268,7 @@ async fn change(
         return Err(refusal::nothing_to_change(question.hook));
     };
     let mut patched = shown.clone();
-    json::apply(&mut patched, &Value::Array(verdict.patch)).map_err(ApiError::internal)?;
+    json_patch::apply(&mut patched, &Value::Array(verdict.patch)).map_err(ApiError::internal)?;
     if patched == *shown {
         return Ok(false);
     }

@@ -42,6 +42,11 @@ impl Rounds {
         self.left = object.filter(|_| self.due && !self.again).cloned();
     }
 
+    /// Which round this is, counted from 0.
+    pub(super) fn number(&self) -> usize {
+        usize::from(self.again)
+    }
+
     /// Whether a webhook is asked in this round.
     pub(crate) fn asks(&self, id: &str) -> bool {
         !self.again || self.wanted.contains(id)

@@ -63,7 +63,11 @@ async fn a_client_may_ask_for_less_time() {
 
 #[tokio::test]
 async fn where_there_is_no_room_clients_are_told_to_come_back() {
-    let server = Server::start_with(|config| config.limits.reads = 0).await;
+    let server = Server::start_with(|config| {
+        config.limits.priority_and_fairness = false;
+        config.limits.reads = 0;
+    })
+    .await;
     let jane = server.with_token(Some("jane-token")).await;
     let answer = get(&jane, "/api/v1/namespaces/a/pods").await;
     assert_eq!(

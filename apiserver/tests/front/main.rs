@@ -9,11 +9,13 @@
 mod access;
 mod aggregation;
 mod attacks;
+mod audit;
 mod bad_input;
 mod bounds;
 mod certificates;
 mod credentials;
 mod encryption;
+mod fairness;
 mod https;
 mod in_process;
 mod issuers;

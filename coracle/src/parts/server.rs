@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use async_trait::async_trait;
 use coracle_apiserver::config::CertificateFiles;
+use coracle_apiserver::http::FrontLimits;
 use coracle_apiserver::request::UserInfo;
 use coracle_apiserver::{AdmissionOptions, ApiServer, EncryptionFlags, Running};
 use coracle_controllers::{ClientError, ClientFactory};
@@ -153,6 +154,12 @@ fn config(flags: &Apiserver) -> Result<coracle_apiserver::Config> {
             enable: flags.enable_admission_plugins.clone(),
             disable: flags.disable_admission_plugins.clone(),
             config_file: flags.admission_control_config_file.clone(),
+        audit: flags.audit.flags(),
+        limits: FrontLimits {
+            priority_and_fairness: flags.enable_priority_and_fairness,
+            reads: flags.max_requests_inflight,
+            writes: flags.max_mutating_requests_inflight,
+            ..FrontLimits::default()
         },
         encryption: flags
             .encryption_provider_config

@@ -2,13 +2,16 @@
 
 use coracle_api::cel::policy::Decision;
 use coracle_api::status::{ApiError, Cause, Details, Reason};
-use serde_json::Value;
-use tracing::{debug, info};
+use serde_json::{Value, json};
+use tracing::debug;
 
 use super::installed::{Binding, Installed};
 use super::{Asker, Policies, States, inputs, misconfigured, params, request, subject};
 use crate::webhook::matching::Subject;
 use crate::webhook::{Asked, Shapes, Version};
+
+/// The longest value of an audit annotation, in bytes (upstream's `maxAuditAnnotationValueLength`).
+const ANNOTATION_MAX: usize = 10 * 1024;
 
 /// A refusal.
 struct Denied {
@@ -118,19 +121,20 @@ impl Policies {
                 Ok(true) => {}
                 Ok(false) => continue,
                 Err(why) => {
-                    judged.act(Decision::Fail(why), asked, denied);
+                    judged.act(Decision::Fail(why), 0, asked, denied);
                     continue;
                 }
             }
-            for decision in installed.policy.validate(&inputs) {
-                judged.act(decision, asked, denied);
+            for (index, decision) in installed.policy.validate(&inputs).into_iter().enumerate() {
+                judged.act(decision, index, asked, denied);
             }
             for (key, value) in installed.policy.annotate(&inputs) {
                 match value {
-                    Ok(value) => debug!(
-                        policy = installed.name,
-                        key, value, "a policy annotated a request"
-                    ),
+                    Ok(value) => {
+                        let key = format!("{}/{key}", installed.name);
+                        let end = value.floor_char_boundary(ANNOTATION_MAX);
+                        asked.warnings.audit().annotate(&key, &value[..end]);
+                    }
                     Err(why) => installed.deny(Some(&binding.name), &why, denied),
                 }
             }
@@ -148,7 +152,7 @@ struct Judged<'a> {
 
 impl Judged<'_> {
     /// Does what the binding wants done with a decision.
-    fn act(&self, decision: Decision, asked: &Asked<'_>, denied: &mut Vec<Denied>) {
+    fn act(&self, decision: Decision, index: usize, asked: &Asked<'_>, denied: &mut Vec<Denied>) {
         let (message, reason) = match decision {
             Decision::Admit => return,
             Decision::Fail(why) if self.installed.fails_open => {
@@ -173,9 +177,21 @@ impl Judged<'_> {
                 "Warn" => asked.warnings.add(&format!(
                     "Validation failed for ValidatingAdmissionPolicy '{policy}' with binding '{binding}': {message}"
                 )),
-                _ => info!(policy, binding, message, "a policy would have refused a request"),
+                _ => self.tell_audit(index, &message, asked),
             }
         }
+    }
+}
+
+impl Judged<'_> {
+    /// Tells the audit log of a decision.
+    fn tell_audit(&self, index: usize, message: &str, asked: &Asked<'_>) {
+        let failure = json!([{
+            "message": message, "policy": self.installed.name, "binding": self.binding.name,
+            "expressionIndex": index, "validationActions": self.binding.actions,
+        }]);
+        let key = "validation.policy.admission.k8s.io/validation_failure";
+        asked.warnings.audit().annotate(key, &failure.to_string());
     }
 }
 

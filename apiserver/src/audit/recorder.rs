@@ -1,0 +1,240 @@
+//! What is recorded of one request, from whoever has a part in answering it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::event::{Event, Stage, User};
+use super::policy::{Level, Wanted};
+use super::sink::Sink;
+use crate::authz::Verdict;
+use crate::request::UserInfo;
+
+/// A handle that everybody may hold; an empty one, which does nothing, where nothing is recorded.
+#[derive(Clone, Default)]
+pub(crate) struct Recorder(Option<Arc<Recording>>);
+
+struct Recording {
+    wanted: Wanted,
+    event: Mutex<Event>,
+    sink: Arc<Sink>,
+}
+
+impl std::fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Recorder").field(&self.0.is_some()).finish()
+    }
+}
+
+impl Recorder {
+    pub(super) fn new(wanted: Wanted, event: Event, sink: Arc<Sink>) -> Self {
+        Self(Some(Arc::new(Recording {
+            wanted,
+            event: Mutex::new(event),
+            sink,
+        })))
+    }
+
+    /// Whether anything is recorded at all.
+    pub(crate) fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Whether what was sent is recorded.
+    pub(crate) fn takes_requests(&self) -> bool {
+        self.takes(Level::Request)
+    }
+
+    pub(super) fn takes_responses(&self) -> bool {
+        self.takes(Level::RequestResponse)
+    }
+
+    fn takes(&self, level: Level) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|recording| recording.wanted.level >= level)
+    }
+
+    fn visit(&self, change: impl FnOnce(&mut Event)) {
+        if let Some(recording) = &self.0 {
+            change(&mut recording.event());
+        }
+    }
+
+    /// Adds an annotation. The first value of a key stands.
+    pub(crate) fn annotate(&self, key: &str, value: &str) {
+        self.visit(|event| {
+            let known = event
+                .annotations
+                .entry(key.to_owned())
+                .or_insert_with(|| value.to_owned());
+            if known != value {
+                tracing::warn!(key, value, known, "an audit annotation is set already");
+            }
+        });
+    }
+
+    /// Adds an annotation that tells of what was sent.
+    pub(crate) fn annotate_request(&self, key: &str, value: &str) {
+        if self.takes_requests() {
+            self.annotate(key, value);
+        }
+    }
+
+    /// Whom the sender acts as.
+    pub(crate) fn impersonated(&self, user: &UserInfo) {
+        self.visit(|event| event.impersonated_user = Some(User::of(user)));
+    }
+
+    /// What was decided, and why.
+    pub(crate) fn authorized(&self, verdict: &Verdict) {
+        if self.is_on() {
+            let decision = if verdict.is_allowed() { "allow" } else { "forbid" };
+            self.annotate("authorization.k8s.io/decision", decision);
+            self.annotate("authorization.k8s.io/reason", &verdict.reason);
+        }
+    }
+
+    /// The object that was sent. What the path does not say of it is taken from its metadata.
+    pub(crate) fn requested(&self, object: &Value) {
+        let Some(recording) = &self.0 else {
+            return;
+        };
+        let mut event = recording.event();
+        if let Some(reference) = &mut event.object_ref {
+            let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
+            let parts = [
+                (&mut reference.namespace, "namespace"),
+                (&mut reference.name, "name"),
+                (&mut reference.uid, "uid"),
+                (&mut reference.resource_version, "resourceVersion"),
+            ];
+            for (part, field) in parts.into_iter().filter(|(part, _)| part.is_empty()) {
+                text(field).clone_into(part);
+            }
+        }
+        if recording.wanted.level >= Level::Request {
+            event.request_object = Some(recording.shown(object.clone()));
+        }
+    }
+
+    /// The patch that was sent.
+    pub(crate) fn patched(&self, bytes: &[u8]) {
+        if self.takes_requests() {
+            let patch = serde_json::from_slice(bytes);
+            let patch = patch.unwrap_or_else(|_| Value::from(String::from_utf8_lossy(bytes)));
+            self.visit(|event| event.request_object = Some(patch));
+        }
+    }
+
+    /// The code that is answered.
+    pub(super) fn code(&self, code: u16) {
+        self.visit(|event| {
+            event
+                .response_status
+                .get_or_insert_with(|| json!({"metadata": {}}))["code"] = code.into();
+        });
+    }
+
+    /// The object that was answered.
+    pub(super) fn answered(&self, object: Value) {
+        let Some(recording) = &self.0 else {
+            return;
+        };
+        let mut event = recording.event();
+        if object["kind"] == "Status" {
+            event.set_status(&object);
+        }
+        if recording.wanted.level >= Level::RequestResponse {
+            event.response_object = Some(recording.shown(object));
+        }
+    }
+
+    /// Writes the event as it is at a stage. False where that failed and the request is not to go on.
+    #[must_use]
+    fn stage(&self, stage: Stage) -> bool {
+        let Some(recording) = &self.0 else {
+            return true;
+        };
+        if recording.wanted.omit_stages.contains(&stage) {
+            return true;
+        }
+        let event = {
+            let mut event = recording.event();
+            event.stage = stage;
+            if stage != Stage::RequestReceived {
+                event.stage_timestamp = Timestamp::now();
+            }
+            event.clone()
+        };
+        recording.sink.take(event)
+    }
+
+    /// The request came in. False where that could not be recorded and must be.
+    #[must_use]
+    pub(crate) fn received(&self) -> bool {
+        self.stage(Stage::RequestReceived)
+    }
+
+    /// The head of a stream is sent.
+    pub(super) fn started(&self) {
+        let _ = self.stage(Stage::ResponseStarted);
+    }
+
+    /// Everything is sent.
+    pub(super) fn completed(&self) {
+        let _ = self.stage(Stage::ResponseComplete);
+    }
+
+    /// Answering panicked.
+    pub(crate) fn panicked(&self, message: &str) {
+        self.visit(|event| {
+            event.set_status(&json!({
+                "status": "Failure", "reason": "InternalError", "code": 500,
+                "message": format!("APIServer panic'd: {message}"),
+            }));
+        });
+        let _ = self.stage(Stage::Panic);
+    }
+
+    /// The sender is not known: nothing follows but the refusal.
+    pub(crate) fn unauthenticated(&self, attempted: &str) {
+        self.visit(|event| {
+            event.response_status = Some(json!({"metadata": {}, "message": attempted, "code": 401}));
+        });
+        self.started();
+    }
+}
+
+impl Recording {
+    fn event(&self) -> MutexGuard<'_, Event> {
+        self.event.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An object as it is written.
+    fn shown(&self, mut object: Value) -> Value {
+        if self.wanted.omit_managed_fields {
+            without_managed_fields(&mut object);
+            let inside = |object: &mut Value, list: &str, each: fn(&mut Value)| {
+                object
+                    .get_mut(list)
+                    .and_then(Value::as_array_mut)
+                    .into_iter()
+                    .flatten()
+                    .for_each(each);
+            };
+            inside(&mut object, "items", without_managed_fields);
+            inside(&mut object, "rows", |row| {
+                row.get_mut("object").into_iter().for_each(without_managed_fields);
+            });
+        }
+        object
+    }
+}
+
+fn without_managed_fields(object: &mut Value) {
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("managedFields");
+    }
+}

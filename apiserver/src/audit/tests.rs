@@ -1,0 +1,179 @@
+//! Events as they are written, and the batches in which they go, in virtual time.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::batch::{self, BatchLimits};
+use super::event::{Event, ObjectReference, Stage, User};
+use super::policy::Level;
+use super::sink::Truncation;
+use crate::request::UserInfo;
+
+fn event(uri: &str) -> Event {
+    let at: Timestamp = "2026-01-02T03:04:05.0006Z".parse().unwrap();
+    let user = UserInfo {
+        name: "jane".to_owned(),
+        groups: vec!["a".to_owned(), "b".to_owned()],
+        ..UserInfo::default()
+    };
+    Event {
+        kind: "Event",
+        api_version: "audit.k8s.io/v1",
+        level: Level::Request,
+        audit_id: "id".to_owned(),
+        stage: Stage::ResponseComplete,
+        request_uri: uri.to_owned(),
+        verb: "create".to_owned(),
+        user: User::of(&user),
+        impersonated_user: None,
+        source_ips: vec!["192.0.2.1".to_owned()],
+        user_agent: "test".to_owned(),
+        object_ref: Some(ObjectReference {
+            namespace: "ns".to_owned(),
+            resource: "pods".to_owned(),
+            ..ObjectReference::default()
+        }),
+        response_status: Some(json!({"metadata": {}, "code": 201})),
+        request_object: Some(json!({"kind": "Pod"})),
+        response_object: None,
+        request_received_timestamp: at,
+        stage_timestamp: at,
+        annotations: BTreeMap::new(),
+    }
+}
+
+#[test]
+fn an_event_is_written_as_upstream_writes_it() {
+    let line = String::from_utf8(event("/api/v1/namespaces/ns/pods").json()).unwrap();
+    assert_eq!(
+        line,
+        "{\"kind\":\"Event\",\"apiVersion\":\"audit.k8s.io/v1\",\"level\":\"Request\",\"auditID\":\"id\",\"stage\":\
+         \"ResponseComplete\",\"requestURI\":\"/api/v1/namespaces/ns/pods\",\"verb\":\"create\",\"user\":{\"username\":\
+         \"jane\",\"groups\":[\"a\",\"b\"]},\"sourceIPs\":[\"192.0.2.1\"],\"userAgent\":\"test\",\"objectRef\":{\"resource\":\
+         \"pods\",\"namespace\":\"ns\"},\"responseStatus\":{\"code\":201,\"metadata\":{}},\"requestObject\":{\"kind\":\"Pod\"},\
+         \"requestReceivedTimestamp\":\"2026-01-02T03:04:05.000600Z\",\"stageTimestamp\":\"2026-01-02T03:04:05.000600Z\"}\n"
+    );
+    let legacy = String::from_utf8(event("/api").legacy()).unwrap();
+    assert_eq!(
+        legacy,
+        "2026-01-02T03:04:05.0006Z AUDIT: id=\"id\" stage=\"ResponseComplete\" ip=\"192.0.2.1\" method=\"create\" user=\"jane\" \
+         groups=\"\\\"a\\\",\\\"b\\\"\" as=\"<self>\" asgroups=\"<lookup>\" user-agent=\"test\" namespace=\"ns\" uri=\"/api\" \
+         response=\"201\"\n"
+    );
+}
+
+#[test]
+fn what_is_too_long_loses_its_objects_first() {
+    let long = Event {
+        request_object: Some(Value::from("x".repeat(2000))),
+        ..event("/")
+    };
+    let truncation = |max_event_size| Truncation {
+        enabled: true,
+        max_event_size,
+        ..Truncation::default()
+    };
+    assert_eq!(
+        Truncation::default().fit(long.clone()),
+        Some(long.clone()),
+        "not asked for"
+    );
+    let cut = truncation(1000).fit(long.clone()).unwrap();
+    assert_eq!(cut.request_object, None);
+    assert_eq!(cut.annotations["audit.k8s.io/truncated"], "true");
+    assert_eq!(truncation(100).fit(long), None);
+}
+
+/// Runs a queue until shutdown, and says when which batches went.
+async fn batches(
+    limits: BatchLimits,
+    max_bytes: usize,
+    put: impl AsyncFnOnce(&batch::Queue),
+) -> Vec<(u64, Vec<String>)> {
+    let (queue, events) = batch::queue(&limits);
+    let shutdown = CancellationToken::new();
+    let (start, went) = (Instant::now(), Arc::new(Mutex::new(Vec::new())));
+    let told = Arc::clone(&went);
+    let deliver = move |events: Vec<Event>| {
+        let uris = events.into_iter().map(|event| event.request_uri).collect();
+        told.lock().unwrap().push((start.elapsed().as_secs(), uris));
+        std::future::ready(())
+    };
+    let running = tokio::spawn(batch::run(events, limits, max_bytes, shutdown.clone(), deliver));
+    put(&queue).await;
+    shutdown.cancel();
+    running.await.unwrap();
+    let went = went.lock().unwrap();
+    went.clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_goes_when_it_is_full_or_its_time_has_come_or_the_server_ends() {
+    let limits = BatchLimits {
+        max_size: 2,
+        ..BatchLimits::of_webhook()
+    };
+    let went = batches(limits, usize::MAX, async |queue| {
+        for uri in ["/1", "/2", "/3"] {
+            queue.put(event(uri));
+        }
+        tokio::time::sleep(Duration::from_secs(40)).await;
+        queue.put(event("/4"));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    });
+    let uris = |uris: &[&str]| uris.iter().map(|uri| (*uri).to_owned()).collect::<Vec<_>>();
+    assert_eq!(
+        went.await,
+        [(0, uris(&["/1", "/2"])), (30, uris(&["/3"])), (41, uris(&["/4"]))]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn batches_are_neither_too_big_nor_too_many() {
+    let limits = BatchLimits {
+        throttle: Some((1.0, 2)),
+        max_wait: Duration::ZERO,
+        ..BatchLimits::of_webhook()
+    };
+    let size = event("/1").json().len();
+    let went = batches(limits, size, async |queue| {
+        for uri in ["/1", "/2", "/3", "/4"] {
+            queue.put(event(uri));
+        }
+        tokio::time::sleep(Duration::from_secs(10)).await;
+    });
+    let times: Vec<u64> = went
+        .await
+        .into_iter()
+        .map(|(at, uris)| at + (uris.len() as u64 - 1) * 100)
+        .collect();
+    assert_eq!(
+        times,
+        [0, 0, 1, 2],
+        "one event each, two at once, then one a second"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_there_is_no_room_for_is_lost_and_nobody_waits() {
+    let limits = BatchLimits {
+        buffer_size: 2,
+        ..BatchLimits::of_webhook()
+    };
+    let (queue, mut events) = batch::queue(&limits);
+    for uri in ["/1", "/2", "/3"] {
+        queue.put(event(uri));
+    }
+    drop(queue);
+    let mut left = Vec::new();
+    while let Some(event) = events.recv().await {
+        left.push(event.request_uri);
+    }
+    assert_eq!(left, ["/1", "/2"]);
+}
