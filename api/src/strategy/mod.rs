@@ -3,6 +3,7 @@
 //! These are upstream's `PrepareForCreate` and `PrepareForUpdate`: a client never writes the status through the main
 //! resource nor the spec through `/status`, and `metadata.generation` counts changes of what is desired.
 
+mod app_armor;
 mod claim;
 mod gated;
 mod service;
@@ -96,7 +97,10 @@ pub fn prepare_create(gvk: Gvk, object: &mut Value, now: Timestamp) {
         fields.remove("status");
     }
     match (gvk.group, gvk.kind) {
-        ("", "Pod") => new_pod_status(fields),
+        ("", "Pod") => {
+            new_pod_status(fields);
+            app_armor::sync(fields);
+        }
         ("", "Namespace") => new_namespace(fields),
         ("", "PersistentVolume") => {
             fields.insert(

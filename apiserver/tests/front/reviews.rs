@@ -6,7 +6,10 @@ use crate::stand_in::{Server, get, policy, post};
 
 async fn with_account() -> Server {
     let account = json!({"metadata": {"name": "bot", "namespace": "a", "uid": "uid-bot"}});
-    Server::start_among(policy().with("", "serviceaccounts", account), |_| {}).await
+    let objects = policy()
+        .with("", "namespaces", json!({"metadata": {"name": "a"}}))
+        .with("", "serviceaccounts", account);
+    Server::start_among(objects, |_| {}).await
 }
 
 #[tokio::test]
