@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::authn::FrontProxyHeaders;
 use crate::authn::jwt::JwtIssuer;
 use crate::authz::AuthorizationMode;
+use crate::authz::config::AuthorizerConfig;
 use crate::http::{FrontLimits, ListenerLimits};
 use crate::pki::ServerNames;
 use crate::registry::services::addresses::{Cidr, CidrError};
@@ -42,7 +43,7 @@ pub struct Config {
     /// Whether `anonymous` was said, so that no file may say something else.
     pub anonymous_by_flag: bool,
     /// Who decides what is allowed, in this order.
-    pub authorization_modes: Vec<AuthorizationMode>,
+    pub authorization: Vec<AuthorizerConfig>,
     /// In whose name service account tokens are issued; the Service's URL where empty.
     pub service_account_issuer: String,
     /// The audiences this server counts for; the issuer where empty.
@@ -128,7 +129,9 @@ impl Config {
             authentication: AuthenticationConfig::default(),
             anonymous: true,
             anonymous_by_flag: false,
-            authorization_modes: vec![AuthorizationMode::Node, AuthorizationMode::Rbac],
+            authorization: [AuthorizationMode::Node, AuthorizationMode::Rbac]
+                .map(AuthorizerConfig::Mode)
+                .to_vec(),
             service_account_issuer: String::new(),
             api_audiences: Vec::new(),
             service_account_max_expiration: None,

@@ -166,9 +166,6 @@ pub(crate) struct Apiserver {
     pub(crate) token_auth_file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) access: access::Access,
-    /// Authorizers, in order
-    #[arg(long, value_delimiter = ',', default_value = "Node,RBAC")]
-    pub(crate) authorization_mode: Vec<String>,
     /// More authorities whose client certificates are believed, in PEM
     #[arg(long)]
     pub(crate) client_ca_file: Option<PathBuf>,

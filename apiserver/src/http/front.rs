@@ -189,8 +189,9 @@ impl Inner {
                 })?,
         };
         let Sender { user, warning } = sender;
-        let user =
-            impersonate(&mut head.headers, user, &self.parts.authorizer).map_err(|error| match error {
+        let user = impersonate(&mut head.headers, user, &self.parts.authorizer)
+            .await
+            .map_err(|error| match error {
                 ImpersonationError::Forbidden(error) => error,
                 error => ApiError::internal(error),
             })?;
@@ -214,6 +215,7 @@ impl Inner {
             .parts
             .authorizer
             .require(&Attributes::of_context(&asked.context))
+            .await
         {
             Ok(()) => self.answer(asked, streams).await,
             Err(error) => Err(error),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// None where the text is no duration, or a negative one.
-pub(super) fn parse(text: &str) -> Option<Duration> {
+pub(crate) fn parse(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
     }

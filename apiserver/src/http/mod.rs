@@ -9,7 +9,7 @@ pub(crate) mod catalogue;
 mod compress;
 pub(crate) mod document;
 mod front;
-mod go_duration;
+pub(crate) mod go_duration;
 mod guarded_body;
 mod in_flight;
 mod in_process;

@@ -12,6 +12,7 @@ mod bad_input;
 mod bounds;
 mod certificates;
 mod credentials;
+mod deciders;
 mod https;
 mod in_process;
 mod issuers;

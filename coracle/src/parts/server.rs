@@ -125,7 +125,6 @@ fn config(flags: &Apiserver) -> Result<coracle_apiserver::Config> {
         .kubelet_certificate_authority
         .clone()
         .unwrap_or_else(own_authority);
-    let modes: Result<Vec<_>, _> = flags.authorization_mode.iter().map(|mode| mode.parse()).collect();
     let files = flags
         .tls_cert_file
         .clone()
@@ -148,7 +147,7 @@ fn config(flags: &Apiserver) -> Result<coracle_apiserver::Config> {
         anonymous_by_flag: flags.access.anonymous().is_some(),
         service_account_issuer: flags.access.service_account_issuer.clone(),
         api_audiences: flags.access.api_audiences.clone(),
-        authorization_modes: modes?,
+        authorization: flags.access.authorization()?,
         shutdown_grace: Duration::from_secs(5),
         ..coracle_apiserver::Config::new(&flags.data_dir)
     })
