@@ -116,13 +116,24 @@ pub enum Link {
     /// The policies of a file.
     Abac(Policies),
     /// A service elsewhere.
-    Webhook(AccessWebhook),
+    Webhook(Box<AccessWebhook>),
 }
 
 impl From<AuthorizationMode> for Link {
     fn from(mode: AuthorizationMode) -> Self {
         Self::Mode(mode)
     }
+}
+
+/// Rules that apply to a user.
+#[derive(Debug, Default)]
+pub struct Resolved {
+    /// The rules, of whoever can tell.
+    pub rules: Vec<Arc<PolicyRule>>,
+    /// What went wrong while they were gathered.
+    pub errors: Vec<String>,
+    /// Whether somebody who decides cannot tell.
+    pub incomplete: bool,
 }
 
 /// The configured chain of authorizers.
@@ -191,33 +202,36 @@ impl Authorizer {
         }
     }
 
-    /// Every rule that applies to a user in a namespace, and what went wrong while they were gathered.
-    pub fn rules_for(&self, user: &UserInfo, namespace: &str) -> (Vec<Arc<PolicyRule>>, Vec<String>) {
-        let mut rules = Vec::new();
-        let mut errors = Vec::new();
+    /// Every rule that applies to a user in a namespace, as far as those who decide can tell.
+    pub fn rules_for(&self, user: &UserInfo, namespace: &str) -> Resolved {
+        let mut resolved = Resolved::default();
+        let untold = |resolved: &mut Resolved, who: &str| {
+            let error = format!("{who} authorizer does not support user rule resolution");
+            resolved.errors.push(error);
+            resolved.incomplete = true;
+        };
         for link in &self.chain {
             match link {
                 Link::Mode(AuthorizationMode::Rbac) => {
                     let (found, failed) = self.rbac_rules(user, namespace);
-                    rules.extend(found);
-                    errors.extend(failed);
+                    resolved.rules.extend(found);
+                    resolved.errors.extend(failed);
                 }
                 Link::Mode(AuthorizationMode::Node) if node::node_name(user).is_some() => {
-                    errors.push("node authorizer does not support user rule resolution".to_owned());
+                    untold(&mut resolved, "node");
                 }
                 Link::Mode(AuthorizationMode::AlwaysAllow) => {
-                    rules.extend(PolicyRule::everything().map(Arc::new));
+                    resolved.rules.extend(PolicyRule::everything().map(Arc::new));
                 }
                 Link::Mode(AuthorizationMode::Node | AuthorizationMode::AlwaysDeny) => {}
                 Link::Abac(policies) => {
-                    rules.extend(policies.rules_for(user, namespace).into_iter().map(Arc::new));
+                    let found = policies.rules_for(user, namespace);
+                    resolved.rules.extend(found.into_iter().map(Arc::new));
                 }
-                Link::Webhook(_) => {
-                    errors.push("webhook authorizer does not support user rule resolution".to_owned());
-                }
+                Link::Webhook(_) => untold(&mut resolved, "webhook"),
             }
         }
-        (rules, errors)
+        resolved
     }
 
     /// Every rule that roles give a user in a namespace, whoever else decides.

@@ -42,7 +42,8 @@ async fn link(config: &AuthorizerConfig) -> Result<Link, StartError> {
             };
             let what = "the match conditions of an authorization webhook".to_owned();
             let webhook = AccessWebhook::new(settings.clone(), remote);
-            Link::Webhook(webhook.map_err(|reason| StartError::Access { what, reason })?)
+            let webhook = webhook.map_err(|reason| StartError::Access { what, reason })?;
+            Link::Webhook(Box::new(webhook))
         }
     })
 }
