@@ -168,8 +168,8 @@ fn user(name: &str, groups: &[&str]) -> UserInfo {
 }
 
 /// Clients of controllers in the apiserver's own process, each in the name of its service account.
-struct InProcess {
-    running: Arc<Running>,
+pub(super) struct InProcess {
+    pub(super) running: Arc<Running>,
 }
 
 #[async_trait]
