@@ -9,6 +9,7 @@ use crate::audit::AuditFlags;
 use crate::authn::FrontProxyHeaders;
 use crate::authn::jwt::JwtIssuer;
 use crate::authz::AuthorizationMode;
+use crate::authz::config::AuthorizerConfig;
 use crate::encryption::EncryptionFlags;
 use crate::http::{FrontLimits, ListenerLimits};
 use crate::pki::ServerNames;
@@ -45,7 +46,7 @@ pub struct Config {
     /// Whether `anonymous` was said, so that no file may say something else.
     pub anonymous_by_flag: bool,
     /// Who decides what is allowed, in this order.
-    pub authorization_modes: Vec<AuthorizationMode>,
+    pub authorization: Vec<AuthorizerConfig>,
     /// Which admission plugins run, and what they are told.
     pub admission: AdmissionOptions,
     /// In whose name service account tokens are issued; the Service's URL where empty.
@@ -137,8 +138,10 @@ impl Config {
             authentication: AuthenticationConfig::default(),
             anonymous: true,
             anonymous_by_flag: false,
-            authorization_modes: vec![AuthorizationMode::Node, AuthorizationMode::Rbac],
             admission: AdmissionOptions::default(),
+            authorization: [AuthorizationMode::Node, AuthorizationMode::Rbac]
+                .map(AuthorizerConfig::Mode)
+                .to_vec(),
             service_account_issuer: String::new(),
             api_audiences: Vec::new(),
             service_account_max_expiration: None,

@@ -167,9 +167,6 @@ pub(crate) struct Apiserver {
     pub(crate) token_auth_file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) access: access::Access,
-    /// Authorizers, in order
-    #[arg(long, value_delimiter = ',', default_value = "Node,RBAC")]
-    pub(crate) authorization_mode: Vec<String>,
     /// Admission plugins that run besides those that are on by default
     #[arg(long, value_delimiter = ',')]
     pub(crate) enable_admission_plugins: Vec<String>,

@@ -3,6 +3,7 @@
 pub(crate) mod addons;
 pub(crate) mod clients;
 pub(crate) mod node;
+mod rotation;
 pub(crate) mod server;
 mod signer;
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Taint;
+use tokio::sync::watch;
 
 /// Certificates of the agent's HTTPS server, all in PEM.
 #[derive(Clone)]
@@ -16,6 +17,8 @@ pub struct Serving {
     pub key_pem: String,
     /// Authorities whose client certificates are believed; callers without one get 401.
     pub client_ca_pem: String,
+    /// Tells chain and key that take the place of those above, while the agent runs; none where they stay.
+    pub renewals: Option<watch::Receiver<(String, String)>>,
 }
 
 impl std::fmt::Debug for Serving {

@@ -44,7 +44,7 @@ struct Wanted {
 }
 
 /// The user whose rights count for the request: the sender, or whom they may act as.
-pub fn impersonate(
+pub async fn impersonate(
     headers: &mut HeaderMap,
     sender: UserInfo,
     authorizer: &Authorizer,
@@ -52,7 +52,7 @@ pub fn impersonate(
     let Some(wanted) = read(headers)? else {
         return Ok(sender);
     };
-    check(&wanted, &sender, authorizer)?;
+    check(&wanted, &sender, authorizer).await?;
     let names: Vec<_> = headers
         .keys()
         .filter(|name| name.as_str().starts_with("impersonate-"))
@@ -108,28 +108,27 @@ fn text(headers: &HeaderMap, name: &HeaderName) -> Result<String, ImpersonationE
         .map_err(|_| ImpersonationError::NotText(name.to_string()))
 }
 
-fn check(wanted: &Wanted, sender: &UserInfo, authorizer: &Authorizer) -> Result<(), ApiError> {
+async fn check(wanted: &Wanted, sender: &UserInfo, authorizer: &Authorizer) -> Result<(), ApiError> {
     let ask = |group, resource| Attributes::resource(sender, "impersonate", group, resource);
-    match service_account(&wanted.name) {
-        Some((namespace, name)) => {
-            authorizer.require(&ask("", "serviceaccounts").in_namespace(namespace).named(name))?;
-        }
-        None => authorizer.require(&ask("", "users").named(&wanted.name))?,
-    }
+    let by_name = match service_account(&wanted.name) {
+        Some((namespace, name)) => ask("", "serviceaccounts").in_namespace(namespace).named(name),
+        None => ask("", "users").named(&wanted.name),
+    };
+    authorizer.require(&by_name).await?;
     for group in &wanted.groups {
-        authorizer.require(&ask("", "groups").named(group))?;
+        authorizer.require(&ask("", "groups").named(group)).await?;
     }
     for (key, values) in &wanted.extra {
         for value in values {
-            authorizer.require(
-                &ask(AUTHENTICATION_GROUP, "userextras")
-                    .subresource(key)
-                    .named(value),
-            )?;
+            let by_value = ask(AUTHENTICATION_GROUP, "userextras")
+                .subresource(key)
+                .named(value);
+            authorizer.require(&by_value).await?;
         }
     }
     if !wanted.uid.is_empty() {
-        authorizer.require(&ask(AUTHENTICATION_GROUP, "uids").named(&wanted.uid))?;
+        let by_uid = ask(AUTHENTICATION_GROUP, "uids").named(&wanted.uid);
+        authorizer.require(&by_uid).await?;
     }
     Ok(())
 }
@@ -195,8 +194,8 @@ mod tests {
         Authorizer::new(vec![AuthorizationMode::Rbac], Arc::new(MemoryReader::default()))
     }
 
-    #[test]
-    fn whoever_may_becomes_another() {
+    #[tokio::test]
+    async fn whoever_may_becomes_another() {
         let mut asked = headers(&[
             ("impersonate-user", "jane"),
             ("impersonate-group", "devs"),
@@ -205,36 +204,40 @@ mod tests {
             ("impersonate-extra-example.com%2fscope", "view"),
             ("accept", "application/json"),
         ]);
-        let user = impersonate(&mut asked, master(), &authorizer()).unwrap();
+        let user = impersonate(&mut asked, master(), &authorizer()).await.unwrap();
         assert_eq!((user.name.as_str(), user.uid.as_str()), ("jane", "7"));
         assert_eq!(user.groups, ["devs", "ops", "system:authenticated"]);
         assert_eq!(user.extra["example.com/scope"], ["view"]);
         assert_eq!(asked.len(), 1, "only the headers of no identity are left");
     }
 
-    #[test]
-    fn service_accounts_and_the_anonymous_get_their_groups() {
-        let become_user = |name| {
+    #[tokio::test]
+    async fn service_accounts_and_the_anonymous_get_their_groups() {
+        let become_user = async |name| {
             let mut asked = headers(&[("impersonate-user", name)]);
-            impersonate(&mut asked, master(), &authorizer()).unwrap().groups
+            impersonate(&mut asked, master(), &authorizer())
+                .await
+                .unwrap()
+                .groups
         };
         let want = [
             "system:serviceaccounts",
             "system:serviceaccounts:a",
             "system:authenticated",
         ];
-        assert_eq!(become_user("system:serviceaccount:a:bot"), want);
-        assert_eq!(become_user("system:anonymous"), ["system:unauthenticated"]);
+        assert_eq!(become_user("system:serviceaccount:a:bot").await, want);
+        assert_eq!(become_user("system:anonymous").await, ["system:unauthenticated"]);
     }
 
-    #[test]
-    fn others_are_refused() {
+    #[tokio::test]
+    async fn others_are_refused() {
         let jane = UserInfo {
             name: "jane".to_owned(),
             ..UserInfo::default()
         };
         let mut asked = headers(&[("impersonate-user", "root")]);
         let refused = impersonate(&mut asked, jane.clone(), &authorizer())
+            .await
             .unwrap_err()
             .to_string();
         let want = "users \"root\" is forbidden: User \"jane\" cannot impersonate resource \"users\" in API group \"\" at \
@@ -242,6 +245,7 @@ mod tests {
         assert_eq!(refused, want);
         let mut without_user = headers(&[("impersonate-group", "system:masters")]);
         let refused = impersonate(&mut without_user, jane, &authorizer())
+            .await
             .unwrap_err()
             .to_string();
         assert_eq!(refused, "requested groups without impersonating a user");

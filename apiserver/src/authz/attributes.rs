@@ -21,6 +21,8 @@ pub struct Attributes<'a> {
     pub namespace: &'a str,
     /// The API group; empty for core.
     pub group: &'a str,
+    /// The API version; empty where none was named.
+    pub version: &'a str,
     /// The plural name.
     pub resource: &'a str,
     /// Empty for the object itself.
@@ -29,11 +31,13 @@ pub struct Attributes<'a> {
     pub name: &'a str,
     /// The field selector of a list or watch, as it came.
     pub field_selector: &'a str,
+    /// The label selector of a list or watch, as it came.
+    pub label_selector: &'a str,
 }
 
 impl<'a> Attributes<'a> {
     /// The question that a request poses by itself.
-    pub fn of(info: &'a RequestInfo, user: &'a UserInfo, field_selector: &'a str) -> Self {
+    fn of(info: &'a RequestInfo, user: &'a UserInfo, selectors: (&'a str, &'a str)) -> Self {
         Self {
             user,
             verb: &info.verb,
@@ -41,20 +45,23 @@ impl<'a> Attributes<'a> {
             path: &info.path,
             namespace: &info.namespace,
             group: &info.api_group,
+            version: &info.api_version,
             resource: &info.resource,
             subresource: &info.subresource,
             name: &info.name,
-            field_selector,
+            field_selector: selectors.0,
+            label_selector: selectors.1,
         }
     }
 
     /// The question that a request poses by itself.
     pub fn of_context(context: &'a RequestContext) -> Self {
-        let selector = match context.info.verb.as_str() {
-            "list" | "watch" | "deletecollection" => context.query("fieldSelector").unwrap_or_default(),
-            _ => "",
+        let query = |name| context.query(name).unwrap_or_default();
+        let selectors = match context.info.verb.as_str() {
+            "list" | "watch" | "deletecollection" => (query("fieldSelector"), query("labelSelector")),
+            _ => ("", ""),
         };
-        Self::of(&context.info, &context.user, selector)
+        Self::of(&context.info, &context.user, selectors)
     }
 
     /// A question about a resource that no request path stands for.
@@ -66,10 +73,12 @@ impl<'a> Attributes<'a> {
             path: "",
             namespace: "",
             group,
+            version: "",
             resource,
             subresource: "",
             name: "",
             field_selector: "",
+            label_selector: "",
         }
     }
 
@@ -95,6 +104,21 @@ impl<'a> Attributes<'a> {
     /// The same question for a subresource.
     pub fn subresource(self, subresource: &'a str) -> Self {
         Self { subresource, ..self }
+    }
+
+    /// How much of it is of the asker's choice, in bytes.
+    pub(super) fn length(&self) -> usize {
+        let parts = [
+            self.namespace,
+            self.verb,
+            self.group,
+            self.version,
+            self.resource,
+            self.subresource,
+            self.name,
+            self.path,
+        ];
+        parts.iter().map(|part| part.len()).sum()
     }
 
     /// Whether the request can change nothing.

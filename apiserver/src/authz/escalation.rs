@@ -139,7 +139,7 @@ impl Authorizer {
     }
 
     fn check_rules(&self, user: &UserInfo, namespace: &str, rules: &[PolicyRule]) -> Result<(), String> {
-        let (owned, errors) = self.rules_for(user, namespace);
+        let (owned, errors) = self.rbac_rules(user, namespace);
         let missing = missing(owned.iter().map(AsRef::as_ref), rules);
         if missing.is_empty() {
             return Ok(());

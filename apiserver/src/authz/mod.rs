@@ -1,32 +1,43 @@
 //! Authorization: may this user do this?
 //!
 //! Authorizers are asked in the configured order; the first with an opinion decides, and where none has one the answer is
-//! no. Members of `system:masters` are asked nothing. Deciding is pure and synchronous: it reads objects through
-//! [`ObjectReader`] and the indexes built over it, and does no IO.
+//! no. Members of `system:masters` are asked nothing. Deciding reads objects through [`ObjectReader`] and the indexes built over
+//! it; the only one who does IO is `webhook`, and only where its memory has no answer.
 
+mod abac;
 mod attributes;
+pub mod config;
 mod escalation;
 mod index;
 mod node;
+mod review;
 mod rules;
+mod webhook;
 
+use std::pin::pin;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use coracle_api::status::ApiError;
+use futures::FutureExt;
+use jiff::Timestamp;
+use tokio::runtime::Handle;
+use tokio::task::block_in_place;
 
+pub use self::abac::Policies;
 pub use self::attributes::Attributes;
 pub use self::escalation::RoleRef;
 pub use self::index::RbacIndex;
 pub(crate) use self::node::identity as node_identity;
 pub use self::rules::PolicyRule;
+pub use self::webhook::{AccessWebhook, AccessWebhookSettings};
 use crate::reader::ObjectReader;
 use crate::request::UserInfo;
 
 /// The group whose members may do everything, whatever the policy says.
 pub const MASTERS: &str = "system:masters";
 
-/// One entry of `--authorization-mode`.
+/// One entry of `--authorization-mode` that needs nothing but its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthorizationMode {
     /// Roles and bindings.
@@ -76,6 +87,8 @@ pub struct Verdict {
     pub decision: Decision,
     /// Why; empty where there is nothing to say.
     pub reason: String,
+    /// What went wrong on the way; empty where nothing did.
+    pub error: String,
 }
 
 impl Verdict {
@@ -83,7 +96,12 @@ impl Verdict {
         Self {
             decision,
             reason: reason.into(),
+            error: String::new(),
         }
+    }
+
+    fn with_error(self, error: String) -> Self {
+        Self { error, ..self }
     }
 
     /// Whether the request may go on.
@@ -92,75 +110,146 @@ impl Verdict {
     }
 }
 
+/// One who decides.
+pub enum Link {
+    /// One that needs nothing but what is stored.
+    Mode(AuthorizationMode),
+    /// The policies of a file.
+    Abac(Policies),
+    /// A service elsewhere.
+    Webhook(Box<AccessWebhook>),
+}
+
+impl From<AuthorizationMode> for Link {
+    fn from(mode: AuthorizationMode) -> Self {
+        Self::Mode(mode)
+    }
+}
+
+/// Rules that apply to a user.
+#[derive(Debug, Default)]
+pub struct Resolved {
+    /// The rules, of whoever can tell.
+    pub rules: Vec<Arc<PolicyRule>>,
+    /// What went wrong while they were gathered.
+    pub errors: Vec<String>,
+    /// Whether somebody who decides cannot tell.
+    pub incomplete: bool,
+}
+
 /// The configured chain of authorizers.
 pub struct Authorizer {
-    modes: Vec<AuthorizationMode>,
+    chain: Vec<Link>,
     reader: Arc<dyn ObjectReader>,
     rbac: RbacIndex,
 }
 
 impl Authorizer {
     /// Builds the chain; roles and bindings are read when the first request asks for them.
-    pub fn new(modes: Vec<AuthorizationMode>, reader: Arc<dyn ObjectReader>) -> Self {
+    pub fn new<L: Into<Link>>(chain: Vec<L>, reader: Arc<dyn ObjectReader>) -> Self {
         let rbac = RbacIndex::new(reader.clone());
-        Self { modes, reader, rbac }
+        let chain = chain.into_iter().map(Into::into).collect();
+        Self { chain, reader, rbac }
     }
 
     /// Decides one request.
-    pub fn authorize(&self, attributes: &Attributes<'_>) -> Verdict {
+    pub async fn decide(&self, attributes: &Attributes<'_>) -> Verdict {
         if is_master(attributes.user) {
             return Verdict::new(Decision::Allow, "");
         }
-        let mut reasons = Vec::new();
-        for mode in &self.modes {
-            let verdict = self.ask(*mode, attributes);
+        let (mut reasons, mut errors) = (Vec::new(), Vec::new());
+        for link in &self.chain {
+            let verdict = self.ask(link, attributes).await;
             if verdict.decision != Decision::NoOpinion {
                 return verdict;
             }
             if !verdict.reason.is_empty() {
                 reasons.push(verdict.reason);
             }
+            if !verdict.error.is_empty() {
+                errors.push(verdict.error);
+            }
         }
-        Verdict::new(Decision::NoOpinion, reasons.join("\n"))
+        let error = match errors.as_slice() {
+            [] => String::new(),
+            [only] => only.clone(),
+            several => format!("[{}]", several.join(", ")),
+        };
+        Verdict::new(Decision::NoOpinion, reasons.join("\n")).with_error(error)
+    }
+
+    /// Decides one request for who cannot wait for others meanwhile: expressions, which ask in the middle of what they compute.
+    /// Only where a service elsewhere has to be asked, and has not answered the same lately, is this thread held up.
+    pub fn authorize(&self, attributes: &Attributes<'_>) -> Verdict {
+        let mut deciding = pin!(self.decide(attributes));
+        match deciding.as_mut().now_or_never() {
+            Some(verdict) => verdict,
+            None => block_in_place(|| Handle::current().block_on(deciding)),
+        }
     }
 
     /// Decides one request; the error is the answer to send.
-    pub fn require(&self, attributes: &Attributes<'_>) -> Result<(), ApiError> {
-        let verdict = self.authorize(attributes);
+    ///
+    /// # Errors
+    /// Forbidden, or that it could not be found out.
+    pub async fn require(&self, attributes: &Attributes<'_>) -> Result<(), ApiError> {
+        let verdict = self.decide(attributes).await;
         if verdict.is_allowed() {
             Ok(())
-        } else {
+        } else if verdict.error.is_empty() {
             Err(attributes.forbidden(&verdict.reason))
+        } else {
+            Err(ApiError::internal(verdict.error))
         }
     }
 
-    /// Every rule that applies to a user in a namespace, and what went wrong while they were gathered.
-    pub fn rules_for(&self, user: &UserInfo, namespace: &str) -> (Vec<Arc<PolicyRule>>, Vec<String>) {
-        let mut rules = Vec::new();
-        let mut errors = Vec::new();
-        for mode in &self.modes {
-            match mode {
-                AuthorizationMode::Rbac => {
-                    let (found, failed) = self.rbac.current().rules_for(user, namespace);
-                    rules.extend(found);
-                    errors.extend(failed);
+    /// Every rule that applies to a user in a namespace, as far as those who decide can tell.
+    pub fn rules_for(&self, user: &UserInfo, namespace: &str) -> Resolved {
+        let mut resolved = Resolved::default();
+        let untold = |resolved: &mut Resolved, who: &str| {
+            let error = format!("{who} authorizer does not support user rule resolution");
+            resolved.errors.push(error);
+            resolved.incomplete = true;
+        };
+        for link in &self.chain {
+            match link {
+                Link::Mode(AuthorizationMode::Rbac) => {
+                    let (found, failed) = self.rbac_rules(user, namespace);
+                    resolved.rules.extend(found);
+                    resolved.errors.extend(failed);
                 }
-                AuthorizationMode::Node if node::identity(user).is_some() => {
-                    errors.push("node authorizer does not support user rule resolution".to_owned());
+                Link::Mode(AuthorizationMode::Node) if node::identity(user).is_some() => {
+                    untold(&mut resolved, "node");
                 }
-                AuthorizationMode::AlwaysAllow => rules.extend(PolicyRule::everything().map(Arc::new)),
-                AuthorizationMode::Node | AuthorizationMode::AlwaysDeny => {}
+                Link::Mode(AuthorizationMode::AlwaysAllow) => {
+                    resolved.rules.extend(PolicyRule::everything().map(Arc::new));
+                }
+                Link::Mode(AuthorizationMode::Node | AuthorizationMode::AlwaysDeny) => {}
+                Link::Abac(policies) => {
+                    let found = policies.rules_for(user, namespace);
+                    resolved.rules.extend(found.into_iter().map(Arc::new));
+                }
+                Link::Webhook(_) => untold(&mut resolved, "webhook"),
             }
         }
-        (rules, errors)
+        resolved
     }
 
-    fn ask(&self, mode: AuthorizationMode, attributes: &Attributes<'_>) -> Verdict {
-        match mode {
-            AuthorizationMode::Rbac => self.rbac.current().authorize(attributes),
-            AuthorizationMode::Node => node::authorize(self.reader.as_ref(), attributes),
-            AuthorizationMode::AlwaysAllow => Verdict::new(Decision::Allow, ""),
-            AuthorizationMode::AlwaysDeny => Verdict::new(Decision::NoOpinion, "Everything is forbidden."),
+    /// Every rule that roles give a user in a namespace, whoever else decides.
+    fn rbac_rules(&self, user: &UserInfo, namespace: &str) -> (Vec<Arc<PolicyRule>>, Vec<String>) {
+        self.rbac.current().rules_for(user, namespace)
+    }
+
+    async fn ask(&self, link: &Link, attributes: &Attributes<'_>) -> Verdict {
+        match link {
+            Link::Mode(AuthorizationMode::Rbac) => self.rbac.current().authorize(attributes),
+            Link::Mode(AuthorizationMode::Node) => node::authorize(self.reader.as_ref(), attributes),
+            Link::Mode(AuthorizationMode::AlwaysAllow) => Verdict::new(Decision::Allow, ""),
+            Link::Mode(AuthorizationMode::AlwaysDeny) => {
+                Verdict::new(Decision::NoOpinion, "Everything is forbidden.")
+            }
+            Link::Abac(policies) => policies.authorize(attributes),
+            Link::Webhook(webhook) => webhook.authorize(attributes, Timestamp::now()).await,
         }
     }
 }

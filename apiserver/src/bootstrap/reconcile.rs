@@ -1,7 +1,7 @@
 //! Giving roles and bindings back what they lost. Pure.
 //!
-//! As upstream's RBAC reconciliation: rules and subjects are added, never removed, and only where the object's annotation
-//! lets the server do so.
+//! As upstream's RBAC reconciliation: rules, subjects, selectors, labels and annotations are added, never removed, but for an
+//! aggregation where there is to be none; an object whose annotation says so is left alone.
 
 use serde_json::{Value, json};
 
@@ -9,8 +9,11 @@ const AUTOUPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
 
 /// The object as it should be, where it is not.
 pub(crate) fn restored(current: &Value, wanted: &Value) -> Option<Value> {
-    let annotations = current.pointer("/metadata/annotations")?;
-    if annotations.get(AUTOUPDATE).and_then(Value::as_str) != Some("true") {
+    let annotations = current.pointer("/metadata/annotations");
+    let told = annotations
+        .and_then(|annotations| annotations.get(AUTOUPDATE))
+        .and_then(Value::as_str);
+    if told == Some("false") {
         return None;
     }
     let mut next = current.clone();
@@ -19,7 +22,10 @@ pub(crate) fn restored(current: &Value, wanted: &Value) -> Option<Value> {
         add_missing(&mut next, wanted, "rules");
     }
     add_missing(&mut next, wanted, "subjects");
-    add_labels(&mut next, wanted);
+    aggregate(&mut next, wanted);
+    for map in ["labels", "annotations"] {
+        add_entries(&mut next, wanted, map);
+    }
     (next != *current).then_some(next)
 }
 
@@ -55,17 +61,38 @@ fn covers(present: &Value, wanted: &Value) -> bool {
     }
 }
 
-fn add_labels(object: &mut Value, wanted: &Value) {
-    let Some(wanted) = wanted.pointer("/metadata/labels").and_then(Value::as_object) else {
+fn aggregate(object: &mut Value, wanted: &Value) {
+    let rule = |of: &Value| of.get("aggregationRule").filter(|rule| !rule.is_null()).cloned();
+    match (rule(object), rule(wanted)) {
+        (Some(_), None) => {
+            if let Some(object) = object.as_object_mut() {
+                object.remove("aggregationRule");
+            }
+        }
+        (None, Some(wanted)) => object["aggregationRule"] = wanted,
+        (Some(mut own), Some(wanted)) => {
+            add_missing(&mut own, &wanted, "clusterRoleSelectors");
+            object["aggregationRule"] = own;
+        }
+        (None, None) => {}
+    }
+}
+
+/// What stands already is left as it is.
+fn add_entries(object: &mut Value, wanted: &Value, map: &str) {
+    let Some(wanted) = wanted
+        .pointer(&format!("/metadata/{map}"))
+        .and_then(Value::as_object)
+    else {
         return;
     };
     let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else {
         return;
     };
-    let labels = metadata.entry("labels").or_insert_with(|| json!({}));
-    if let Some(labels) = labels.as_object_mut() {
+    let entries = metadata.entry(map).or_insert_with(|| json!({}));
+    if let Some(entries) = entries.as_object_mut() {
         for (name, value) in wanted {
-            labels.insert(name.clone(), value.clone());
+            entries.entry(name).or_insert_with(|| value.clone());
         }
     }
 }
@@ -90,5 +117,33 @@ mod tests {
         );
         assert_eq!(super::restored(&restored, &wanted), None);
         assert_eq!(super::restored(&role("false", json!([])), &wanted), None);
+    }
+    #[test]
+    fn an_object_without_the_annotation_is_restored_and_gets_it() {
+        let wanted = role("true", json!([]));
+        let mut bare = wanted.clone();
+        bare["metadata"] = json!({"name": "r", "labels": {"own": "x"}});
+        let restored = restored(&bare, &wanted).unwrap();
+        assert_eq!(restored["metadata"]["annotations"][AUTOUPDATE], "true");
+        assert_eq!(restored["metadata"]["labels"], json!({"own": "x"}));
+    }
+
+    #[test]
+    fn an_aggregation_is_as_wanted() {
+        let selector = |label: &str| json!({"matchLabels": {label: "true"}});
+        let mut wanted = role("true", Value::Null);
+        wanted["aggregationRule"] = json!({"clusterRoleSelectors": [selector("a")]});
+        let mut current = wanted.clone();
+        current["aggregationRule"] = json!({"clusterRoleSelectors": [selector("b")]});
+        let next = restored(&current, &wanted).unwrap();
+        let both = json!([selector("b"), selector("a")]);
+        assert_eq!(next["aggregationRule"]["clusterRoleSelectors"], both);
+        let plain = role("true", json!([]));
+        assert!(
+            restored(&current, &plain)
+                .unwrap()
+                .get("aggregationRule")
+                .is_none()
+        );
     }
 }

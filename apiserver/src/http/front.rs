@@ -250,8 +250,9 @@ impl Inner {
             return Err(ApiError::internal("failed to store audit event"));
         }
         let impersonates = recorder.is_on().then(|| user.name.clone());
-        let user =
-            impersonate(&mut head.headers, user, &self.parts.authorizer).map_err(|error| match error {
+        let user = impersonate(&mut head.headers, user, &self.parts.authorizer)
+            .await
+            .map_err(|error| match error {
                 ImpersonationError::Forbidden(error) => error,
                 error => ApiError::internal(error),
             })?;
@@ -304,7 +305,7 @@ impl Inner {
         let guard = Guard::new(Some(ticket), ends, warnings.audit().clone());
         let allowed = {
             let attributes = Attributes::of_context(&asked.context);
-            let verdict = self.parts.authorizer.authorize(&attributes);
+            let verdict = self.parts.authorizer.decide(&attributes).await;
             warnings.audit().authorized(&verdict);
             if verdict.is_allowed() {
                 Ok(())

@@ -109,7 +109,7 @@ impl NodeProxy {
 
     async fn stream(&self, command: &str, incoming: Incoming) -> Answer {
         let context = &incoming.context;
-        self.may_stream(context)?;
+        self.may_stream(context).await?;
         if incoming.upgrade.is_none() {
             return Err(ApiError::bad_request("Upgrade request required"));
         }
@@ -133,13 +133,16 @@ impl NodeProxy {
 
     /// A WebSocket is opened by a GET, which anybody may who may look at things: running something asks for more
     /// (upstream's `AuthorizePodWebsocketUpgradeCreatePermission`).
-    fn may_stream(&self, context: &RequestContext) -> Result<(), ApiError> {
+    async fn may_stream(&self, context: &RequestContext) -> Result<(), ApiError> {
         match context.info.verb.as_str() {
             "create" => Ok(()),
-            "get" => self.authorizer.require(&Attributes {
-                verb: "create",
-                ..Attributes::of_context(context)
-            }),
+            "get" => {
+                let asked = Attributes {
+                    verb: "create",
+                    ..Attributes::of_context(context)
+                };
+                self.authorizer.require(&asked).await
+            }
             _ => Err(ApiError::generic(405, "")),
         }
     }

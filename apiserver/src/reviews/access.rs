@@ -11,17 +11,17 @@ use crate::authz::{Attributes, Authorizer, Decision};
 use crate::request::UserInfo;
 
 /// The `status` of a SubjectAccessReview.
-pub(super) fn of_subject(authorizer: &Authorizer, asked: &Value) -> Result<Value, ApiError> {
+pub(super) async fn of_subject(authorizer: &Authorizer, asked: &Value) -> Result<Value, ApiError> {
     let mut errors = FieldErrors::new();
     check_attributes(asked, &mut errors);
     let user = subject(asked, &mut errors);
     check_selectors(asked, &mut errors);
     finish(&errors)?;
-    Ok(decide(authorizer, asked, &user))
+    Ok(decide(authorizer, asked, &user).await)
 }
 
 /// The `status` of a LocalSubjectAccessReview made in a namespace.
-pub(super) fn of_local_subject(
+pub(super) async fn of_local_subject(
     authorizer: &Authorizer,
     asked: &Value,
     namespace: &str,
@@ -50,16 +50,20 @@ pub(super) fn of_local_subject(
         );
     }
     finish(&errors)?;
-    Ok(decide(authorizer, asked, &user))
+    Ok(decide(authorizer, asked, &user).await)
 }
 
 /// The `status` of a SelfSubjectAccessReview made by a user.
-pub(super) fn of_self(authorizer: &Authorizer, asked: &Value, user: &UserInfo) -> Result<Value, ApiError> {
+pub(super) async fn of_self(
+    authorizer: &Authorizer,
+    asked: &Value,
+    user: &UserInfo,
+) -> Result<Value, ApiError> {
     let mut errors = FieldErrors::new();
     check_attributes(asked, &mut errors);
     check_selectors(asked, &mut errors);
     finish(&errors)?;
-    Ok(decide(authorizer, asked, user))
+    Ok(decide(authorizer, asked, user).await)
 }
 
 fn check_attributes(asked: &Value, errors: &mut FieldErrors) {
@@ -125,14 +129,17 @@ fn finish(errors: &FieldErrors) -> Result<(), ApiError> {
     }
 }
 
-fn decide(authorizer: &Authorizer, asked: &Value, user: &UserInfo) -> Value {
+async fn decide(authorizer: &Authorizer, asked: &Value, user: &UserInfo) -> Value {
     let resource = asked
         .pointer("/spec/resourceAttributes")
         .filter(|value| !value.is_null());
-    let selector = resource.map(field_selector).unwrap_or_default();
+    let fields = resource.map(selectors::of_fields).unwrap_or_default();
+    let labels = resource.map(selectors::of_labels).unwrap_or_default();
     let attributes = match resource {
         Some(resource) => Attributes {
-            field_selector: &selector,
+            field_selector: &fields,
+            label_selector: &labels,
+            version: text(resource, "/version"),
             ..Attributes::resource(
                 user,
                 text(resource, "/verb"),
@@ -148,7 +155,7 @@ fn decide(authorizer: &Authorizer, asked: &Value, user: &UserInfo) -> Value {
             Attributes::path(user, text(other, "/verb"), text(other, "/path"))
         }
     };
-    let verdict = authorizer.authorize(&attributes);
+    let verdict = authorizer.decide(&attributes).await;
     let mut status = Map::new();
     status.insert("allowed".to_owned(), verdict.is_allowed().into());
     if verdict.decision == Decision::Deny {
@@ -158,30 +165,14 @@ fn decide(authorizer: &Authorizer, asked: &Value, user: &UserInfo) -> Value {
         status.insert("reason".to_owned(), verdict.reason.into());
     }
     let passed_over = resource.map(selectors::passed_over).unwrap_or_default();
-    if !passed_over.is_empty() {
-        status.insert("evaluationError".to_owned(), passed_over.into());
+    let faults: Vec<_> = [verdict.error, passed_over]
+        .into_iter()
+        .filter(|fault| !fault.is_empty())
+        .collect();
+    if !faults.is_empty() {
+        status.insert("evaluationError".to_owned(), faults.join("; ").into());
     }
     Value::Object(status)
-}
-
-/// The selector in the form a request carries it. Requirements that select no one value narrow nothing that is decided
-/// here, and are left out.
-fn field_selector(resource: &Value) -> String {
-    let raw = text(resource, "/fieldSelector/rawSelector");
-    if !raw.is_empty() {
-        return raw.to_owned();
-    }
-    let requirements = resource
-        .pointer("/fieldSelector/requirements")
-        .and_then(Value::as_array);
-    let terms = requirements.into_iter().flatten().filter_map(|requirement| {
-        let values = texts(requirement, "/values");
-        match (text(requirement, "/operator"), &values[..]) {
-            ("In", [value]) => Some(format!("{}={value}", text(requirement, "/key"))),
-            _ => None,
-        }
-    });
-    terms.collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]
@@ -216,24 +207,31 @@ mod tests {
         json!({"verb": verb, "resource": "pods", "namespace": "a"})
     }
 
-    #[test]
-    fn the_verdict_and_its_reason_are_told() {
+    #[tokio::test]
+    async fn the_verdict_and_its_reason_are_told() {
         let asked = json!({"spec": {"user": "jane", "resourceAttributes": pods("get")}});
         let reason = "RBAC: allowed by ClusterRoleBinding \"jane\" of ClusterRole \"pods\" to User \"jane\"";
         assert_eq!(
-            of_subject(&authorizer(), &asked),
+            of_subject(&authorizer(), &asked).await,
             Ok(json!({"allowed": true, "reason": reason}))
         );
         let asked = json!({"spec": {"user": "jane", "resourceAttributes": pods("delete")}});
-        assert_eq!(of_subject(&authorizer(), &asked), Ok(json!({"allowed": false})));
+        assert_eq!(
+            of_subject(&authorizer(), &asked).await,
+            Ok(json!({"allowed": false}))
+        );
         let masters = json!({"spec": {"groups": ["system:masters"], "nonResourceAttributes": {"path": "/x", "verb": "get"}}});
-        assert_eq!(of_subject(&authorizer(), &masters), Ok(json!({"allowed": true})));
+        assert_eq!(
+            of_subject(&authorizer(), &masters).await,
+            Ok(json!({"allowed": true}))
+        );
     }
 
-    #[test]
-    fn a_question_must_be_one() {
-        let refusal = |spec: Value| {
+    #[tokio::test]
+    async fn a_question_must_be_one() {
+        let refusal = async |spec: Value| {
             of_subject(&authorizer(), &json!({"spec": spec}))
+                .await
                 .unwrap_err()
                 .message()
                 .to_owned()
@@ -241,37 +239,41 @@ mod tests {
         let want = ".authorization.k8s.io \"\" is invalid: [spec.resourceAttributes: Invalid value: null: exactly one of \
                     nonResourceAttributes or resourceAttributes must be specified, spec.user: Invalid value: \"\": at least one \
                     of user or group must be specified]";
-        assert_eq!(refusal(json!({})), want);
+        assert_eq!(refusal(json!({})).await, want);
         let both = json!({"user": "jane", "resourceAttributes": pods("get"), "nonResourceAttributes": {"path": "/"}});
-        assert!(refusal(both).contains("cannot be specified in combination with resourceAttributes"));
+        assert!(
+            refusal(both)
+                .await
+                .contains("cannot be specified in combination with resourceAttributes")
+        );
     }
 
-    #[test]
-    fn a_local_question_stays_in_its_namespace() {
+    #[tokio::test]
+    async fn a_local_question_stays_in_its_namespace() {
         let asked = json!({"spec": {"user": "jane", "resourceAttributes": pods("get")}});
         assert_eq!(
-            of_local_subject(&authorizer(), &asked, "a").unwrap()["allowed"],
+            of_local_subject(&authorizer(), &asked, "a").await.unwrap()["allowed"],
             true
         );
-        let refused = of_local_subject(&authorizer(), &asked, "b").unwrap_err();
+        let refused = of_local_subject(&authorizer(), &asked, "b").await.unwrap_err();
         assert!(
             refused.message().contains("must match metadata.namespace"),
             "{refused}"
         );
     }
 
-    #[test]
-    fn selectors_reach_the_node_authorizer() {
+    #[tokio::test]
+    async fn selectors_reach_the_node_authorizer() {
         let node = json!({"user": "system:node:n1", "groups": ["system:nodes"]});
-        let ask = |selector: Value| {
+        let ask = async |selector: Value| {
             let mut spec = node.clone();
             spec["resourceAttributes"] =
                 json!({"verb": "list", "resource": "pods", "fieldSelector": selector});
-            of_subject(&authorizer(), &json!({"spec": spec})).unwrap()["allowed"].clone()
+            of_subject(&authorizer(), &json!({"spec": spec})).await.unwrap()["allowed"].clone()
         };
-        assert_eq!(ask(json!({"rawSelector": "spec.nodeName=n1"})), true);
+        assert_eq!(ask(json!({"rawSelector": "spec.nodeName=n1"})).await, true);
         let requirement = json!({"key": "spec.nodeName", "operator": "In", "values": ["n1"]});
-        assert_eq!(ask(json!({"requirements": [requirement]})), true);
-        assert_eq!(ask(Value::Null), false);
+        assert_eq!(ask(json!({"requirements": [requirement]})).await, true);
+        assert_eq!(ask(Value::Null).await, false);
     }
 }

@@ -132,9 +132,9 @@ impl Reviews {
         match review {
             Review::Token => identity::of_token(&self.authenticator, asked, Timestamp::now()).await,
             Review::SelfSubject => Ok(json!({"userInfo": user_value(user)})),
-            Review::SubjectAccess => access::of_subject(&self.authorizer, asked),
-            Review::LocalSubjectAccess => access::of_local_subject(&self.authorizer, asked, namespace),
-            Review::SelfSubjectAccess => access::of_self(&self.authorizer, asked, user),
+            Review::SubjectAccess => access::of_subject(&self.authorizer, asked).await,
+            Review::LocalSubjectAccess => access::of_local_subject(&self.authorizer, asked, namespace).await,
+            Review::SelfSubjectAccess => access::of_self(&self.authorizer, asked, user).await,
             Review::SelfSubjectRules => rules::of_self(&self.authorizer, asked, user),
         }
     }

@@ -70,6 +70,51 @@ fn check_requirement(requirement: &Value, of_labels: bool, at: &Path<'_>, errors
     }
 }
 
+/// The field selector in the form a request carries it. Requirements that no such selector can say are left out.
+pub(super) fn of_fields(attributes: &Value) -> String {
+    let selector = &attributes["fieldSelector"];
+    let raw = text(selector, "/rawSelector");
+    if !raw.is_empty() {
+        return raw.to_owned();
+    }
+    let escaped = |value: &str| {
+        value
+            .replace('\\', "\\\\")
+            .replace(',', "\\,")
+            .replace('=', "\\=")
+    };
+    let terms = requirements(selector).iter().filter_map(|requirement| {
+        let (key, values) = (text(requirement, "/key"), texts(requirement, "/values"));
+        match (text(requirement, "/operator"), &values[..]) {
+            ("In", [value]) => Some(format!("{key}={}", escaped(value))),
+            ("NotIn", [value]) => Some(format!("{key}!={}", escaped(value))),
+            _ => None,
+        }
+    });
+    terms.collect::<Vec<_>>().join(",")
+}
+
+/// The label selector in the form a request carries it. Requirements with operators that are not known are left out.
+pub(super) fn of_labels(attributes: &Value) -> String {
+    let selector = &attributes["labelSelector"];
+    let raw = text(selector, "/rawSelector");
+    if !raw.is_empty() {
+        return raw.to_owned();
+    }
+    let terms = requirements(selector).iter().filter_map(|requirement| {
+        let key = text(requirement, "/key");
+        let values = texts(requirement, "/values").join(",");
+        match text(requirement, "/operator") {
+            "In" => Some(format!("{key} in ({values})")),
+            "NotIn" => Some(format!("{key} notin ({values})")),
+            "Exists" => Some(key.to_owned()),
+            "DoesNotExist" => Some(format!("!{key}")),
+            _ => None,
+        }
+    });
+    terms.collect::<Vec<_>>().join(",")
+}
+
 /// What is said of selectors that were passed over, wholly or in part; nothing where none was.
 pub(super) fn passed_over(attributes: &Value) -> String {
     let of_fields = |requirement: &Value| {
@@ -139,6 +184,21 @@ mod tests {
                 ),
             ]
         );
+    }
+
+    #[test]
+    fn requirements_are_said_as_requests_say_them() {
+        let requirement = |key: &str, operator: &str, values: &[&str]| json!({"key": key, "operator": operator, "values": values});
+        let attributes = json!({
+            "fieldSelector": {"requirements": [requirement("a", "In", &["x,y"]), requirement("b", "NotIn", &["z"]),
+                requirement("c", "In", &["1", "2"])]},
+            "labelSelector": {"requirements": [requirement("a", "In", &["x", "y"]), requirement("b", "DoesNotExist", &[]),
+                requirement("c", "Odd", &[])]},
+        });
+        assert_eq!(of_fields(&attributes), "a=x\\,y,b!=z");
+        assert_eq!(of_labels(&attributes), "a in (x,y),!b");
+        let raw = json!({"labelSelector": {"rawSelector": "a=b"}});
+        assert_eq!((of_labels(&raw).as_str(), of_fields(&raw).as_str()), ("a=b", ""));
     }
 
     #[test]

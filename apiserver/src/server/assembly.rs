@@ -108,8 +108,14 @@ impl Prepared {
     }
 
     /// Whoever says what is allowed, by what is read there.
-    pub(super) fn authorizer(&self, reader: Arc<dyn ObjectReader>) -> Arc<Authorizer> {
-        Arc::new(Authorizer::new(self.config.authorization_modes.clone(), reader))
+    ///
+    /// # Errors
+    /// Where what the configuration names cannot be used.
+    pub(super) async fn authorizer(
+        &self,
+        reader: Arc<dyn ObjectReader>,
+    ) -> Result<Arc<Authorizer>, StartError> {
+        super::authorization::authorizer(&self.config.authorization, reader).await
     }
 
     /// Puts the rest together and listens.

@@ -2,6 +2,7 @@
 
 mod assembly;
 mod authentication;
+mod authorization;
 mod certificates;
 mod kubeconfigs;
 mod running;
@@ -142,7 +143,7 @@ impl ApiServer {
             reader: registry.reader(),
             handler: registry.clone(),
         };
-        let authorizer = prepared.authorizer(registry.reader());
+        let authorizer = prepared.authorizer(registry.reader()).await?;
         registry.guard_grants(authorizer.clone());
         let running = prepared
             .run(store, resources, registry.webhooks(), authorizer)
@@ -175,7 +176,7 @@ impl ApiServer {
     ) -> Result<Running, StartError> {
         let (used_tokens, _) = marks();
         let prepared = Prepared::new(config, used_tokens).await?;
-        let authorizer = prepared.authorizer(resources.reader.clone());
+        let authorizer = prepared.authorizer(resources.reader.clone()).await?;
         let webhooks = Arc::new(Webhooks::new(resources.reader.clone()));
         webhooks.answer_with(authorizer.clone());
         let running = prepared.run(store, resources, webhooks, authorizer).await?;

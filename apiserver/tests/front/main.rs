@@ -14,6 +14,7 @@ mod bad_input;
 mod bounds;
 mod certificates;
 mod credentials;
+mod deciders;
 mod encryption;
 mod fairness;
 mod https;

@@ -1,16 +1,22 @@
 //! Approves, without a person's word, requests of nodes for the certificates with which they call the API server, where the one
 //! who asks may create the subresource that stands for it.
+//!
+//! Beyond upstream, where somebody else has to do so: those for the certificates with which nodes are called, where a node asks
+//! for itself, may create `selfnodeserver`, and asks for no name or address but those of its Node. Nobody may who was not let by
+//! a role for that.
 
 use super::request::{self, Asked};
-use super::{NODE_CLIENT, follow, has_condition, is_issued, untyped};
+use super::{NODE_CLIENT, NODE_SERVING, follow, has_condition, is_issued, untyped};
 use crate::run::{Context, Informers};
 use crate::runtime::write::{self, Part};
 use crate::runtime::{Cache, ObjectKey, Queue, Reconcile, ReconcileError};
 use crate::target::Target;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
+use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, DynamicObject, PostParams};
 use serde_json::{Value, json};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,17 +52,44 @@ const ANY: Entitlement = Entitlement {
     message: "Auto approving kubelet client certificate after SubjectAccessReview.",
 };
 
+const OWN_SERVER: Entitlement = Entitlement {
+    subresource: "selfnodeserver",
+    message: "Auto approving self kubelet serving certificate after SubjectAccessReview.",
+};
+
 /// What could entitle the one who asks to what is asked for.
 fn entitlements(request: &CertificateSigningRequest, asked: &Asked) -> &'static [Entitlement] {
     let decided = has_condition(request, "Approved") || has_condition(request, "Denied");
-    if decided || is_issued(request) || request.spec.signer_name != NODE_CLIENT {
+    if decided || is_issued(request) {
         return &[];
     }
-    match request::check(NODE_CLIENT, asked) {
-        Err(_) => &[],
-        Ok(()) if request.spec.username.as_deref() == Some(&asked.common_name) => &[OWN, ANY],
-        Ok(()) => &[ANY],
+    let signer = request.spec.signer_name.as_str();
+    let own = request.spec.username.as_deref() == Some(&asked.common_name);
+    match (signer, request::check(signer, asked)) {
+        (NODE_CLIENT, Ok(())) if own => &[OWN, ANY],
+        (NODE_CLIENT, Ok(())) => &[ANY],
+        (NODE_SERVING, Ok(())) if own => &[OWN_SERVER],
+        _ => &[],
     }
+}
+
+/// Whether a node is known by every name and address that is asked for.
+fn is_known_by(node: &Node, asked: &Asked) -> bool {
+    let addresses = node.status.as_ref().and_then(|status| status.addresses.as_ref());
+    let known: Vec<&str> = addresses
+        .into_iter()
+        .flatten()
+        .map(|address| address.address.as_str())
+        .chain(node.metadata.name.as_deref())
+        .collect();
+    let names = asked.dns_names.iter().all(|name| known.contains(&name.as_str()));
+    let parsed: Vec<IpAddr> = known.iter().filter_map(|text| text.parse().ok()).collect();
+    names && asked.addresses.iter().all(|address| parsed.contains(address))
+}
+
+/// The name of the node that asks, of a user who is one.
+fn node_name(asked: &Asked) -> &str {
+    asked.common_name.strip_prefix("system:node:").unwrap_or_default()
 }
 
 fn review(request: &CertificateSigningRequest, entitlement: Entitlement) -> SubjectAccessReview {
@@ -109,6 +142,15 @@ impl Reconcile for Approving {
             if !answer.status.is_some_and(|status| status.allowed) {
                 continue;
             }
+            if *entitlement == OWN_SERVER {
+                let nodes: Api<Node> = Api::all(self.client.clone());
+                let node = nodes.get_opt(node_name(&asked)).await;
+                let doing = format!("looking for the node of {key}");
+                let node = node.map_err(ReconcileError::request(doing))?;
+                if !node.is_some_and(|node| is_known_by(&node, &asked)) {
+                    continue;
+                }
+            }
             let approval = json!({
                 "type": "Approved", "status": "True", "reason": "AutoApproved", "message": entitlement.message,
             });
@@ -148,5 +190,40 @@ mod tests {
         assert_eq!(found(&wanted("jane", "jane")), [""; 0]);
         assert_eq!(found(&with_condition(own.clone(), "Denied")), [""; 0]);
         assert_eq!(found(&with_condition(own, "Approved")), [""; 0]);
+    }
+    #[test]
+    fn a_node_is_certified_for_its_own_names_alone() {
+        let server = ["digital signature", "server auth"];
+        let asked = |names: &[&str]| {
+            let mut asking = request(
+                NODE_SERVING,
+                pem("system:node:n1", "system:nodes", names),
+                &server,
+            );
+            asking.spec.username = Some("system:node:n1".to_owned());
+            let asked = request::read(&asking).unwrap();
+            (entitlements(&asking, &asked).to_vec(), asked)
+        };
+        let node: Node = serde_json::from_value(json!({"metadata": {"name": "n1"},
+            "status": {"addresses": [{"type": "InternalIP", "address": "10.0.0.1"}]}}))
+        .unwrap();
+        let (entitled, own) = asked(&["n1"]);
+        assert_eq!(entitled, [OWN_SERVER]);
+        assert_eq!(node_name(&own), "n1");
+        assert!(is_known_by(&node, &own));
+        assert!(!is_known_by(&node, &asked(&["n1", "other"]).1));
+        let mut with_address = own;
+        with_address.addresses = vec![[10, 0, 0, 1].into()];
+        assert!(is_known_by(&node, &with_address));
+        with_address.addresses.push([10, 0, 0, 2].into());
+        assert!(!is_known_by(&node, &with_address));
+        let mut for_another = request(
+            NODE_SERVING,
+            pem("system:node:n2", "system:nodes", &["n2"]),
+            &server,
+        );
+        for_another.spec.username = Some("system:node:n1".to_owned());
+        let asked = request::read(&for_another).unwrap();
+        assert!(entitlements(&for_another, &asked).is_empty());
     }
 }

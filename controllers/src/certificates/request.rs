@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::pem::parse_x509_pem;
@@ -17,8 +18,8 @@ const MAX_BYTES: usize = 64 * 1024;
 pub(super) struct Asked {
     pub(super) common_name: String,
     organizations: Vec<String>,
-    has_dns_names: bool,
-    has_addresses: bool,
+    pub(super) dns_names: Vec<String>,
+    pub(super) addresses: Vec<IpAddr>,
     has_emails: bool,
     has_uris: bool,
     usages: BTreeSet<String>,
@@ -62,8 +63,8 @@ pub(super) fn read(request: &CertificateSigningRequest) -> Option<Asked> {
         };
         for name in &names.general_names {
             match name {
-                GeneralName::DNSName(_) => asked.has_dns_names = true,
-                GeneralName::IPAddress(_) => asked.has_addresses = true,
+                GeneralName::DNSName(name) => asked.dns_names.push((*name).to_owned()),
+                GeneralName::IPAddress(octets) => asked.addresses.push(address(octets)?),
                 GeneralName::RFC822Name(_) => asked.has_emails = true,
                 GeneralName::URI(_) => asked.has_uris = true,
                 _ => {}
@@ -71,6 +72,13 @@ pub(super) fn read(request: &CertificateSigningRequest) -> Option<Asked> {
         }
     }
     Some(asked)
+}
+
+fn address(octets: &[u8]) -> Option<IpAddr> {
+    if let Ok(four) = <[u8; 4]>::try_from(octets) {
+        return Some(four.into());
+    }
+    <[u8; 16]>::try_from(octets).ok().map(IpAddr::from)
 }
 
 /// Whether the signer of that name certifies this.
@@ -89,9 +97,9 @@ pub(super) fn check(signer: &str, asked: &Asked) -> Result<(), String> {
 fn node_client(asked: &Asked) -> Result<(), String> {
     of_nodes(asked)?;
     for (there, what) in [
-        (asked.has_dns_names, "DNS"),
+        (!asked.dns_names.is_empty(), "DNS"),
         (asked.has_emails, "Email"),
-        (asked.has_addresses, "IP"),
+        (!asked.addresses.is_empty(), "IP"),
         (asked.has_uris, "URI"),
     ] {
         if there {
@@ -104,7 +112,7 @@ fn node_client(asked: &Asked) -> Result<(), String> {
 
 fn node_serving(asked: &Asked) -> Result<(), String> {
     of_nodes(asked)?;
-    if !asked.has_dns_names && !asked.has_addresses {
+    if asked.dns_names.is_empty() && asked.addresses.is_empty() {
         return Err("DNS or IP subjectAltName is required".to_owned());
     }
     for (there, what) in [(asked.has_emails, "Email"), (asked.has_uris, "URI")] {

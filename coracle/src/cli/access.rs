@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use clap::{ArgAction, Args};
 use coracle_apiserver::authn::FrontProxyHeaders;
 use coracle_apiserver::authn::jwt::{ClaimMappings, ClaimValidationRule, Issuer, JwtIssuer, Mapping};
+use coracle_apiserver::authz::config::{self, AuthorizationFlags, AuthorizerConfig};
 use coracle_apiserver::config::{AuthenticationConfig, FrontProxy, TokenWebhookConfig};
 
 /// Who is let in.
@@ -52,6 +53,8 @@ pub(crate) struct Access {
     requestheader_extra_headers_prefix: Vec<String>,
     #[command(flatten)]
     oidc: Oidc,
+    #[command(flatten)]
+    authorization: Authorization,
     /// A kubeconfig of a service that knows whose bearer tokens are
     #[arg(long)]
     authentication_token_webhook_config_file: Option<PathBuf>,
@@ -61,6 +64,61 @@ pub(crate) struct Access {
     /// For how long its answers count
     #[arg(long, default_value = "2m", value_parser = super::duration)]
     authentication_token_webhook_cache_ttl: Duration,
+}
+
+/// Who decides what is allowed.
+#[derive(Clone, Debug, Args)]
+struct Authorization {
+    /// Who decides, in order: ABAC, AlwaysAllow, AlwaysDeny, Node, RBAC, Webhook [default: Node,RBAC]
+    #[arg(long, value_delimiter = ',')]
+    authorization_mode: Vec<String>,
+    /// A file with an AuthorizationConfiguration, in place of the other flags
+    #[arg(long, conflicts_with_all = ["authorization_mode", "authorization_webhook_config_file",
+        "authorization_webhook_version", "authorization_webhook_cache_authorized_ttl",
+        "authorization_webhook_cache_unauthorized_ttl"])]
+    authorization_config: Option<PathBuf>,
+    /// The policies of mode ABAC, one a line
+    #[arg(long)]
+    authorization_policy_file: Option<PathBuf>,
+    /// A kubeconfig of the service that decides in mode Webhook
+    #[arg(long)]
+    authorization_webhook_config_file: Option<PathBuf>,
+    /// The version of SubjectAccessReview by which it is asked
+    #[arg(long, default_value = "v1beta1", value_parser = ["v1", "v1beta1"])]
+    authorization_webhook_version: String,
+    /// For how long its yes counts
+    #[arg(long, default_value = "5m", value_parser = super::duration)]
+    authorization_webhook_cache_authorized_ttl: Duration,
+    /// For how long its no counts
+    #[arg(long, default_value = "30s", value_parser = super::duration)]
+    authorization_webhook_cache_unauthorized_ttl: Duration,
+}
+
+impl Authorization {
+    fn chain(&self) -> Result<Vec<AuthorizerConfig>> {
+        if let Some(file) = &self.authorization_config {
+            let contents = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+            let chain = config::parse(&contents, self.authorization_policy_file.as_deref());
+            return chain
+                .map_err(anyhow::Error::msg)
+                .with_context(|| format!("cannot use {}", file.display()));
+        }
+        let mut modes = self.authorization_mode.clone();
+        if modes.is_empty() {
+            modes = ["Node", "RBAC"].map(str::to_owned).to_vec();
+        }
+        let flags = AuthorizationFlags {
+            modes,
+            policy_file: self.authorization_policy_file.clone(),
+            webhook: self.authorization_webhook_config_file.clone(),
+            webhook_version: self.authorization_webhook_version.clone(),
+            webhook_ttls: (
+                self.authorization_webhook_cache_authorized_ttl,
+                self.authorization_webhook_cache_unauthorized_ttl,
+            ),
+        };
+        flags.chain().map_err(anyhow::Error::msg)
+    }
 }
 
 /// An issuer of tokens elsewhere.
@@ -221,6 +279,14 @@ impl Access {
             }),
         })
     }
+    /// Who decides what is allowed, in order.
+    ///
+    /// # Errors
+    /// Where the flags contradict each other, or the file cannot be meant.
+    pub(crate) fn authorization(&self) -> Result<Vec<AuthorizerConfig>> {
+        self.authorization.chain()
+    }
+
     /// Whether requests without credentials are taken, where that was said.
     pub(crate) fn anonymous(&self) -> Option<bool> {
         self.anonymous_auth

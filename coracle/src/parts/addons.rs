@@ -1,4 +1,5 @@
-//! What a cluster has besides bootstrap objects: the Service and the permissions of the cluster DNS.
+//! What a cluster has besides bootstrap objects: the Service and the permissions of the cluster DNS, and what lets nodes renew
+//! their certificates.
 //!
 //! Made where missing, at every start, and left alone otherwise: what somebody has changed stays changed.
 
@@ -11,7 +12,13 @@ use kube::{Api, Client, ResourceExt};
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
-const MANIFESTS: [(&str, &str); 1] = [("dns.yaml", include_str!("../../../manifests/addons/dns.yaml"))];
+const MANIFESTS: [(&str, &str); 2] = [
+    ("dns.yaml", include_str!("../../../manifests/addons/dns.yaml")),
+    (
+        "certificates.yaml",
+        include_str!("../../../manifests/addons/certificates.yaml"),
+    ),
+];
 /// An API that has just started may refuse for a moment; every refusal that lasts is worth a line in the log.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 

@@ -9,6 +9,7 @@ use coracle_node_agent::Serving;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::rotation::Rotation;
 use super::{client_from, node_name, until_all_end, until_signalled};
 use crate::cli::Node;
 
@@ -20,11 +21,13 @@ pub(crate) async fn run(flags: Node) -> Result<()> {
     let name = node_name(flags.hostname_override.clone())?;
     let mut tasks = JoinSet::new();
     let shutdown = until_signalled(&mut tasks)?;
-    tasks.spawn(coracle_node_agent_task(
-        client_from(&flags.kubeconfig).await?,
-        agent(&flags, &name)?,
-        shutdown.clone(),
-    ));
+    let (rotation, client, renewals) = Rotation::of_node(&flags, &name).await?;
+    let mut agent = agent(&flags, &name)?;
+    if let Some(serving) = &mut agent.serving {
+        serving.renewals = Some(renewals);
+    }
+    tasks.spawn(coracle_node_agent_task(client, agent, shutdown.clone()));
+    tasks.spawn(rotation.keep(shutdown.clone()));
     if let Some(kubeconfig) = &flags.proxy_kubeconfig {
         let config = super::clients::proxy_config(&name, &flags.node_ip, &flags.cluster_cidr)?;
         let client = client_from(kubeconfig).await?;
@@ -64,6 +67,7 @@ fn agent(flags: &Node, name: &str) -> Result<coracle_node_agent::Config> {
             cert_pem: read(certificate)?,
             key_pem: read(key)?,
             client_ca_pem: read(authority)?,
+            renewals: None,
         }),
         _ => None,
     };
@@ -90,6 +94,6 @@ fn unspecified(of: IpAddr) -> IpAddr {
     }
 }
 
-fn read(file: &Path) -> Result<String> {
+pub(super) fn read(file: &Path) -> Result<String> {
     fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
 }

@@ -126,7 +126,6 @@ fn config(flags: &Apiserver) -> Result<coracle_apiserver::Config> {
         .kubelet_certificate_authority
         .clone()
         .unwrap_or_else(own_authority);
-    let modes: Result<Vec<_>, _> = flags.authorization_mode.iter().map(|mode| mode.parse()).collect();
     let files = flags
         .tls_cert_file
         .clone()
@@ -149,11 +148,12 @@ fn config(flags: &Apiserver) -> Result<coracle_apiserver::Config> {
         anonymous_by_flag: flags.access.anonymous().is_some(),
         service_account_issuer: flags.access.service_account_issuer.clone(),
         api_audiences: flags.access.api_audiences.clone(),
-        authorization_modes: modes?,
+        authorization: flags.access.authorization()?,
         admission: AdmissionOptions {
             enable: flags.enable_admission_plugins.clone(),
             disable: flags.disable_admission_plugins.clone(),
             config_file: flags.admission_control_config_file.clone(),
+        },
         audit: flags.audit.flags(),
         limits: FrontLimits {
             priority_and_fairness: flags.enable_priority_and_fairness,
@@ -188,8 +188,8 @@ fn user(name: &str, groups: &[&str]) -> UserInfo {
 }
 
 /// Clients of controllers in the apiserver's own process, each in the name of its service account.
-struct InProcess {
-    running: Arc<Running>,
+pub(super) struct InProcess {
+    pub(super) running: Arc<Running>,
 }
 
 #[async_trait]

@@ -62,6 +62,7 @@ pub(crate) type Body = BoxBody<Bytes, std::io::Error>;
 pub(crate) struct Bound {
     listener: TcpListener,
     tls: TlsAcceptor,
+    serving: Serving,
     pub(crate) port: u16,
 }
 
@@ -71,7 +72,12 @@ pub(crate) async fn bind(address: SocketAddr, serving: &Serving) -> Result<Bound
     let listen = |source| ServerError::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(listen)?;
     let port = listener.local_addr().map_err(listen)?.port();
-    Ok(Bound { listener, tls, port })
+    Ok(Bound {
+        listener,
+        tls,
+        serving: serving.clone(),
+        port,
+    })
 }
 
 fn tls_config(serving: &Serving) -> Result<rustls::ServerConfig, ServerError> {
@@ -106,8 +112,24 @@ fn tls_config(serving: &Serving) -> Result<rustls::ServerConfig, ServerError> {
     Ok(config)
 }
 
+/// The certificate that was renewed since this was last asked, as connections from now on see it; none where there is none.
+fn renewed(serving: &mut Serving) -> Option<TlsAcceptor> {
+    let renewals = serving.renewals.as_mut()?;
+    if !renewals.has_changed().unwrap_or(false) {
+        return None;
+    }
+    (serving.cert_pem, serving.key_pem) = renewals.borrow_and_update().clone();
+    match tls_config(serving) {
+        Ok(config) => Some(TlsAcceptor::from(Arc::new(config))),
+        Err(error) => {
+            tracing::error!(%error, "a renewed certificate is not used");
+            None
+        }
+    }
+}
+
 /// Answers until shutdown.
-pub(crate) async fn serve(bound: Bound, context: Arc<Context>, directory: Directory) {
+pub(crate) async fn serve(mut bound: Bound, context: Arc<Context>, directory: Directory) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok(slot) = slots.clone().acquire_owned().await else {
@@ -125,6 +147,9 @@ pub(crate) async fn serve(bound: Bound, context: Arc<Context>, directory: Direct
                 continue;
             }
         };
+        if let Some(tls) = renewed(&mut bound.serving) {
+            bound.tls = tls;
+        }
         let (tls, context, directory) = (bound.tls.clone(), context.clone(), directory.clone());
         context.tasks.clone().spawn(async move {
             let _slot = slot;

@@ -30,6 +30,7 @@ impl cel::Authorizer for Asker<'_> {
                 subresource: &check.subresource,
                 name: &check.name,
                 field_selector: &check.field_selector,
+                label_selector: &check.label_selector,
                 ..Attributes::resource(user, verb, &check.group, &check.resource)
             },
         };
@@ -37,7 +38,7 @@ impl cel::Authorizer for Asker<'_> {
         Decision {
             allowed: verdict.is_allowed(),
             reason: verdict.reason,
-            error: None,
+            error: Some(verdict.error).filter(|error| !error.is_empty()),
         }
     }
 }

@@ -703,8 +703,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_meant_is_told() {
-        let fault = |change: fn(&mut Json)| rules(config(change)).unwrap_err().join("; ");
-        let cases: [(fn(&mut Json), &str); 9] = [
+        type Change = fn(&mut Json);
+        let fault = |change: Change| rules(config(change)).unwrap_err().join("; ");
+        let cases: [(Change, &str); 9] = [
             (
                 |config| config["issuer"]["url"] = json!("http://issuer"),
                 "jwt.issuer.url: Invalid value: \"http://issuer\": URL scheme must be https",

@@ -41,6 +41,7 @@ impl Pki {
             cert_pem: certificate.pem(),
             key_pem: key.serialize_pem(),
             client_ca_pem: self.authority_pem.clone(),
+            renewals: None,
         }
     }
 
