@@ -7,7 +7,7 @@ use cel::common::ast::{
 use cel::parser::{Macro, MacroExprHelper};
 
 /// The name of the result inside of a macro, which no expression can write.
-const RESULT: &str = "@result";
+pub(super) const RESULT: &str = "@result";
 /// Puts an entry, or all entries of a map, into a map.
 pub(super) const INSERT: &str = "cel.@mapInsert";
 /// Sorts a list by a list of keys.

@@ -2,9 +2,11 @@
 //!
 //! [`compile`] checks an expression against an [`Environment`] and gives a [`Program`]; an [`Activation`] holds what its
 //! variables are. All is pure: an authorizer, which `authorizer` asks, is given by whoever evaluates. Evaluation is bounded in
-//! time and memory by upstream's costs and by limits beyond them (`meter`).
+//! time and memory by upstream's costs and by limits beyond them (`meter`); `cost` estimates before there are values what an
+//! expression may cost.
 
 mod check;
+mod cost;
 mod equality;
 mod error;
 mod escape;
@@ -22,6 +24,7 @@ pub mod policy;
 mod program;
 pub mod rules;
 mod schema;
+pub mod sizes;
 mod types;
 mod value;
 mod world;

@@ -1,11 +1,13 @@
 //! From the text of an expression to a program, and from a program to a value.
 
 use super::check::check;
+use super::cost;
 use super::error::{EvalError, Issues};
 use super::eval::{Memo, run};
 use super::node::Node;
 use super::objects;
 use super::parse::{parse, refused, within_limits};
+use super::sizes::Sizes;
 use super::types::Type;
 use super::value::Value;
 use super::world;
@@ -151,10 +153,31 @@ const STACK: usize = 32 << 20;
 /// # Errors
 /// All that is wrong with it, with places.
 pub fn compile(source: &str, environment: &Environment) -> Result<Program, Issues> {
+    compile_there(source, environment, None).map(|(program, _)| program)
+}
+
+/// Compiles an expression, and tells what evaluating it may cost at most where values have these sizes.
+///
+/// # Errors
+/// All that is wrong with it, with places.
+pub(super) fn compile_with_cost(
+    source: &str,
+    environment: &Environment,
+    sizes: &Sizes,
+) -> Result<(Program, u64), Issues> {
+    compile_there(source, environment, Some(sizes))
+}
+
+/// Compiles on a thread of its own.
+fn compile_there(
+    source: &str,
+    environment: &Environment,
+    sizes: Option<&Sizes>,
+) -> Result<(Program, u64), Issues> {
     within_limits(source)?;
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().stack_size(STACK);
-        let compiling = thread.spawn_scoped(scope, || compile_here(source, environment));
+        let compiling = thread.spawn_scoped(scope, || compile_here(source, environment, sizes));
         let compiled = compiling.ok().and_then(|compiling| compiling.join().ok());
         compiled.unwrap_or_else(|| {
             Err(refused(
@@ -165,17 +188,23 @@ pub fn compile(source: &str, environment: &Environment) -> Result<Program, Issue
 }
 
 /// Compiles on a stack of [`STACK`] bytes.
-fn compile_here(source: &str, environment: &Environment) -> Result<Program, Issues> {
+fn compile_here(
+    source: &str,
+    environment: &Environment,
+    sizes: Option<&Sizes>,
+) -> Result<(Program, u64), Issues> {
     let parsed = parse(source)?;
     let checked = check(&parsed, environment).map_err(|issues| Issues {
         expression: source.to_owned(),
         issues,
     })?;
-    Ok(Program {
+    let most = sizes.map_or(0, |sizes| cost::most(&parsed.root, &checked.facts, sizes));
+    let program = Program {
         root: checked.root,
         output: checked.output,
         mentions: checked.mentions,
-    })
+    };
+    Ok((program, most))
 }
 
 /// Compiles an expression that has to be of a type.

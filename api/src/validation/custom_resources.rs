@@ -1,7 +1,8 @@
 //! Definitions of custom resources: their names and versions, and that their schemas are structural.
 //!
-//! Rules in CEL have to compile.
+//! Rules in CEL have to compile, and to cost no more than they may.
 
+mod rules;
 mod schema;
 
 use serde_json::Value;
@@ -37,7 +38,7 @@ pub(super) fn definition(object: &Value, errors: &mut FieldErrors) {
             r#"must be spec.names.plural+"."+spec.group"#,
         );
     }
-    self::spec(spec, &Path::new("spec"), errors);
+    self::spec(spec, None, &Path::new("spec"), errors);
     stored_versions(object, errors);
     approval::faults(object, None, errors);
 }
@@ -45,7 +46,7 @@ pub(super) fn definition(object: &Value, errors: &mut FieldErrors) {
 pub(super) fn definition_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
     let at = Path::new("spec");
     let names = at.child("names");
-    spec(&new["spec"], &at, errors);
+    spec(&new["spec"], Some(&old["spec"]), &at, errors);
     let (new_spec, old_spec) = (&new["spec"], &old["spec"]);
     let established =
         |condition: &Value| condition.text("type") == "Established" && condition.text("status") == "True";
@@ -76,7 +77,7 @@ pub(super) fn definition_update(new: &Value, old: &Value, errors: &mut FieldErro
     approval::faults(new, Some(old), errors);
 }
 
-fn spec(spec: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+fn spec(spec: &Value, old: Option<&Value>, at: &Path<'_>, errors: &mut FieldErrors) {
     let group = spec.text("group");
     if group.is_empty() {
         errors.required(&at.child("group"), "");
@@ -97,7 +98,7 @@ fn spec(spec: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
         "Cluster" | "Namespaced" => {}
         other => errors.not_supported(&at.child("scope"), other, &["Cluster", "Namespaced"]),
     }
-    versions(spec, at, errors);
+    versions(spec, old, at, errors);
     for name in ["plural", "singular", "kind", "listKind"] {
         if spec["names"].text(name).is_empty() {
             errors.required(&at.child("names").child(name), "");
@@ -108,7 +109,8 @@ fn spec(spec: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
     let versions = spec.items("versions");
     let Some(first) = versions.first() else { return };
     if shared(versions, "schema") {
-        validation(&first["schema"], &at.child("validation"), errors);
+        let unchanged = is_unchanged(first, old);
+        validation(&first["schema"], &at.child("validation"), unchanged, errors);
     }
     if shared(versions, "subresources") {
         subresources(&first["subresources"], &at.child("subresources"), errors);
@@ -135,7 +137,13 @@ fn shared(versions: &[Value], name: &str) -> bool {
         .all(|version| same(version.get(name), versions[0].get(name)))
 }
 
-fn versions(spec: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+/// Whether a version has the schema that it had.
+fn is_unchanged(version: &Value, old: Option<&Value>) -> bool {
+    let mut before = old.map_or(&[][..], |old| old.items("versions")).iter();
+    before.any(|other| other["name"] == version["name"] && same(other.get("schema"), version.get("schema")))
+}
+
+fn versions(spec: &Value, old: Option<&Value>, at: &Path<'_>, errors: &mut FieldErrors) {
     let list = at.child("versions");
     let versions = spec.items("versions");
     for (index, version) in versions.iter().enumerate() {
@@ -151,7 +159,8 @@ fn versions(spec: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
         }
         deprecation_warning(version, &at.child("deprecationWarning"), errors);
         if !shared(versions, "schema") {
-            validation(&version["schema"], &at.child("schema"), errors);
+            let unchanged = is_unchanged(version, old);
+            validation(&version["schema"], &at.child("schema"), unchanged, errors);
         }
         if !shared(versions, "subresources") {
             subresources(&version["subresources"], &at.child("subresources"), errors);

@@ -80,11 +80,13 @@ impl Event {
 
     /// What this change is to somebody who sees only `selection`; `None` where it does not concern them.
     pub(crate) fn seen_by(&self, selection: &Selection) -> Option<EventType> {
-        let before = self
-            .previous
-            .as_ref()
-            .is_some_and(|entry| selection.matches(entry));
-        let after = !self.removed && selection.matches(&self.entry);
+        self.seen_if(|entry| selection.matches(entry))
+    }
+
+    /// What this change is to somebody who sees only what is selected.
+    pub(crate) fn seen_if(&self, selects: impl Fn(&Entry) -> bool) -> Option<EventType> {
+        let before = self.previous.as_ref().is_some_and(|entry| selects(entry));
+        let after = !self.removed && selects(&self.entry);
         match (before, after) {
             (false, false) => None,
             (false, true) => Some(EventType::Added),

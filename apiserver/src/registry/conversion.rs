@@ -17,6 +17,7 @@ use super::negotiate::{Format, View};
 use super::served::Served;
 use super::{Registry, encode};
 use crate::cache::entry::{Entry, Representation, headed};
+use crate::cache::selection::{FieldTerm, Selection};
 use crate::webhook::Webhooks;
 
 /// A webhook is asked about no more objects at once than these,
@@ -154,6 +155,47 @@ fn representation(served: &Served) -> Representation {
         version: served.version,
         format: Format::Json,
         view: View::Object,
+    }
+}
+
+/// A selection by fields that objects have only once a webhook has converted them.
+pub(super) struct ByShown {
+    /// What can be told of an object as it is kept.
+    pub(super) coarse: Arc<Selection>,
+    terms: Vec<FieldTerm>,
+}
+
+impl ByShown {
+    /// What a selection asks of converted objects; nothing where it asks for no such field.
+    pub(super) fn of(served: &Served, selection: &Selection) -> Option<Self> {
+        if !asks(served) {
+            return None;
+        }
+        let of_kept = |term: &FieldTerm| term.name.starts_with("metadata.");
+        let (kept, terms): (Vec<_>, Vec<_>) = selection.fields.iter().cloned().partition(of_kept);
+        let coarse = Arc::new(Selection {
+            fields: kept,
+            ..selection.clone()
+        });
+        (!terms.is_empty()).then_some(Self { coarse, terms })
+    }
+
+    /// Whether an entry that was converted ahead is selected.
+    pub(super) fn selects(&self, served: &Served, entry: &Entry) -> bool {
+        if !self.coarse.matches(entry) {
+            return false;
+        }
+        let (Some(custom), Ok(object)) = (&served.custom, encode::in_version(served, entry)) else {
+            return false;
+        };
+        let value = |name| {
+            let mut fields = custom.version.selectable.iter();
+            let field = fields.find(|field| field.name == name);
+            field.map(|field| field.value(&object)).unwrap_or_default()
+        };
+        self.terms
+            .iter()
+            .all(|term| (value(term.name) == term.value) == term.equal)
     }
 }
 

@@ -12,6 +12,7 @@ use http_body_util::{BodyExt, StreamBody};
 use serde_json::{Map, Value, json};
 
 use super::continuation::Continuation;
+use super::conversion::ByShown;
 use super::negotiate::{Accepted, Format, Purpose, View};
 use super::options::{ListOptions, VersionMatch};
 use super::pieces::{PIECE, Pieces};
@@ -79,7 +80,8 @@ impl Registry {
         } else {
             options.limit
         };
-        Ok(paginate(served, snapshot, selection, String::new(), limit))
+        self.paginated(served, snapshot, selection, String::new(), limit)
+            .await
     }
 
     async fn next_page(
@@ -103,7 +105,32 @@ impl Registry {
                 Err(error) => return Err(super::read_error(&error)),
             },
         };
-        Ok(paginate(served, snapshot, selection, start, options.limit))
+        self.paginated(served, snapshot, selection, start, options.limit)
+            .await
+    }
+
+    async fn paginated(
+        &self,
+        served: &Served,
+        snapshot: Snapshot,
+        selection: &Selection,
+        start: String,
+        limit: usize,
+    ) -> Result<Page, ApiError> {
+        let Some(by) = ByShown::of(served, selection) else {
+            let selects = |entry: &Entry| selection.matches(entry);
+            return Ok(paginate(served, snapshot, selection, start, limit, selects));
+        };
+        let prefix = selection.key_prefix();
+        let candidates: Vec<Arc<Entry>> = snapshot
+            .entries
+            .with_prefix(&prefix)
+            .filter(|entry| by.coarse.matches(entry))
+            .cloned()
+            .collect();
+        self.convert_ahead(served, &candidates).await?;
+        let selects = |entry: &Entry| by.selects(served, entry);
+        Ok(paginate(served, snapshot, selection, start, limit, selects))
     }
 
     async fn snapshot(&self, served: &Served, options: &ListOptions) -> Result<Snapshot, ApiError> {
@@ -165,7 +192,14 @@ fn expired_token(token: Continuation) -> ApiError {
     ApiError::new(410, Reason::Expired, message, None).with_continue(&token)
 }
 
-fn paginate(served: &Served, snapshot: Snapshot, selection: &Selection, start: String, limit: usize) -> Page {
+fn paginate(
+    served: &Served,
+    snapshot: Snapshot,
+    selection: &Selection,
+    start: String,
+    limit: usize,
+    selects: impl Fn(&Entry) -> bool,
+) -> Page {
     let revision = snapshot.revision;
     let namespace = if served.resource.namespaced {
         selection.key_prefix()
@@ -176,7 +210,7 @@ fn paginate(served: &Served, snapshot: Snapshot, selection: &Selection, start: S
         let found = snapshot
             .entries
             .get(&key)
-            .filter(|entry| selection.matches(entry) && *key >= *start);
+            .filter(|entry| selects(entry) && *key >= *start);
         return Page {
             revision,
             entries: found.cloned().into_iter().collect(),
@@ -192,7 +226,7 @@ fn paginate(served: &Served, snapshot: Snapshot, selection: &Selection, start: S
         .entries
         .range_from(&from)
         .take_while(|entry| entry.key().starts_with(&namespace))
-        .filter(|entry| !selection.has_selectors() || selection.matches(entry));
+        .filter(|entry| !selection.has_selectors() || selects(entry));
     if limit == 0 {
         return Page {
             revision,

@@ -3,6 +3,8 @@
 //! Frames come from the events themselves, which encode each telling once for all watchers. A watcher that is too slow
 //! is cut off by the cache (its channel ends) and takes the watch up again from the last revision it saw.
 
+mod first;
+
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,6 +20,8 @@ use tokio::sync::mpsc::{self, error::TryRecvError};
 use tokio::time::{Instant, Interval, Sleep};
 use tokio_util::sync::CancellationToken;
 
+use self::first::First;
+use super::conversion::ByShown;
 use super::frames::Frames;
 use super::list::wait_error;
 use super::negotiate::Purpose;
@@ -58,6 +62,11 @@ impl Registry {
         let accepted = served.accepted(ctx, Purpose::Watch)?;
         let options = ListOptions::read(ctx, true)?;
         let selection = Arc::new(select::selection(served, &ctx.info.namespace, &options)?);
+        let by_shown = ByShown::of(served, &selection);
+        let selection = match &by_shown {
+            Some(by) => Arc::clone(&by.coarse),
+            None => selection,
+        };
         let frames = Frames::new(Arc::clone(served), accepted);
         let beginning = self.beginning(&options).await?;
         served.whole()?;
@@ -79,6 +88,7 @@ impl Registry {
             cancel: self.cancel.clone(),
             ending: false,
             asks: conversion::asks(served),
+            by_shown,
             webhooks: Arc::clone(&self.webhooks),
         };
         Ok(respond_with(watcher, accepted.format.watch_media_type()))
@@ -178,18 +188,6 @@ fn respond_with(watcher: Watcher, media_type: &'static str) -> Response<Response
     response
 }
 
-/// What is told before the changes that are yet to come.
-enum First {
-    /// An object that is there.
-    State(Arc<Entry>),
-    /// A change that was missed.
-    Event(EventType, Arc<Event>),
-    /// All objects have been told.
-    InitialEnd(u64),
-    /// The watch cannot begin.
-    Error(ApiError),
-}
-
 struct Watcher {
     frames: Frames,
     cache: Arc<ResourceCache>,
@@ -206,12 +204,24 @@ struct Watcher {
     ending: bool,
     /// Whether a webhook converts what is told.
     asks: bool,
+    /// What is selected among what it makes.
+    by_shown: Option<ByShown>,
     webhooks: Arc<Webhooks>,
 }
 
 impl Watcher {
     /// The next bytes; `None` when the watch is over.
     async fn next(&mut self) -> Option<Result<Bytes, ApiError>> {
+        loop {
+            let piece = self.turn().await?;
+            // Of what was converted, nothing may have been selected.
+            if !matches!(&piece, Ok(bytes) if bytes.is_empty()) {
+                return Some(piece);
+            }
+        }
+    }
+
+    async fn turn(&mut self) -> Option<Result<Bytes, ApiError>> {
         if !self.first.is_empty() {
             return Some(self.next_first().await);
         }
@@ -265,38 +275,53 @@ impl Watcher {
     }
 
     /// The first few of what is told before the changes that are yet to come.
-    fn first_changes(&mut self) -> Vec<(EventType, Arc<Entry>)> {
-        let mut changes: Vec<(EventType, Arc<Entry>)> = Vec::new();
+    fn first_changes(&mut self) -> Vec<First> {
+        let mut changes = Vec::new();
         let mut bytes = 0;
         while bytes < PIECE {
-            let change = match self.first.pop_front() {
-                Some(First::State(entry)) => (EventType::Added, entry),
-                Some(First::Event(kind, event)) => (kind, event.shown_as(kind)),
-                Some(other) => {
-                    self.first.push_front(other);
-                    break;
-                }
-                None => break,
+            bytes += match self.first.front() {
+                Some(First::State(entry)) => entry.json().len(),
+                Some(First::Event(_, event)) => event.entry().json().len(),
+                _ => break,
             };
-            bytes += change.1.json().len();
-            changes.push(change);
+            changes.extend(self.first.pop_front());
         }
         changes
     }
 
     /// Changes of objects that a webhook has to convert. Where it does not, that is the end of the watch.
-    async fn converted(&mut self, changes: Vec<(EventType, Arc<Entry>)>) -> Result<Bytes, ApiError> {
-        let entries: Vec<Arc<Entry>> = changes.iter().map(|(_, entry)| Arc::clone(entry)).collect();
-        if let Err(error) = conversion::ahead(&self.webhooks, self.frames.served(), &entries).await {
-            self.first.clear();
-            (self.ending, self.due) = (true, None);
-            return self.frames.error(&error);
-        }
+    async fn converted(&mut self, changes: Vec<First>) -> Result<Bytes, ApiError> {
+        let shown = match self.seen(changes).await {
+            Ok(shown) => shown,
+            Err(error) => {
+                self.first.clear();
+                (self.ending, self.due) = (true, None);
+                return self.frames.error(&error);
+            }
+        };
         let mut piece = BytesMut::new();
-        for (kind, entry) in &changes {
+        for (kind, entry) in &shown {
             piece.extend_from_slice(&self.frames.change(*kind, entry)?);
         }
         Ok(piece.freeze())
+    }
+
+    /// What changes are to this watcher, with the objects that show them, converted.
+    async fn seen(&mut self, changes: Vec<First>) -> Result<Vec<(EventType, Arc<Entry>)>, ApiError> {
+        let (webhooks, served) = (&self.webhooks, self.frames.served());
+        let mut changes = changes;
+        if let Some(by) = &self.by_shown {
+            let states: Vec<Arc<Entry>> = changes.iter().flat_map(First::states).cloned().collect();
+            conversion::ahead(webhooks, served, &states).await?;
+            changes = changes
+                .into_iter()
+                .filter_map(|change| change.selected(|entry| by.selects(served, entry)))
+                .collect();
+        }
+        let shown: Vec<_> = changes.into_iter().filter_map(First::shown).collect();
+        let entries: Vec<Arc<Entry>> = shown.iter().map(|(_, entry)| Arc::clone(entry)).collect();
+        conversion::ahead(webhooks, served, &entries).await?;
+        Ok(shown)
     }
 
     /// One event, and those that are waiting behind it.
@@ -304,15 +329,14 @@ impl Watcher {
         if !self.asks {
             return self.gather_shared(kind, &event);
         }
-        let mut changes = vec![(kind, event.shown_as(kind))];
-        let mut bytes = 0;
+        let mut bytes = event.entry().json().len();
+        let mut changes = vec![First::Event(kind, event)];
         while bytes < PIECE
             && let Ok((kind, event)) = self.receiver.try_recv()
         {
             if event.revision() > self.live_after {
-                let shown = event.shown_as(kind);
-                bytes += shown.json().len();
-                changes.push((kind, shown));
+                bytes += event.entry().json().len();
+                changes.push(First::Event(kind, event));
             }
         }
         self.converted(changes).await

@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use crate::cel::rules::Rules;
+use super::rules;
 use crate::object::Fields;
 use crate::schema::{Schema, check, embedded, prune};
-use crate::validation::field::{BadValue, FieldErrors, Path};
+use crate::validation::field::{FieldErrors, Path};
 
 const TYPES: [&str; 6] = ["array", "boolean", "integer", "number", "object", "string"];
 
@@ -17,7 +17,8 @@ enum Level {
     Field,
 }
 
-pub(super) fn validation(validation: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+/// Judges the schema of a version; `unchanged` where it is as it was.
+pub(super) fn validation(validation: &Value, at: &Path<'_>, unchanged: bool, errors: &mut FieldErrors) {
     let Some(schema) = validation.field("openAPIV3Schema") else {
         return;
     };
@@ -29,7 +30,7 @@ pub(super) fn validation(validation: &Value, at: &Path<'_>, errors: &mut FieldEr
     self::structural(schema, Level::Root, &at, &mut structural);
     if structural.is_empty() {
         defaults(schema, &at, errors);
-        rules(schema, Level::Root, &at, errors);
+        rules::validate(schema, &at, unchanged, errors);
     }
     structural.sort();
     errors.extend(structural);
@@ -134,62 +135,6 @@ fn open_api(schema: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
     }
     map_type(schema, at, errors);
     list_type(schema, at, errors);
-    let list = at.child("x-kubernetes-validations");
-    for (index, rule) in schema.items("x-kubernetes-validations").iter().enumerate() {
-        if rule.text("rule").trim().is_empty() {
-            errors.required(&list.index(index).child("rule"), "rule is not specified");
-        }
-    }
-}
-
-/// Rules have to compile against the types that their schema declares.
-fn rules(schema: &Value, level: Level, at: &Path<'_>, errors: &mut FieldErrors) {
-    below(schema, at, &mut |schema, level, at| {
-        rules(schema, level, at, errors)
-    });
-    let own = schema.items("x-kubernetes-validations");
-    if own.is_empty() {
-        return;
-    }
-    let resource = level == Level::Root || schema.flag("x-kubernetes-embedded-resource");
-    let list = at.child("x-kubernetes-validations");
-    for fault in Rules::faults(schema, resource) {
-        let Some(rule) = own
-            .get(fault.index)
-            .filter(|rule| !rule.text("rule").trim().is_empty())
-        else {
-            continue;
-        };
-        let at = list.index(fault.index);
-        errors.invalid(&at.child(fault.field), as_in_go(rule), fault.message);
-    }
-}
-
-/// A rule as Go writes the struct that upstream keeps it in.
-fn as_in_go(rule: &Value) -> BadValue {
-    let text = |name: &str| Value::from(rule.text(name)).to_string();
-    let or_null = |name: &str| {
-        rule.field(name)
-            .map_or_else(|| "null".to_owned(), Value::to_string)
-    };
-    let fields = [
-        ("Rule", text("rule")),
-        ("Message", text("message")),
-        ("MessageExpression", text("messageExpression")),
-        ("Reason", or_null("reason")),
-        ("FieldPath", text("fieldPath")),
-        ("OptionalOldSelf", or_null("optionalOldSelf")),
-    ];
-    let fields: Vec<String> = fields
-        .iter()
-        .map(|(name, value)| format!("\"{name}\":{value}"))
-        .collect();
-    let escaped = fields
-        .join(",")
-        .replace('<', "\\u003c")
-        .replace('>', "\\u003e")
-        .replace('&', "\\u0026");
-    BadValue::rendered(format!("{{{escaped}}}"))
 }
 
 fn map_type(schema: &Value, at: &Path<'_>, errors: &mut FieldErrors) {

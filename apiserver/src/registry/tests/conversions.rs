@@ -5,12 +5,9 @@ use http::{Method, Response};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 
-use super::customs::definition;
+use super::customs::{DEFINITIONS, MERGE, definition};
 use super::{Answer, Fixture, context};
 use crate::webhook::stand_in::{HookServer, Reply};
-
-const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-const MERGE: &str = "application/merge-patch+json";
 
 /// Splits `hostPort` of v1 into the `host` and `port` of v2, or puts them together.
 fn convert(request: &Value) -> Reply {
@@ -50,7 +47,14 @@ fn ports(storage: &str, client: &Value) -> Value {
     let text = json!({"type": "string"});
     let version = |name: &str, mut properties: Value| {
         properties["spec"] = json!({"type": "object", "properties": {"replicas": {"type": "integer"}}});
-        json!({"name": name, "served": true, "storage": name == storage,
+        let selectable: Vec<Value> = properties
+            .as_object()
+            .unwrap()
+            .keys()
+            .filter(|field| !["spec", "status"].contains(&field.as_str()))
+            .map(|field| json!({"jsonPath": format!(".{field}")}))
+            .collect();
+        json!({"name": name, "served": true, "storage": name == storage, "selectableFields": selectable,
             "subresources": {"status": {}, "scale": {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"}},
             "additionalPrinterColumns": [{"name": "Host", "type": "string", "jsonPath": ".host"}],
             "schema": {"openAPIV3Schema": {"type": "object", "properties": properties}}})
@@ -222,6 +226,51 @@ async fn watches_tell_of_changes_in_their_version() {
         (&json!("DELETED"), &json!("5"))
     );
     assert!(asked(&hook).is_empty(), "what is gone was converted already");
+}
+
+#[tokio::test]
+async fn fields_are_selected_in_the_version_asked_for() {
+    let hook = webhook().await;
+    let fixture = with_ports("v1", &hook).await;
+    let mut watch = fixture
+        .watch(&format!("{}?watch=true&fieldSelector=host=h", at("v2")))
+        .await;
+    fixture.create(&at("v1"), first("other", "i:1")).await;
+    fixture.create(&at("v1"), first("a", "h:1")).await;
+    fixture.create(&at("v2"), second("b", "h", "2")).await;
+    let names = async |version: &str, selector: &str| -> Vec<Value> {
+        let list = fixture
+            .get(&format!("{}?fieldSelector={selector}", at(version)))
+            .await
+            .json();
+        let items = list["items"].as_array().unwrap().iter();
+        items.map(|item| item["metadata"]["name"].clone()).collect()
+    };
+    assert_eq!(names("v2", "host=h").await, ["a", "b"]);
+    assert_eq!(names("v2", "host=h,port!=1").await, ["b"]);
+    assert_eq!(names("v2", "host=h&limit=1").await, ["a"]);
+    assert_eq!(names("v1", "hostPort=h:2").await, ["b"]);
+    let refused = fixture
+        .get(&format!("{}?fieldSelector=hostPort=x", at("v2")))
+        .await;
+    assert_eq!(refused.message(), "field label not supported: hostPort");
+
+    fixture
+        .patch(&format!("{}/a", at("v1")), MERGE, json!({"hostPort": "j:5"}))
+        .await;
+    fixture.delete(&format!("{}/b", at("v1")), None).await;
+    let mut told = Vec::new();
+    while told.len() < 4 {
+        let frame = watch.frame().await.unwrap().unwrap().into_data().unwrap();
+        for line in frame.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            let event: Value = serde_json::from_slice(line).unwrap();
+            let shown = (event["type"].clone(), event["object"]["metadata"]["name"].clone());
+            assert_eq!(event["object"]["host"], "h");
+            told.push(shown);
+        }
+    }
+    let wanted = [("ADDED", "a"), ("ADDED", "b"), ("DELETED", "a"), ("DELETED", "b")];
+    assert_eq!(told, wanted.map(|(kind, name)| (json!(kind), json!(name))));
 }
 
 #[tokio::test]

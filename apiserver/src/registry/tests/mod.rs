@@ -2,6 +2,7 @@
 
 mod admission;
 mod conversions;
+mod custom_objects;
 mod customs;
 mod plugins;
 mod policies;
