@@ -15,6 +15,8 @@ pub enum ControllerName {
     ReplicaSet,
     /// Keeps the number of a ReplicationController's pods.
     ReplicationController,
+    /// Runs pods until as many have succeeded as a Job asks for.
+    Job,
     /// Keeps the EndpointSlices of Services.
     EndpointSlice,
     /// Keeps the legacy Endpoints of Services.
@@ -57,7 +59,7 @@ pub enum ControllerName {
 
 impl ControllerName {
     /// All of them, in the order they start.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::ServiceAccount,
         Self::RootCaPublisher,
         Self::ClusterRoleAggregation,
@@ -67,6 +69,7 @@ impl ControllerName {
         Self::ReplicaSet,
         Self::ReplicationController,
         Self::Deployment,
+        Self::Job,
         Self::EndpointSlice,
         Self::Endpoints,
         Self::ResourceQuota,
@@ -89,6 +92,7 @@ impl ControllerName {
             Self::Deployment => "deployment-controller",
             Self::ReplicaSet => "replicaset-controller",
             Self::ReplicationController => "replicationcontroller-controller",
+            Self::Job => "job-controller",
             Self::EndpointSlice => "endpointslice-controller",
             Self::Endpoints => "endpoints-controller",
             Self::Namespace => "namespace-controller",
@@ -118,6 +122,7 @@ impl ControllerName {
             Self::Deployment => "deployment-controller",
             Self::ReplicaSet => "replicaset-controller",
             Self::ReplicationController => "replication-controller",
+            Self::Job => "job-controller",
             Self::EndpointSlice => "endpointslice-controller",
             Self::Endpoints => "endpoint-controller",
             Self::Namespace => "namespace-controller",

@@ -6,10 +6,11 @@ use crate::owners::controller_of;
 use crate::runtime::informer::Observable;
 use crate::runtime::{Informer, Queue, Reconcile, Recorder, work};
 use crate::services::{endpoints, endpointslice};
-use crate::workloads::{deployment, replicaset};
+use crate::workloads::{deployment, job, replicaset};
 use crate::{certificates, cluster, garbage, nodes, storage};
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
@@ -46,6 +47,7 @@ pub(crate) struct Informers {
     pub(crate) deployments: Informer<Deployment>,
     pub(crate) replica_sets: Informer<ReplicaSet>,
     pub(crate) replication_controllers: Informer<ReplicationController>,
+    pub(crate) jobs: Informer<Job>,
     pub(crate) pods: Informer<Pod>,
     pub(crate) services: Informer<Service>,
     pub(crate) endpoint_slices: Informer<EndpointSlice>,
@@ -77,6 +79,7 @@ impl Informers {
             replication_controllers: Informer::new("replication_controllers", Api::all(all()), |older| {
                 vec![owner_term(&older.metadata)]
             }),
+            jobs: Informer::new("jobs", Api::all(all()), |job| vec![owner_term(&job.metadata)]),
             pods: Informer::new("pods", Api::all(all()), pod_terms),
             services: Informer::new("services", Api::all(all()), |_| Vec::new()),
             endpoint_slices: Informer::new("endpoint_slices", Api::all(all()), |slice| {
@@ -109,6 +112,7 @@ impl Informers {
         synced(&self.deployments).await;
         synced(&self.replica_sets).await;
         synced(&self.replication_controllers).await;
+        synced(&self.jobs).await;
         synced(&self.pods).await;
         synced(&self.services).await;
         synced(&self.endpoint_slices).await;
@@ -214,6 +218,7 @@ impl Starting {
             ControllerName::ReplicationController => {
                 self.work(name, replicaset::start_older(&context, informers));
             }
+            ControllerName::Job => self.work(name, job::start(&context, informers)),
             ControllerName::EndpointSlice => self.work(name, endpointslice::start(&context, informers)),
             ControllerName::Endpoints => self.work(name, endpoints::start(&context, informers)),
             ControllerName::Namespace => self.work(name, cluster::namespace::start(&context, informers)),
@@ -320,6 +325,7 @@ impl Starting {
         self.follow_one(all, |all| &all.deployments);
         self.follow_one(all, |all| &all.replica_sets);
         self.follow_one(all, |all| &all.replication_controllers);
+        self.follow_one(all, |all| &all.jobs);
         self.follow_one(all, |all| &all.pods);
         self.follow_one(all, |all| &all.services);
         self.follow_one(all, |all| &all.endpoint_slices);

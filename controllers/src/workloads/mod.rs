@@ -1,6 +1,11 @@
-//! Controllers that keep pods running: Deployment, ReplicaSet and ReplicationController.
+//! Controllers that keep pods running: Deployment, ReplicaSet, ReplicationController and Job.
 
+mod amounts;
+mod claims;
+mod control;
 pub(crate) mod deployment;
+mod hash;
+pub(crate) mod job;
 pub(crate) mod pods;
 pub(crate) mod replicaset;
 #[cfg(test)]
