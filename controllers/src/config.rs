@@ -15,8 +15,16 @@ pub enum ControllerName {
     ReplicaSet,
     /// Keeps the number of a ReplicationController's pods.
     ReplicationController,
+    /// Keeps the named pods of a StatefulSet.
+    StatefulSet,
     /// Runs pods until as many have succeeded as a Job asks for.
     Job,
+    /// Starts Jobs at the times of CronJobs.
+    CronJob,
+    /// Deletes Jobs some time after they finished.
+    TtlAfterFinished,
+    /// Counts how many pods of PodDisruptionBudgets may be disrupted.
+    Disruption,
     /// Keeps the EndpointSlices of Services.
     EndpointSlice,
     /// Keeps the legacy Endpoints of Services.
@@ -59,7 +67,7 @@ pub enum ControllerName {
 
 impl ControllerName {
     /// All of them, in the order they start.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 27] = [
         Self::ServiceAccount,
         Self::RootCaPublisher,
         Self::ClusterRoleAggregation,
@@ -69,7 +77,11 @@ impl ControllerName {
         Self::ReplicaSet,
         Self::ReplicationController,
         Self::Deployment,
+        Self::StatefulSet,
         Self::Job,
+        Self::CronJob,
+        Self::TtlAfterFinished,
+        Self::Disruption,
         Self::EndpointSlice,
         Self::Endpoints,
         Self::ResourceQuota,
@@ -92,7 +104,11 @@ impl ControllerName {
             Self::Deployment => "deployment-controller",
             Self::ReplicaSet => "replicaset-controller",
             Self::ReplicationController => "replicationcontroller-controller",
+            Self::StatefulSet => "statefulset-controller",
             Self::Job => "job-controller",
+            Self::CronJob => "cronjob-controller",
+            Self::TtlAfterFinished => "ttl-after-finished-controller",
+            Self::Disruption => "disruption-controller",
             Self::EndpointSlice => "endpointslice-controller",
             Self::Endpoints => "endpoints-controller",
             Self::Namespace => "namespace-controller",
@@ -122,7 +138,11 @@ impl ControllerName {
             Self::Deployment => "deployment-controller",
             Self::ReplicaSet => "replicaset-controller",
             Self::ReplicationController => "replication-controller",
+            Self::StatefulSet => "statefulset-controller",
             Self::Job => "job-controller",
+            Self::CronJob => "cronjob-controller",
+            Self::TtlAfterFinished => "ttl-after-finished-controller",
+            Self::Disruption => "disruption-controller",
             Self::EndpointSlice => "endpointslice-controller",
             Self::Endpoints => "endpoint-controller",
             Self::Namespace => "namespace-controller",

@@ -1,12 +1,16 @@
-//! Controllers that keep pods running: Deployment, ReplicaSet, ReplicationController and Job.
+//! Controllers that keep pods running: Deployment, ReplicaSet, ReplicationController, Job and CronJob.
 
-mod amounts;
+pub(crate) mod amounts;
 mod claims;
 mod control;
+pub(crate) mod cronjob;
 pub(crate) mod deployment;
+pub(crate) mod expiry;
 mod hash;
+mod history;
 pub(crate) mod job;
 pub(crate) mod pods;
 pub(crate) mod replicaset;
 #[cfg(test)]
 mod simulation;
+pub(crate) mod statefulset;
