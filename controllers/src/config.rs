@@ -17,6 +17,8 @@ pub enum ControllerName {
     ReplicationController,
     /// Keeps the named pods of a StatefulSet.
     StatefulSet,
+    /// Keeps a pod of a DaemonSet on every node that is meant.
+    DaemonSet,
     /// Runs pods until as many have succeeded as a Job asks for.
     Job,
     /// Starts Jobs at the times of CronJobs.
@@ -67,7 +69,7 @@ pub enum ControllerName {
 
 impl ControllerName {
     /// All of them, in the order they start.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::ServiceAccount,
         Self::RootCaPublisher,
         Self::ClusterRoleAggregation,
@@ -78,6 +80,7 @@ impl ControllerName {
         Self::ReplicationController,
         Self::Deployment,
         Self::StatefulSet,
+        Self::DaemonSet,
         Self::Job,
         Self::CronJob,
         Self::TtlAfterFinished,
@@ -105,6 +108,7 @@ impl ControllerName {
             Self::ReplicaSet => "replicaset-controller",
             Self::ReplicationController => "replicationcontroller-controller",
             Self::StatefulSet => "statefulset-controller",
+            Self::DaemonSet => "daemonset-controller",
             Self::Job => "job-controller",
             Self::CronJob => "cronjob-controller",
             Self::TtlAfterFinished => "ttl-after-finished-controller",
@@ -139,6 +143,7 @@ impl ControllerName {
             Self::ReplicaSet => "replicaset-controller",
             Self::ReplicationController => "replication-controller",
             Self::StatefulSet => "statefulset-controller",
+            Self::DaemonSet => "daemon-set-controller",
             Self::Job => "job-controller",
             Self::CronJob => "cronjob-controller",
             Self::TtlAfterFinished => "ttl-after-finished-controller",

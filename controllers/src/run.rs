@@ -6,10 +6,10 @@ use crate::owners::controller_of;
 use crate::runtime::informer::Observable;
 use crate::runtime::{Informer, Queue, Reconcile, Recorder, work};
 use crate::services::{endpoints, endpointslice};
-use crate::workloads::{cronjob, deployment, expiry, job, replicaset, statefulset};
+use crate::workloads::{cronjob, daemonset, deployment, expiry, job, replicaset, statefulset};
 use crate::{certificates, cluster, disruption, garbage, nodes, storage};
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
-use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -49,6 +49,7 @@ pub(crate) struct Informers {
     pub(crate) replica_sets: Informer<ReplicaSet>,
     pub(crate) replication_controllers: Informer<ReplicationController>,
     pub(crate) stateful_sets: Informer<StatefulSet>,
+    pub(crate) daemon_sets: Informer<DaemonSet>,
     pub(crate) controller_revisions: Informer<ControllerRevision>,
     pub(crate) budgets: Informer<PodDisruptionBudget>,
     pub(crate) jobs: Informer<Job>,
@@ -88,6 +89,7 @@ impl Informers {
             controller_revisions: Informer::new("controller_revisions", Api::all(all()), |revision| {
                 vec![owner_term(&revision.metadata)]
             }),
+            daemon_sets: Informer::new("daemon_sets", Api::all(all()), |_| Vec::new()),
             budgets: Informer::new("budgets", Api::all(all()), |_| Vec::new()),
             jobs: Informer::new("jobs", Api::all(all()), |job| vec![owner_term(&job.metadata)]),
             cron_jobs: Informer::new("cron_jobs", Api::all(all()), |_| Vec::new()),
@@ -125,6 +127,7 @@ impl Informers {
         synced(&self.replication_controllers).await;
         synced(&self.stateful_sets).await;
         synced(&self.controller_revisions).await;
+        synced(&self.daemon_sets).await;
         synced(&self.budgets).await;
         synced(&self.jobs).await;
         synced(&self.cron_jobs).await;
@@ -234,6 +237,7 @@ impl Starting {
                 self.work(name, replicaset::start_older(&context, informers));
             }
             ControllerName::StatefulSet => self.work(name, statefulset::start(&context, informers)),
+            ControllerName::DaemonSet => self.work(name, daemonset::start(&context, informers)),
             ControllerName::Job => self.work(name, job::start(&context, informers)),
             ControllerName::CronJob => self.work(name, cronjob::start(&context, informers)),
             ControllerName::TtlAfterFinished => self.work(name, expiry::start(&context, informers)),
@@ -346,6 +350,7 @@ impl Starting {
         self.follow_one(all, |all| &all.replication_controllers);
         self.follow_one(all, |all| &all.stateful_sets);
         self.follow_one(all, |all| &all.controller_revisions);
+        self.follow_one(all, |all| &all.daemon_sets);
         self.follow_one(all, |all| &all.budgets);
         self.follow_one(all, |all| &all.jobs);
         self.follow_one(all, |all| &all.cron_jobs);

@@ -1,9 +1,10 @@
-//! Controllers that keep pods running: Deployment, ReplicaSet, ReplicationController, Job and CronJob.
+//! Controllers that keep pods running: Deployment, ReplicaSet, ReplicationController, StatefulSet, DaemonSet, Job and CronJob.
 
 pub(crate) mod amounts;
 mod claims;
 mod control;
 pub(crate) mod cronjob;
+pub(crate) mod daemonset;
 pub(crate) mod deployment;
 pub(crate) mod expiry;
 mod hash;
