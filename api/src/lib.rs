@@ -5,6 +5,7 @@ pub mod apply;
 pub mod cel;
 pub mod codec;
 pub mod convert;
+pub mod cron;
 pub mod custom;
 pub mod defaults;
 pub mod jsonpath;

@@ -15,6 +15,18 @@ pub enum ControllerName {
     ReplicaSet,
     /// Keeps the number of a ReplicationController's pods.
     ReplicationController,
+    /// Keeps the named pods of a StatefulSet.
+    StatefulSet,
+    /// Keeps a pod of a DaemonSet on every node that is meant.
+    DaemonSet,
+    /// Runs pods until as many have succeeded as a Job asks for.
+    Job,
+    /// Starts Jobs at the times of CronJobs.
+    CronJob,
+    /// Deletes Jobs some time after they finished.
+    TtlAfterFinished,
+    /// Counts how many pods of PodDisruptionBudgets may be disrupted.
+    Disruption,
     /// Keeps the EndpointSlices of Services.
     EndpointSlice,
     /// Keeps the legacy Endpoints of Services.
@@ -57,7 +69,7 @@ pub enum ControllerName {
 
 impl ControllerName {
     /// All of them, in the order they start.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 28] = [
         Self::ServiceAccount,
         Self::RootCaPublisher,
         Self::ClusterRoleAggregation,
@@ -67,6 +79,12 @@ impl ControllerName {
         Self::ReplicaSet,
         Self::ReplicationController,
         Self::Deployment,
+        Self::StatefulSet,
+        Self::DaemonSet,
+        Self::Job,
+        Self::CronJob,
+        Self::TtlAfterFinished,
+        Self::Disruption,
         Self::EndpointSlice,
         Self::Endpoints,
         Self::ResourceQuota,
@@ -89,6 +107,12 @@ impl ControllerName {
             Self::Deployment => "deployment-controller",
             Self::ReplicaSet => "replicaset-controller",
             Self::ReplicationController => "replicationcontroller-controller",
+            Self::StatefulSet => "statefulset-controller",
+            Self::DaemonSet => "daemonset-controller",
+            Self::Job => "job-controller",
+            Self::CronJob => "cronjob-controller",
+            Self::TtlAfterFinished => "ttl-after-finished-controller",
+            Self::Disruption => "disruption-controller",
             Self::EndpointSlice => "endpointslice-controller",
             Self::Endpoints => "endpoints-controller",
             Self::Namespace => "namespace-controller",
@@ -118,6 +142,12 @@ impl ControllerName {
             Self::Deployment => "deployment-controller",
             Self::ReplicaSet => "replicaset-controller",
             Self::ReplicationController => "replication-controller",
+            Self::StatefulSet => "statefulset-controller",
+            Self::DaemonSet => "daemon-set-controller",
+            Self::Job => "job-controller",
+            Self::CronJob => "cronjob-controller",
+            Self::TtlAfterFinished => "ttl-after-finished-controller",
+            Self::Disruption => "disruption-controller",
             Self::EndpointSlice => "endpointslice-controller",
             Self::Endpoints => "endpoint-controller",
             Self::Namespace => "namespace-controller",

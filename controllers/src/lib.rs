@@ -12,6 +12,7 @@ mod certificates;
 pub mod clients;
 mod cluster;
 pub mod config;
+mod disruption;
 mod garbage;
 pub mod kubeconfig;
 mod labels;

@@ -6,10 +6,11 @@ use crate::owners::controller_of;
 use crate::runtime::informer::Observable;
 use crate::runtime::{Informer, Queue, Reconcile, Recorder, work};
 use crate::services::{endpoints, endpointslice};
-use crate::workloads::{deployment, replicaset};
-use crate::{certificates, cluster, garbage, nodes, storage};
+use crate::workloads::{cronjob, daemonset, deployment, expiry, job, replicaset, statefulset};
+use crate::{certificates, cluster, disruption, garbage, nodes, storage};
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
@@ -17,6 +18,7 @@ use k8s_openapi::api::core::v1::{
     ReplicationController, ResourceQuota, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::api::storage::v1::VolumeAttributesClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -46,6 +48,12 @@ pub(crate) struct Informers {
     pub(crate) deployments: Informer<Deployment>,
     pub(crate) replica_sets: Informer<ReplicaSet>,
     pub(crate) replication_controllers: Informer<ReplicationController>,
+    pub(crate) stateful_sets: Informer<StatefulSet>,
+    pub(crate) daemon_sets: Informer<DaemonSet>,
+    pub(crate) controller_revisions: Informer<ControllerRevision>,
+    pub(crate) budgets: Informer<PodDisruptionBudget>,
+    pub(crate) jobs: Informer<Job>,
+    pub(crate) cron_jobs: Informer<CronJob>,
     pub(crate) pods: Informer<Pod>,
     pub(crate) services: Informer<Service>,
     pub(crate) endpoint_slices: Informer<EndpointSlice>,
@@ -77,6 +85,14 @@ impl Informers {
             replication_controllers: Informer::new("replication_controllers", Api::all(all()), |older| {
                 vec![owner_term(&older.metadata)]
             }),
+            stateful_sets: Informer::new("stateful_sets", Api::all(all()), |_| Vec::new()),
+            controller_revisions: Informer::new("controller_revisions", Api::all(all()), |revision| {
+                vec![owner_term(&revision.metadata)]
+            }),
+            daemon_sets: Informer::new("daemon_sets", Api::all(all()), |_| Vec::new()),
+            budgets: Informer::new("budgets", Api::all(all()), |_| Vec::new()),
+            jobs: Informer::new("jobs", Api::all(all()), |job| vec![owner_term(&job.metadata)]),
+            cron_jobs: Informer::new("cron_jobs", Api::all(all()), |_| Vec::new()),
             pods: Informer::new("pods", Api::all(all()), pod_terms),
             services: Informer::new("services", Api::all(all()), |_| Vec::new()),
             endpoint_slices: Informer::new("endpoint_slices", Api::all(all()), |slice| {
@@ -109,6 +125,12 @@ impl Informers {
         synced(&self.deployments).await;
         synced(&self.replica_sets).await;
         synced(&self.replication_controllers).await;
+        synced(&self.stateful_sets).await;
+        synced(&self.controller_revisions).await;
+        synced(&self.daemon_sets).await;
+        synced(&self.budgets).await;
+        synced(&self.jobs).await;
+        synced(&self.cron_jobs).await;
         synced(&self.pods).await;
         synced(&self.services).await;
         synced(&self.endpoint_slices).await;
@@ -214,6 +236,12 @@ impl Starting {
             ControllerName::ReplicationController => {
                 self.work(name, replicaset::start_older(&context, informers));
             }
+            ControllerName::StatefulSet => self.work(name, statefulset::start(&context, informers)),
+            ControllerName::DaemonSet => self.work(name, daemonset::start(&context, informers)),
+            ControllerName::Job => self.work(name, job::start(&context, informers)),
+            ControllerName::CronJob => self.work(name, cronjob::start(&context, informers)),
+            ControllerName::TtlAfterFinished => self.work(name, expiry::start(&context, informers)),
+            ControllerName::Disruption => self.work(name, disruption::start(&context, informers)),
             ControllerName::EndpointSlice => self.work(name, endpointslice::start(&context, informers)),
             ControllerName::Endpoints => self.work(name, endpoints::start(&context, informers)),
             ControllerName::Namespace => self.work(name, cluster::namespace::start(&context, informers)),
@@ -320,6 +348,12 @@ impl Starting {
         self.follow_one(all, |all| &all.deployments);
         self.follow_one(all, |all| &all.replica_sets);
         self.follow_one(all, |all| &all.replication_controllers);
+        self.follow_one(all, |all| &all.stateful_sets);
+        self.follow_one(all, |all| &all.controller_revisions);
+        self.follow_one(all, |all| &all.daemon_sets);
+        self.follow_one(all, |all| &all.budgets);
+        self.follow_one(all, |all| &all.jobs);
+        self.follow_one(all, |all| &all.cron_jobs);
         self.follow_one(all, |all| &all.pods);
         self.follow_one(all, |all| &all.services);
         self.follow_one(all, |all| &all.endpoint_slices);

@@ -11,7 +11,6 @@ mod api_service;
 mod autoscaling;
 mod batch;
 mod core;
-mod cron;
 mod custom_resources;
 mod devices;
 mod diff;

@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -42,23 +43,23 @@ impl EventType {
 pub(crate) struct Note {
     pub(crate) kind: EventType,
     /// Why, in CamelCase.
-    pub(crate) reason: &'static str,
+    pub(crate) reason: Cow<'static, str>,
     pub(crate) message: String,
 }
 
 impl Note {
-    pub(crate) fn normal(reason: &'static str, message: String) -> Self {
+    pub(crate) fn normal(reason: impl Into<Cow<'static, str>>, message: String) -> Self {
         Self {
             kind: EventType::Normal,
-            reason,
+            reason: reason.into(),
             message,
         }
     }
 
-    pub(crate) fn warning(reason: &'static str, message: String) -> Self {
+    pub(crate) fn warning(reason: impl Into<Cow<'static, str>>, message: String) -> Self {
         Self {
             kind: EventType::Warning,
-            reason,
+            reason: reason.into(),
             message,
         }
     }
@@ -123,7 +124,7 @@ async fn write_all(
         let namespace = about.namespace.as_deref().unwrap_or("default");
         let api: Api<Event> = Api::namespaced(client.clone(), namespace);
         if let Err(error) = write_one(&api, component, &about, &note, &mut written, now).await {
-            tracing::warn!(reason = note.reason, object = about.name, %error, "could not write an event");
+            tracing::warn!(reason = %note.reason, object = about.name, %error, "could not write an event");
         }
     }
 }
@@ -176,7 +177,7 @@ fn compose(component: &str, about: &ObjectReference, note: &Note, now: Timestamp
         },
         involved_object: about.clone(),
         type_: Some(note.kind.as_str().to_owned()),
-        reason: Some(note.reason.to_owned()),
+        reason: Some(note.reason.to_string()),
         message: Some(note.message.clone()),
         source: Some(EventSource {
             component: Some(component.to_owned()),

@@ -1,7 +1,44 @@
-//! What a controller reads off a pod: active, ready, available. Pure.
+//! What a controller reads off a pod: active, ready, available; and what it makes one from. Pure.
 
-use k8s_openapi::api::core::v1::{Pod, PodCondition};
+use k8s_openapi::api::core::v1::{Pod, PodCondition, PodTemplateSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+/// What went wrong when pods were created or deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// `FailedCreate` or `FailedDelete`.
+    pub(crate) reason: &'static str,
+    pub(crate) message: String,
+}
+
+/// A pod from an owner's template, in the owner's namespace and without a name yet.
+pub(crate) fn from_template(
+    template: &PodTemplateSpec,
+    owner: &ObjectMeta,
+    reference: OwnerReference,
+) -> Pod {
+    let meta = template.metadata.clone().unwrap_or_default();
+    Pod {
+        metadata: ObjectMeta {
+            namespace: owner.namespace.clone(),
+            generate_name: owner.name.as_ref().map(|name| format!("{name}-")),
+            labels: meta.labels,
+            annotations: meta.annotations,
+            finalizers: meta.finalizers,
+            owner_references: Some(vec![reference]),
+            ..ObjectMeta::default()
+        },
+        spec: template.spec.clone(),
+        status: None,
+    }
+}
+
+/// Whether the pod bears this finalizer.
+pub(crate) fn has_finalizer(pod: &Pod, finalizer: &str) -> bool {
+    let finalizers = pod.metadata.finalizers.iter().flatten();
+    finalizers.into_iter().any(|one| one == finalizer)
+}
 
 /// The pod's phase, `Pending` where none has been reported.
 pub(crate) fn phase(pod: &Pod) -> &str {

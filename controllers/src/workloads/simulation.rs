@@ -304,7 +304,7 @@ impl World {
             self.delete_pod(victim.metadata.name.as_ref().unwrap());
             self.of_sets.pods.clone_from(&self.real.pods);
         }
-        let (status, _) = replicaset::status(&set, &plan.claimed, None, self.now());
+        let (status, _) = replicaset::status(&set, &plan.claims.claimed, None, self.now());
         if replicaset::same_status(set.status.as_ref(), &status) {
             return Outcome::Done;
         }

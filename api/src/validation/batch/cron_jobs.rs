@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::job_spec;
+use crate::cron::Schedule;
 use crate::object::Fields;
-use crate::validation::cron;
 use crate::validation::field::{FieldErrors, Path};
 use crate::validation::internal;
 use crate::validation::meta::non_negative;
@@ -29,7 +29,7 @@ fn cron_job_spec(cron_job: &Value, old: Option<&Value>, errors: &mut FieldErrors
     match spec.text("schedule") {
         "" => errors.required(&at.child("schedule"), ""),
         schedule => {
-            if let Err(fault) = cron::parse(schedule) {
+            if let Err(fault) = Schedule::parse(schedule) {
                 errors.invalid(&at.child("schedule"), schedule, fault.to_string());
             }
             let had_zone = old.is_some_and(|old| old["spec"].text("schedule").contains("TZ"));

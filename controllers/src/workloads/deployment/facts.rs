@@ -1,6 +1,7 @@
 //! What a Deployment and its ReplicaSets say, read with defaults and bounds applied. Pure.
 
-use super::hash;
+use crate::workloads::amounts::{Rounding, resolve};
+use crate::workloads::hash;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -79,26 +80,14 @@ impl Facts {
 /// zero, one pod may be missing.
 fn bounds(surge: Option<&IntOrString>, unavailable: Option<&IntOrString>, replicas: i32) -> (i32, i32) {
     let quarter = IntOrString::String("25%".to_owned());
-    let surge = resolve(surge.unwrap_or(&quarter), replicas, true);
-    let unavailable = resolve(unavailable.unwrap_or(&quarter), replicas, false);
+    let surge = resolve(surge.unwrap_or(&quarter), replicas, Rounding::Up);
+    let unavailable = resolve(unavailable.unwrap_or(&quarter), replicas, Rounding::Down);
     let unavailable = if surge == 0 && unavailable == 0 {
         1
     } else {
         unavailable
     };
     (surge, unavailable.min(replicas))
-}
-
-fn resolve(value: &IntOrString, replicas: i32, up: bool) -> i32 {
-    match value {
-        IntOrString::Int(count) => (*count).max(0),
-        IntOrString::String(text) => {
-            let percent: i64 = text.trim_end_matches('%').parse().unwrap_or(0);
-            let product = percent.max(0) * i64::from(replicas);
-            let count = if up { (product + 99) / 100 } else { product / 100 };
-            i32::try_from(count).unwrap_or(i32::MAX)
-        }
-    }
 }
 
 /// The number of pods a ReplicaSet asks for.

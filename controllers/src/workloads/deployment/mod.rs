@@ -4,7 +4,6 @@
 //! observed resourceVersion, so two steps can never be taken from one state.
 
 mod facts;
-mod hash;
 pub(crate) mod plan;
 mod revisions;
 mod scaling;

@@ -1,8 +1,8 @@
 //! Revisions: which ReplicaSet is the new one, what its annotations must say, which old ones may go. Pure.
 
 use super::facts::{self, DESIRED_REPLICAS, Facts, MAX_REPLICAS, REVISION, REVISION_HISTORY};
-use super::hash;
 use crate::owners::controller_reference;
+use crate::workloads::hash;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, ReplicaSetSpec};
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};

@@ -2,11 +2,12 @@
 
 use super::ranking;
 use crate::labels;
-use crate::owners::{Claim, claim, is_controlled_by};
-use crate::workloads::pods;
+use crate::owners::is_controlled_by;
+use crate::workloads::claims::{Claims, claims};
+use crate::workloads::pods::{self, Failure};
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use k8s_openapi::jiff::Timestamp;
 use std::sync::Arc;
 
@@ -25,39 +26,33 @@ pub(crate) struct Observed<'a> {
 /// What is to be done to pods.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
-    pub(crate) adopt: Vec<Arc<Pod>>,
-    pub(crate) release: Vec<Arc<Pod>>,
+    /// Those it has count for the status.
+    pub(crate) claims: Claims,
     /// So many new pods, each as [`new_pod`] makes it.
     pub(crate) create: usize,
     pub(crate) delete: Vec<Arc<Pod>>,
-    /// The pods that count for the status: those kept and those to be adopted.
-    pub(crate) claimed: Vec<Arc<Pod>>,
 }
 
 impl Plan {
     /// Whether no pod needs anything.
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
-        self.adopt.is_empty() && self.release.is_empty() && self.create == 0 && self.delete.is_empty()
+        self.claims.is_settled() && self.create == 0 && self.delete.is_empty()
     }
-}
-
-/// What went wrong when acting, for the condition `ReplicaFailure`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Failure {
-    /// `FailedCreate` or `FailedDelete`.
-    pub(crate) reason: &'static str,
-    pub(crate) message: String,
 }
 
 /// Decides which pods to take, let go, create and delete.
 pub(crate) fn plan(observed: &Observed<'_>, now: Timestamp) -> Plan {
     let set = observed.replica_set;
-    let mut plan = claims(set, observed.pods);
+    let mut plan = Plan {
+        claims: own(set, observed.pods),
+        ..Plan::default()
+    };
     if set.metadata.deletion_timestamp.is_some() {
         return plan;
     }
     let active: Vec<_> = plan
+        .claims
         .claimed
         .iter()
         .filter(|pod| pods::is_active(pod))
@@ -76,31 +71,19 @@ pub(crate) fn plan(observed: &Observed<'_>, now: Timestamp) -> Plan {
     plan
 }
 
-fn claims(set: &ReplicaSet, all: &[Arc<Pod>]) -> Plan {
-    let mut plan = Plan::default();
-    let Some(selector) = set.spec.as_ref().and_then(|spec| labels::compile(&spec.selector)) else {
-        return plan;
-    };
-    for pod in all {
-        let finished_stray = pods::is_finished(pod) && !is_controlled_by(&pod.metadata, uid(set));
-        if finished_stray {
-            continue;
-        }
-        match claim(
-            &set.metadata,
-            &pod.metadata,
-            labels::matches(&selector, pod.metadata.labels.as_ref()),
-        ) {
-            Claim::Keep => plan.claimed.push(pod.clone()),
-            Claim::Adopt => {
-                plan.adopt.push(pod.clone());
-                plan.claimed.push(pod.clone());
-            }
-            Claim::Release if pods::is_active(pod) => plan.release.push(pod.clone()),
-            Claim::Release | Claim::Ignore => {}
-        }
-    }
-    plan
+/// Finished pods are neither taken in nor let go.
+fn own(set: &ReplicaSet, all: &[Arc<Pod>]) -> Claims {
+    let selector = set
+        .spec
+        .as_ref()
+        .map(|spec| spec.selector.clone())
+        .unwrap_or_default();
+    let candidates = all
+        .iter()
+        .filter(|pod| !pods::is_finished(pod) || is_controlled_by(&pod.metadata, uid(set)));
+    let mut claims = claims(&set.metadata, &selector, candidates);
+    claims.release.retain(|pod| pods::is_active(pod));
+    claims
 }
 
 /// The number of pods the set asks for.
@@ -114,24 +97,8 @@ fn uid(set: &ReplicaSet) -> &str {
 
 /// A pod from the set's template, controlled by its owner.
 pub(crate) fn new_pod(set: &ReplicaSet, owner: OwnerReference) -> Pod {
-    let template = set.spec.as_ref().and_then(|spec| spec.template.as_ref());
-    let meta = template
-        .and_then(|template| template.metadata.clone())
-        .unwrap_or_default();
-    let name = set.metadata.name.as_deref().unwrap_or_default();
-    Pod {
-        metadata: ObjectMeta {
-            namespace: set.metadata.namespace.clone(),
-            generate_name: Some(format!("{name}-")),
-            labels: meta.labels,
-            annotations: meta.annotations,
-            finalizers: meta.finalizers,
-            owner_references: Some(vec![owner]),
-            ..ObjectMeta::default()
-        },
-        spec: template.and_then(|template| template.spec.clone()),
-        status: None,
-    }
+    let template = set.spec.as_ref().and_then(|spec| spec.template.clone());
+    pods::from_template(&template.unwrap_or_default(), &set.metadata, owner)
 }
 
 /// The status the set should have, and when it will change by the passing of time alone.
@@ -292,8 +259,8 @@ mod tests {
             .label("app", "other")
             .build();
         let plan = planned(&set, &[stray, foreign, renamed]);
-        assert_eq!(plan.adopt.len(), 1);
-        assert_eq!(plan.release.len(), 1);
+        assert_eq!(plan.claims.adopt.len(), 1);
+        assert_eq!(plan.claims.release.len(), 1);
         assert_eq!(plan.create, 1, "the adopted one counts");
     }
 

@@ -54,7 +54,7 @@ fn set(name: &str, image: &str, size: i32, sized_for: i32, created: i64, revisio
     meta.labels
         .as_mut()
         .unwrap()
-        .insert(super::super::hash::LABEL.to_owned(), name.to_owned());
+        .insert(crate::workloads::hash::LABEL.to_owned(), name.to_owned());
     let annotations = [
         (facts::REVISION, revision.to_owned()),
         (facts::DESIRED_REPLICAS, sized_for.to_string()),

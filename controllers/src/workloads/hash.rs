@@ -16,7 +16,12 @@ const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 /// The hash of a template, salted with the number of collisions so far.
 pub(crate) fn of(template: &PodTemplateSpec, collisions: Option<i32>) -> String {
     let json = serde_json::to_vec(template).expect("a pod template is made of maps with string keys");
-    let mut hash = fnv1a(0x811c_9dc5, &json);
+    of_bytes(&json, collisions)
+}
+
+/// The hash of anything that is written down, salted with the number of collisions so far.
+pub(crate) fn of_bytes(bytes: &[u8], collisions: Option<i32>) -> String {
+    let mut hash = fnv1a(0x811c_9dc5, bytes);
     if let Some(collisions) = collisions {
         hash = fnv1a(hash, &collisions.to_le_bytes());
     }
