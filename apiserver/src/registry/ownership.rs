@@ -104,7 +104,7 @@ impl Registry {
     }
 
     /// A configuration names no revision, so being overtaken means to apply it anew.
-    async fn try_apply(
+    pub(super) async fn try_apply(
         &self,
         ctx: &RequestContext,
         served: &Arc<Served>,
@@ -121,7 +121,11 @@ impl Registry {
         }
     }
 
-    fn applied(
+    /// The object as it is once this configuration is applied to it.
+    ///
+    /// # Errors
+    /// The conflicts with other managers.
+    pub(super) fn applied(
         &self,
         ctx: &RequestContext,
         served: &Served,
@@ -183,7 +187,8 @@ fn unconvertible(served: &Served, config: &Value, error: &DecodeError) -> ApiErr
     ApiError::unknown(format!("{fault}{decoder}{error}"))
 }
 
-fn require_manager(ctx: &RequestContext) -> Result<(), ApiError> {
+/// Whoever applies says who they are.
+pub(super) fn require_manager(ctx: &RequestContext) -> Result<(), ApiError> {
     if ctx
         .query("fieldManager")
         .is_some_and(|manager| !manager.is_empty())
