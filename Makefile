@@ -59,6 +59,7 @@ unit: prepare ## Tests that need no cluster
 e2e: build kubectl ## Tests with real containers, stock kubectl, Helm and other clients
 	CORACLE_BIN=$(CORACLE) KUBECTLS=$$(tools/kubectl $(CACHE)/bin --all) HELMS=$$(tools/helm $(CACHE)/bin) \
 		GO_CLIENTS=$$(tools/go-build e2e/clients $(CACHE)/bin/go-clients . && echo $(CACHE)/bin/go-clients) \
+		PYTHON=$$(tools/python-client $(CACHE)/python) \
 		tools/with-ccache cargo test --locked --package coracle-e2e
 
 .PHONY: conformance
