@@ -56,8 +56,11 @@ unit: prepare ## Tests that need no cluster
 	tools/with-ccache cargo test --workspace --locked --exclude coracle-e2e --quiet
 
 .PHONY: e2e
-e2e: build kubectl ## Tests with real containers and stock kubectl
-	CORACLE_BIN=$(CORACLE) KUBECTLS=$$(tools/kubectl $(CACHE)/bin --all) tools/with-ccache cargo test --locked --package coracle-e2e
+e2e: build kubectl ## Tests with real containers, stock kubectl, Helm and other clients
+	CORACLE_BIN=$(CORACLE) KUBECTLS=$$(tools/kubectl $(CACHE)/bin --all) HELMS=$$(tools/helm $(CACHE)/bin) \
+		GO_CLIENTS=$$(tools/go-build e2e/clients $(CACHE)/bin/go-clients . && echo $(CACHE)/bin/go-clients) \
+		PYTHON=$$(tools/python-client $(CACHE)/python) \
+		tools/with-ccache cargo test --locked --package coracle-e2e
 
 .PHONY: conformance
 conformance: build kubectl ## The conformance suite against two nodes, into docs/conformance.md; FOCUS=REGEX runs a part

@@ -10,6 +10,9 @@ mod signer;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use coracle_apiserver::version::GIT_VERSION;
+use http::HeaderValue;
+use http::header::USER_AGENT;
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio_util::sync::CancellationToken;
@@ -49,17 +52,39 @@ impl NodeFiles {
     }
 }
 
-/// Makes a client from a kubeconfig file.
+/// Makes a client from a kubeconfig file for a part, which tells its name.
 ///
 /// # Errors
 /// When the file cannot be read or names nothing usable.
-pub(crate) async fn client_from(kubeconfig: &Path) -> Result<Client> {
+pub(crate) async fn client_from(kubeconfig: &Path, part: &'static str) -> Result<Client> {
+    let config = config_from(kubeconfig, part).await?;
+    Client::try_from(config).with_context(|| format!("cannot use the kubeconfig {}", kubeconfig.display()))
+}
+
+/// What a kubeconfig file says, for a part that tells its name.
+///
+/// # Errors
+/// When the file cannot be read or names nothing usable.
+pub(crate) async fn config_from(kubeconfig: &Path, part: &'static str) -> Result<kube::Config> {
     let unusable = || format!("cannot use the kubeconfig {}", kubeconfig.display());
     let file = Kubeconfig::read_from(kubeconfig).with_context(unusable)?;
-    let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+    let mut config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
         .await
         .with_context(unusable)?;
-    Client::try_from(config).with_context(unusable)
+    config.headers.push((USER_AGENT, agent(part)));
+    Ok(config)
+}
+
+/// What a part calls itself in its requests. What stands before the slash is the manager of the fields that it writes, so a
+/// part is named as upstream's program for it is (`kube-scheduler`).
+pub(crate) fn agent(part: &'static str) -> HeaderValue {
+    let text = format!(
+        "{part}/{} ({}/{})",
+        GIT_VERSION,
+        std::env::consts::OS,
+        std::env::consts::ARCH
+    );
+    HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static(part))
 }
 
 /// Runs a part on all cores, with its log on standard error.

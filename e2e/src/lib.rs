@@ -6,7 +6,7 @@
 //! has after. [`crash`] kills an apiserver by hundreds.
 //!
 //! Where the programs are: `CORACLE_BIN` names the `coracle` binary; `KUBECTLS` names kubectl binaries with colons between, each
-//! of which walks every test; else `KUBECTL` names one, else it is the one on the `PATH`.
+//! of which walks every test; else `KUBECTL` names one, else it is the one on the `PATH`. `HELMS` names helm binaries likewise.
 
 use std::env;
 use std::path::PathBuf;
@@ -21,6 +21,8 @@ pub mod machine;
 pub mod page;
 pub mod parts;
 pub mod program;
+pub mod script;
+pub mod toolbox;
 pub mod wait;
 
 /// The `coracle` binary under test.
@@ -38,6 +40,22 @@ pub fn kubectl_binaries() -> Vec<PathBuf> {
     let listed = env::var_os("KUBECTLS").map(|list| env::split_paths(&list).collect::<Vec<_>>());
     let listed = listed.filter(|list| !list.is_empty());
     listed.unwrap_or_else(|| vec![env::var_os("KUBECTL").map_or_else(|| "kubectl".into(), PathBuf::from)])
+}
+
+/// Helm of each major version, as `HELMS` names them with colons between.
+///
+/// # Errors
+/// When it names none.
+pub fn helm_binaries() -> Result<Vec<PathBuf>> {
+    let listed = env::var_os("HELMS").map(|list| env::split_paths(&list).collect::<Vec<_>>());
+    listed
+        .filter(|list| !list.is_empty())
+        .context("HELMS must name helm binaries; `make e2e` sees to that")
+}
+
+/// The folder of the charts that Helm is tried with.
+pub fn charts() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("charts")
 }
 
 /// The folder of the manifests that come with Coracle.

@@ -17,9 +17,17 @@ const LARGEST_PAGE: u64 = 1 << 20;
 /// # Errors
 /// When nobody answers, or not with 200.
 pub async fn read(authority: &str) -> Result<String> {
+    read_path(authority, "/").await
+}
+
+/// The body of `http://AUTHORITYPATH`.
+///
+/// # Errors
+/// When nobody answers, or not with 200.
+pub async fn read_path(authority: &str, path: &str) -> Result<String> {
     let exchange = async {
         let mut stream = TcpStream::connect(authority).await?;
-        let request = format!("GET / HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
         stream

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
+use std::io::PipeReader;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -20,6 +21,7 @@ pub struct Program {
     path: PathBuf,
     first: Vec<String>,
     environment: Vec<(&'static str, OsString)>,
+    folder: Option<PathBuf>,
 }
 
 /// What became of a run.
@@ -40,12 +42,19 @@ impl Program {
             path: path.into(),
             first: Vec::new(),
             environment: Vec::new(),
+            folder: None,
         }
     }
 
     /// The same program with another variable.
     pub fn with(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
         self.environment.push((name, value.into()));
+        self
+    }
+
+    /// The same program, started in a folder.
+    pub fn within(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.folder = Some(folder.into());
         self
     }
 
@@ -62,6 +71,9 @@ impl Program {
             .args(&self.first)
             .args(arguments)
             .envs(self.environment.iter().map(|(name, value)| (name, value)));
+        if let Some(folder) = &self.folder {
+            command.current_dir(folder);
+        }
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -135,6 +147,16 @@ impl Program {
     /// When it cannot be started.
     pub fn start(&self, arguments: &[&str]) -> Result<Child> {
         self.spawn(self.command(arguments))
+    }
+
+    /// Starts it beside the test, to read what comes out of a pipe. It is killed when dropped.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_reading(&self, arguments: &[&str], input: PipeReader) -> Result<Child> {
+        let mut command = self.command(arguments);
+        command.stdin(input);
+        self.spawn(command)
     }
 
     /// Starts it beside the test with all that it says at the end of a file, however much that is. It is killed when

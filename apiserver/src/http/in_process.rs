@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{Request, Response, header};
+use http::{HeaderValue, Request, Response, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -24,11 +24,12 @@ const PIPE_BYTES: usize = 64 * 1024;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Asks in the name of one user.
+/// Asks in the name of one user, by way of one program.
 #[derive(Clone)]
 pub struct InProcessService {
     front: Front,
     user: Arc<UserInfo>,
+    agent: Option<HeaderValue>,
     tasks: TaskTracker,
 }
 
@@ -38,8 +39,16 @@ impl InProcessService {
         Self {
             front,
             user: Arc::new(user),
+            agent: None,
             tasks,
         }
+    }
+
+    /// The same service for a program that tells its name (`User-Agent`), by which what it manages is known.
+    #[must_use]
+    pub fn by(mut self, agent: HeaderValue) -> Self {
+        self.agent = Some(agent);
+        self
     }
 }
 
@@ -52,8 +61,12 @@ impl tower::Service<Request<Body>> for InProcessService {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let service = self.clone();
+        if let Some(agent) = &service.agent {
+            let sent = request.headers_mut().entry(header::USER_AGENT);
+            sent.or_insert_with(|| agent.clone());
+        }
         Box::pin(async move {
             if request.headers().contains_key(header::UPGRADE) {
                 return service.upgrade(request).await;

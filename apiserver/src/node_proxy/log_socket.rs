@@ -56,8 +56,6 @@ pub(super) fn wanted(headers: &HeaderMap) -> Result<Option<Socket>, ApiError> {
     if !text(header::UPGRADE).is_some_and(|to| to.eq_ignore_ascii_case("websocket")) {
         return Ok(None);
     }
-    let key = headers.get(header::SEC_WEBSOCKET_KEY);
-    let key = key.ok_or_else(|| ApiError::bad_request("the WebSocket's key is missing"))?;
     let asked = text(header::SEC_WEBSOCKET_PROTOCOL).unwrap_or_default();
     let mut protocols = asked.split(',').map(str::trim).take(64);
     let (protocol, framing) = protocols
@@ -65,6 +63,17 @@ pub(super) fn wanted(headers: &HeaderMap) -> Result<Option<Socket>, ApiError> {
         .ok_or_else(|| {
             ApiError::bad_request(format!("requested protocol(s) are not supported: [{asked}]"))
         })?;
+    let answer = opened(headers, protocol)?;
+    Ok(Some(Socket { framing, answer }))
+}
+
+/// The answer that opens a WebSocket in a subprotocol, if it has a name.
+///
+/// # Errors
+/// 400 where the request has no key.
+pub(super) fn opened(headers: &HeaderMap, protocol: &str) -> Result<Response<ResponseBody>, ApiError> {
+    let key = headers.get(header::SEC_WEBSOCKET_KEY);
+    let key = key.ok_or_else(|| ApiError::bad_request("the WebSocket's key is missing"))?;
     let mut answer = Response::new(full_body(Bytes::new()));
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let accept = derive_accept_key(key.as_bytes());
@@ -79,7 +88,7 @@ pub(super) fn wanted(headers: &HeaderMap) -> Result<Option<Socket>, ApiError> {
             answer.headers_mut().insert(name, value);
         }
     }
-    Ok(Some(Socket { framing, answer }))
+    Ok(answer)
 }
 
 fn message(framing: Framing, bytes: Bytes) -> Message {

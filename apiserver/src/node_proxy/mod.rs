@@ -2,9 +2,9 @@
 //! pod behind a Service.
 //!
 //! Where a request goes and with which options is decided purely: `container`, `log_options`, `stream_options`, `address`,
-//! `destination`. `dial` and `relay` do the IO. Streams are passed on byte by byte once both sides agreed: which protocol
-//! they speak (SPDY, WebSocket) is theirs to know. When the node agent refuses, its answer goes back as it is, so that a
-//! client can try its other protocol.
+//! `destination`. `dial` and `relay` do the IO. Streams are passed on byte by byte once both sides agreed, save those in the
+//! newer forms of WebSocket, which `translate` makes SPDY (`spdy`) for the node agent. When the node agent refuses, its answer
+//! goes back as it is, so that a client can try its other protocol.
 
 mod address;
 mod container;
@@ -14,7 +14,9 @@ mod links;
 mod log_options;
 mod log_socket;
 mod relay;
+mod spdy;
 mod stream_options;
+mod translate;
 
 use std::sync::Arc;
 
@@ -29,6 +31,7 @@ use uuid::Uuid;
 use self::address::{NodeAddress, ProxyName};
 use self::destination::{Destination, Transport};
 pub(crate) use self::dial::{Dialer, NodeTls};
+use self::translate::Translation;
 use crate::authz::{Attributes, Authorizer};
 use crate::http::respond;
 use crate::http::router::Incoming;
@@ -128,7 +131,21 @@ impl NodeProxy {
         let unassigned = || ApiError::bad_request(format!("pod {name} does not have a host assigned"));
         let node = node_of(&pod).ok_or_else(unassigned)?;
         let destination = self.agent(node)?.to(&path, &query);
-        relay::pass(&self.dialer, destination, incoming, &self.tasks, &self.shutdown).await
+        let (headers, ports) = (&context.headers, command == "portForward");
+        match Translation::wanted(headers, &context.query, ports) {
+            Some(translation) => {
+                relay::translated(
+                    translation,
+                    &self.dialer,
+                    destination,
+                    incoming,
+                    &self.tasks,
+                    &self.shutdown,
+                )
+                .await
+            }
+            None => relay::pass(&self.dialer, destination, incoming, &self.tasks, &self.shutdown).await,
+        }
     }
 
     /// A WebSocket is opened by a GET, which anybody may who may look at things: running something asks for more

@@ -12,6 +12,7 @@ use tracing::debug;
 
 use super::destination::Destination;
 use super::dial::Dialer;
+use super::translate::Translation;
 use super::{links, log_socket};
 use crate::http::respond;
 use crate::http::router::Incoming;
@@ -84,6 +85,32 @@ pub(super) async fn pass(
     let answer = sender.send_request(request).await.map_err(failed)?;
     let page = links::Page::of(&context, &destination);
     links::mended(page, returned(answer, upgrade, tasks, shutdown)?).await
+}
+
+/// Passes on a request for a stream in another protocol than it was asked for in.
+pub(super) async fn translated(
+    translation: Translation,
+    dialer: &Dialer,
+    destination: Destination,
+    incoming: Incoming,
+    tasks: &TaskTracker,
+    shutdown: &CancellationToken,
+) -> Answer {
+    let opened = log_socket::opened(&incoming.context.headers, translation.protocol())?;
+    let upgrade_required = || ApiError::bad_request("Upgrade request required");
+    let ours = incoming.upgrade.ok_or_else(upgrade_required)?;
+    let dialed = dialer.dial(&destination, tasks).await;
+    let mut sender = dialed.map_err(|error| ApiError::unknown(format!("error dialing backend: {error}")))?;
+    let request = translation.request(&destination.authority(), &destination.target);
+    let sent = sender.send_request(request.map_err(ApiError::internal)?).await;
+    let failed = |error: hyper::Error| ApiError::unknown(format!("error passing the request on: {error}"));
+    let mut answer = sent.map_err(failed)?;
+    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return returned(answer, None, tasks, shutdown);
+    }
+    let theirs = hyper::upgrade::on(&mut answer);
+    tasks.spawn(translation.run(ours, theirs, shutdown.clone()));
+    Ok(opened)
 }
 
 /// A GET or HEAD of the proxied root without a slash at its end is sent there: relative links would go astray otherwise.

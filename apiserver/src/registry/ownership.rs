@@ -106,7 +106,7 @@ impl Registry {
     }
 
     /// A configuration names no revision, so being overtaken means to apply it anew.
-    async fn try_apply(
+    pub(super) async fn try_apply(
         &self,
         ctx: &RequestContext,
         served: &Arc<Served>,
@@ -123,7 +123,11 @@ impl Registry {
         }
     }
 
-    fn applied(
+    /// The object as it is once this configuration is applied to it.
+    ///
+    /// # Errors
+    /// The conflicts with other managers.
+    pub(super) fn applied(
         &self,
         ctx: &RequestContext,
         served: &Served,
@@ -185,7 +189,8 @@ fn unconvertible(served: &Served, config: &Value, error: &DecodeError) -> ApiErr
     ApiError::unknown(format!("{fault}{decoder}{error}"))
 }
 
-fn require_manager(ctx: &RequestContext) -> Result<(), ApiError> {
+/// Whoever applies says who they are.
+pub(super) fn require_manager(ctx: &RequestContext) -> Result<(), ApiError> {
     if ctx
         .query("fieldManager")
         .is_some_and(|manager| !manager.is_empty())

@@ -165,7 +165,7 @@ pub(super) fn patch_type(ctx: &RequestContext, typed: bool) -> Result<PatchType,
     }
 }
 
-fn media_type(ctx: &RequestContext) -> &str {
+pub(super) fn media_type(ctx: &RequestContext) -> &str {
     let sent = ctx
         .headers
         .get(header::CONTENT_TYPE)

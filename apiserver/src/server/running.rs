@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use http::HeaderValue;
 use jiff::Timestamp;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
@@ -42,6 +43,13 @@ impl Running {
             InProcessService::new(self.front.clone(), user, self.tasks.clone()),
             "default",
         )
+    }
+
+    /// As [`Running::client`], for a program that tells its name (`User-Agent`). By that its part in an object's managed
+    /// fields is known.
+    pub fn client_by(&self, agent: HeaderValue, user: UserInfo) -> kube::Client {
+        let service = InProcessService::new(self.front.clone(), user, self.tasks.clone());
+        kube::Client::new(service.by(agent), "default")
     }
 
     /// Where it listens.

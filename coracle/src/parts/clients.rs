@@ -8,10 +8,11 @@ use anyhow::{Context, Result};
 use base64::Engine;
 use coracle_controllers::config::ClusterCidr;
 use coracle_controllers::{CertificateSigner, KubeconfigClients};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use ipnet::IpNet;
+use kube::config::Kubeconfig;
 use tokio::task::JoinSet;
 
-use super::{client_from, node_name, signer, until_all_end, until_signalled};
+use super::{client_from, config_from, node_name, signer, until_all_end, until_signalled};
 use crate::cli::{ControllerFlags, ControllerManager, Dns, Proxy, Scheduler};
 
 /// How many bits of a node's own network remain for pods: a /24, as upstream's `--node-cidr-mask-size`.
@@ -37,9 +38,7 @@ pub(crate) async fn run_controllers(flags: ControllerManager) -> Result<()> {
         authority,
         signer::open(&flags.controllers, None)?,
     )?;
-    let file = Kubeconfig::read_from(&flags.kubeconfig)
-        .with_context(|| format!("cannot use the kubeconfig {}", flags.kubeconfig.display()))?;
-    let api = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
+    let api = config_from(&flags.kubeconfig, "kube-controller-manager").await?;
     let clients = Arc::new(KubeconfigClients::new(api, shutdown.clone())?);
     let token = shutdown.clone();
     tasks.spawn(async move { Ok(coracle_controllers::run(clients, config, token).await?) });
@@ -98,7 +97,10 @@ fn network(cidr: &str) -> Result<(IpAddr, u8)> {
 pub(crate) async fn run_scheduler(flags: Scheduler) -> Result<()> {
     let mut tasks = JoinSet::new();
     let shutdown = until_signalled(&mut tasks)?;
-    let (client, token) = (client_from(&flags.kubeconfig).await?, shutdown.clone());
+    let (client, token) = (
+        client_from(&flags.kubeconfig, "kube-scheduler").await?,
+        shutdown.clone(),
+    );
     tasks.spawn(async move { Ok(coracle_scheduler::run(client, scheduler_config(), token).await?) });
     until_all_end(tasks, shutdown).await
 }
@@ -123,7 +125,10 @@ pub(crate) async fn run_proxy(flags: Proxy) -> Result<()> {
         &flags.node_ip,
         &flags.cluster_cidr,
     )?;
-    let (client, token) = (client_from(&flags.kubeconfig).await?, shutdown.clone());
+    let (client, token) = (
+        client_from(&flags.kubeconfig, "kube-proxy").await?,
+        shutdown.clone(),
+    );
     tasks.spawn(async move { Ok(coracle_proxy::run(client, config, token).await?) });
     until_all_end(tasks, shutdown).await
 }
@@ -143,6 +148,16 @@ pub(crate) fn proxy_config(
     Ok(coracle_proxy::Config::new(node, addresses.to_vec(), vec![cidr]))
 }
 
+/// The pod network of the whole cluster, as flags name it.
+///
+/// # Errors
+/// When that is none.
+pub(crate) fn pod_network(cluster_cidr: &str) -> Result<IpNet> {
+    cluster_cidr
+        .parse()
+        .with_context(|| format!("--cluster-cidr {cluster_cidr} is no network"))
+}
+
 /// Runs the cluster DNS until a signal or a failure ends it.
 ///
 /// # Errors
@@ -155,7 +170,10 @@ pub(crate) async fn run_dns(flags: Dns) -> Result<()> {
         flags.node_ip,
         &flags.cluster_domain,
     );
-    let (client, token) = (client_from(&flags.kubeconfig).await?, shutdown.clone());
+    let (client, token) = (
+        client_from(&flags.kubeconfig, "coracle-dns").await?,
+        shutdown.clone(),
+    );
     tasks.spawn(async move { Ok(coracle_dns::run(client, config, token).await?) });
     until_all_end(tasks, shutdown).await
 }

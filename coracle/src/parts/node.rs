@@ -30,11 +30,12 @@ pub(crate) async fn run(flags: Node) -> Result<()> {
     tasks.spawn(rotation.keep(shutdown.clone()));
     if let Some(kubeconfig) = &flags.proxy_kubeconfig {
         let config = super::clients::proxy_config(&name, &flags.node_ip, &flags.cluster_cidr)?;
-        let client = client_from(kubeconfig).await?;
+        let client = client_from(kubeconfig, "kube-proxy").await?;
         if flags.pod_routes {
             let (client, name, shutdown) = (client.clone(), name.clone(), shutdown.clone());
+            let pods = super::clients::pod_network(&flags.cluster_cidr)?;
             tasks.spawn(async move {
-                coracle_node_agent::run_routes(client, Some(name), shutdown).await;
+                coracle_node_agent::run_routes(client, Some(name), pods, shutdown).await;
                 Ok(())
             });
         }
@@ -43,7 +44,7 @@ pub(crate) async fn run(flags: Node) -> Result<()> {
     }
     if let Some(kubeconfig) = &flags.dns_kubeconfig {
         let config = super::clients::dns_config(&name, flags.node_ip[0], &flags.cluster_domain);
-        let (client, shutdown) = (client_from(kubeconfig).await?, shutdown.clone());
+        let (client, shutdown) = (client_from(kubeconfig, "coracle-dns").await?, shutdown.clone());
         tasks.spawn(async move { Ok(coracle_dns::run(client, config, shutdown).await?) });
     }
     until_all_end(tasks, shutdown).await

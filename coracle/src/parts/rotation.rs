@@ -68,7 +68,7 @@ impl Rotation {
         flags: &Node,
         name: &str,
     ) -> Result<(Self, Client, watch::Receiver<(String, String)>)> {
-        let first = client_from(&flags.kubeconfig).await?;
+        let first = client_from(&flags.kubeconfig, "kubelet").await?;
         let namespace = first.default_namespace().to_owned();
         let current = Arc::new(ArcSwap::from_pointee(first));
         let used = current.clone();
@@ -146,7 +146,7 @@ impl Rotation {
         user.client_certificate_data = Some(STANDARD.encode(leaf.certificate_pem()));
         user.client_key_data = Some(STANDARD.encode(leaf.key_pem()).into());
         write_private(&self.kubeconfig, &serde_yaml_ng::to_string(&file)?)?;
-        let fresh = client_from(&self.kubeconfig).await?;
+        let fresh = client_from(&self.kubeconfig, "kubelet").await?;
         self.current.store(Arc::new(fresh));
         tracing::info!("the certificate with which this node calls the API server was renewed");
         Ok(())

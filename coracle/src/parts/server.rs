@@ -17,8 +17,8 @@ use coracle_store::rocks::{RocksOptions, RocksStore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::clients::{controllers_config, scheduler_config};
-use super::{addons, signer, until_all_end, until_signalled};
+use super::clients::{controllers_config, pod_network, scheduler_config};
+use super::{addons, agent, signer, until_all_end, until_signalled};
 use crate::cli::{Apiserver, Server};
 use crate::cluster::process;
 
@@ -45,18 +45,24 @@ pub(crate) async fn run(flags: Server) -> Result<()> {
     });
     let token = shutdown.clone();
     tasks.spawn(async move { Ok(coracle_controllers::run(clients, config, token).await?) });
-    let scheduler = running.client(user("system:kube-scheduler", &[]));
+    let scheduler = running.client_by(agent("kube-scheduler"), user("system:kube-scheduler", &[]));
     let token = shutdown.clone();
     tasks.spawn(async move { Ok(coracle_scheduler::run(scheduler, scheduler_config(), token).await?) });
     if flags.pod_routes {
-        let client = running.client(user("system:kube-controller-manager", &[]));
-        let token = shutdown.clone();
+        let client = running.client_by(
+            agent(CONTROLLER_MANAGER),
+            user("system:kube-controller-manager", &[]),
+        );
+        let (pods, token) = (pod_network(&flags.controllers.cluster_cidr)?, shutdown.clone());
         tasks.spawn(async move {
-            coracle_node_agent::run_routes(client, None, token).await;
+            coracle_node_agent::run_routes(client, None, pods, token).await;
             Ok(())
         });
     }
-    let administrator = running.client(user("system:apiserver", &["system:masters"]));
+    let administrator = running.client_by(
+        agent("kube-addons"),
+        user("system:apiserver", &["system:masters"]),
+    );
     tasks.spawn(addons::keep(administrator, shutdown.clone()));
     let outcome = until_all_end(tasks, shutdown).await;
     control_plane.stop().await;
@@ -187,6 +193,9 @@ fn user(name: &str, groups: &[&str]) -> UserInfo {
     }
 }
 
+/// What controllers are called in the managed fields of what they write.
+const CONTROLLER_MANAGER: &str = "kube-controller-manager";
+
 /// Clients of controllers in the apiserver's own process, each in the name of its service account.
 pub(super) struct InProcess {
     pub(super) running: Arc<Running>,
@@ -195,12 +204,17 @@ pub(super) struct InProcess {
 #[async_trait]
 impl ClientFactory for InProcess {
     async fn shared(&self) -> Result<kube::Client, ClientError> {
-        Ok(self.running.client(user("system:kube-controller-manager", &[])))
+        Ok(self.running.client_by(
+            agent(CONTROLLER_MANAGER),
+            user("system:kube-controller-manager", &[]),
+        ))
     }
 
     async fn client(&self, controller: &str) -> Result<kube::Client, ClientError> {
         let name = format!("system:serviceaccount:kube-system:{controller}");
         let groups = ["system:serviceaccounts", "system:serviceaccounts:kube-system"];
-        Ok(self.running.client(user(&name, &groups)))
+        Ok(self
+            .running
+            .client_by(agent(CONTROLLER_MANAGER), user(&name, &groups)))
     }
 }

@@ -13,6 +13,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures::StreamExt;
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event};
@@ -28,8 +29,14 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// Keeps this network namespace's routes to the pods of all nodes, but for `own_node`'s, until `shutdown`. The routes stay when
-/// it ends. The client needs to list and watch nodes.
-pub async fn run_routes(client: Client, own_node: Option<String>, shutdown: CancellationToken) {
+/// it ends. Routes out of the cluster's `pod_network` are left alone: they are those of other clusters. The client needs to list
+/// and watch nodes.
+pub async fn run_routes(
+    client: Client,
+    own_node: Option<String>,
+    pod_network: IpNet,
+    shutdown: CancellationToken,
+) {
     let mut known = Known::default();
     let nodes = watcher::watcher(Api::<Node>::all(client), watcher::Config::default());
     let mut nodes = pin!(nodes.default_backoff());
@@ -41,7 +48,7 @@ pub async fn run_routes(client: Client, own_node: Option<String>, shutdown: Canc
             biased;
             () = shutdown.cancelled() => return,
             () = sleep_until(due) => {
-                due = match keep(&known, own_node.as_deref()).await {
+                due = match keep(&known, own_node.as_deref(), pod_network).await {
                     Ok(()) => None,
                     Err(error) => {
                         tracing::warn!(%error, "routes to other nodes' pods are not complete, trying again");
@@ -62,9 +69,9 @@ pub async fn run_routes(client: Client, own_node: Option<String>, shutdown: Canc
     }
 }
 
-async fn keep(known: &Known, own_node: Option<&str>) -> Result<(), kernel::RouteError> {
+async fn keep(known: &Known, own_node: Option<&str>, pod_network: IpNet) -> Result<(), kernel::RouteError> {
     let wanted = routes(&known.nodes, own_node);
-    let change = change(&kernel::read().await?, &wanted);
+    let change = change(&kernel::read().await?, &wanted, pod_network);
     if change.is_empty() {
         return Ok(());
     }

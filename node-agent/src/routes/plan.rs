@@ -82,11 +82,15 @@ impl Change {
     }
 }
 
-pub(super) fn change(present: &Routes, wanted: &Routes) -> Change {
+/// What turns the routes there are into the wanted ones. What leads out of the cluster's pod network is another cluster's,
+/// which keeps its own on the same machine.
+pub(super) fn change(present: &Routes, wanted: &Routes, pod_network: IpNet) -> Change {
     let add = wanted
         .iter()
         .filter(|(network, gateway)| present.get(network) != Some(gateway));
-    let remove = present.keys().filter(|network| !wanted.contains_key(network));
+    let remove = present
+        .keys()
+        .filter(|network| pod_network.contains(*network) && !wanted.contains_key(network));
     Change {
         add: add.map(|(network, gateway)| (*network, *gateway)).collect(),
         remove: remove.copied().collect(),
@@ -165,10 +169,13 @@ mod tests {
     fn a_change_leads_from_what_there_is_to_what_should_be() {
         let wanted = routes(&nodes(), Some("a"));
         let mut present = wanted.clone();
-        assert!(change(&present, &wanted).is_empty());
+        let change = |present: &Routes| change(present, &wanted, "10.244.0.0/16".parse().unwrap());
+        assert!(change(&present).is_empty());
         present.insert("10.244.1.0/24".parse().unwrap(), "10.89.0.99".parse().unwrap());
         present.insert("10.244.7.0/24".parse().unwrap(), "10.89.0.17".parse().unwrap());
-        let change = change(&present, &wanted);
+        // Another cluster's, which this machine has as well.
+        present.insert("10.245.0.0/24".parse().unwrap(), "10.89.1.10".parse().unwrap());
+        let change = change(&present);
         assert_eq!(shown(&change.add), ["10.244.1.0/24 via 10.89.0.11"]);
         assert_eq!(change.remove, ["10.244.7.0/24".parse().unwrap()]);
     }

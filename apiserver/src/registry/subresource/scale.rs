@@ -12,12 +12,14 @@ use http::{Response, StatusCode};
 use serde_json::{Map, Value, json};
 
 use crate::cache::entry::Entry;
+use crate::http::respond::with_warnings;
 use crate::registry::negotiate::{Purpose, accepted};
 use crate::registry::options::WriteOptions;
-use crate::registry::patch::{Patch, patch_type};
+use crate::registry::ownership::{APPLY, require_manager};
+use crate::registry::patch::{Patch, media_type, patch_type};
 use crate::registry::served::Served;
 use crate::registry::update::Tried;
-use crate::registry::{Registry, body, encode, meta, respond};
+use crate::registry::{Registry, body, configuration, encode, meta, respond, rules};
 use crate::request::{RequestContext, ResponseBody};
 
 const TRIES: usize = 100;
@@ -59,6 +61,9 @@ impl Registry {
         served: &Arc<Served>,
         bytes: Bytes,
     ) -> Result<Response<ResponseBody>, ApiError> {
+        if media_type(ctx) == APPLY {
+            return self.apply_scale(ctx, served, bytes).await;
+        }
         let options = WriteOptions::read(ctx, "PatchOptions")?;
         let patch = Patch::read(
             patch_type(ctx, served.custom.is_none())?,
@@ -71,6 +76,36 @@ impl Registry {
             Ok(scale)
         })
         .await
+    }
+
+    /// Applies a scale: its manager comes to own the replicas of the object itself, as far as the scale names them.
+    async fn apply_scale(
+        &self,
+        ctx: &RequestContext,
+        served: &Arc<Served>,
+        bytes: Bytes,
+    ) -> Result<Response<ResponseBody>, ApiError> {
+        let accepted = accepted(ctx, Purpose::Object)?;
+        let options = WriteOptions::read(ctx, "PatchOptions")?;
+        require_manager(ctx)?;
+        let (mut scale, warnings) = configuration::read(&bytes, options.field_validation)?;
+        let (namespace, name) = (&ctx.info.namespace, &ctx.info.name);
+        rules::name_config(&mut scale, name, namespace);
+        meta::check_name(&scale, name, namespace)?;
+        let config = configured(served, &scale)?;
+        for _ in 0..TRIES {
+            let current = self.current(served, namespace, name).await?;
+            let current = current.ok_or_else(|| self.not_found(served, name))?;
+            let object = self.applied(ctx, served, Some(&current), &config)?;
+            let (object, _) = body::patched(served, object, options.field_validation)
+                .map_err(|error| ApiError::bad_request(error.to_string()))?;
+            let object = body::to_storage(served, object)?;
+            if let Tried::Done(entry) = self.try_apply(ctx, served, &current, object, &options).await? {
+                let answer = respond::value(&shown_scale(served, &entry)?.0, accepted, StatusCode::OK)?;
+                return Ok(with_warnings(answer, &warnings));
+            }
+        }
+        Err(self.modified(served, name))
     }
 
     async fn set_scale(
@@ -119,6 +154,28 @@ fn scaled(served: &Served, current: &Entry, before: &Value, scale: &Value) -> Re
     };
     meta::set(&mut object, "resourceVersion", Value::from(revision));
     Ok(object)
+}
+
+/// What a scale that is applied says of the object whose scale it is.
+///
+/// # Errors
+/// 400 where it is no scale; else where a custom resource has no place for its replicas.
+fn configured(served: &Served, scale: &Value) -> Result<Value, ApiError> {
+    let text = |name: &str| scale.get(name).and_then(Value::as_str).unwrap_or_default();
+    let (version, kind) = (text("apiVersion"), text("kind"));
+    if (version, kind) != ("autoscaling/v1", SCALE.kind) {
+        return Err(ApiError::bad_request(format!(
+            "a scale is of the kind Scale in autoscaling/v1, not {kind} in {version}"
+        )));
+    }
+    let mut config = json!({
+        "apiVersion": served.resource.api_version(), "kind": served.resource.kind, "metadata": scale["metadata"],
+    });
+    if scale.pointer("/spec/replicas").is_none() {
+        return Ok(config);
+    }
+    config["spec"] = json!({});
+    with_replicas(served, config, scale)
 }
 
 /// Where a custom resource has its replicas.

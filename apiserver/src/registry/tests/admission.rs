@@ -231,6 +231,49 @@ async fn a_scale_is_read_and_written() {
     );
 }
 
+#[tokio::test]
+async fn a_scale_is_applied() {
+    const APPLY: &str = "application/apply-patch+yaml";
+    let fixture = Fixture::new().await;
+    let deployments = "/apis/apps/v1/namespaces/default/deployments";
+    let template = json!({"metadata": {"labels": {"app": "a"}}, "spec": pod("x")["spec"]});
+    let spec = json!({"replicas": 2, "selector": {"matchLabels": {"app": "a"}}, "template": template});
+    fixture
+        .create(deployments, json!({"metadata": {"name": "d"}, "spec": spec}))
+        .await;
+    let path = |force| format!("{deployments}/d/scale?fieldManager=scaler&force={force}");
+    let scale = json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "spec": {"replicas": 4}});
+    let conflict = fixture.patch(&path(false), APPLY, scale.clone()).await;
+    assert_eq!(conflict.code, 409, "{}", conflict.message());
+    assert!(
+        conflict.message().contains(".spec.replicas"),
+        "{}",
+        conflict.message()
+    );
+    let applied = fixture.patch(&path(true), APPLY, scale).await.json();
+    assert_eq!(
+        (&applied["kind"], &applied["spec"]["replicas"]),
+        (&json!("Scale"), &json!(4))
+    );
+    let deployment = fixture.get(&format!("{deployments}/d")).await.json();
+    assert_eq!(deployment["spec"]["replicas"], 4);
+    let managers = deployment["metadata"]["managedFields"].as_array().unwrap();
+    let scaler = managers
+        .iter()
+        .find(|entry| entry["manager"] == "scaler")
+        .unwrap();
+    assert_eq!(
+        (&scaler["operation"], &scaler["subresource"], &scaler["fieldsV1"]),
+        (
+            &json!("Apply"),
+            &json!("scale"),
+            &json!({"f:spec": {"f:replicas": {}}})
+        )
+    );
+    let other = json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": 4}});
+    assert_eq!(fixture.patch(&path(true), APPLY, other).await.code, 400);
+}
+
 const QUOTAS: &str = "/api/v1/namespaces/default/resourcequotas";
 
 /// A quota whose usage is known.

@@ -219,7 +219,7 @@ fn server_arguments(state: &State) -> Vec<String> {
 
 /// A client once `/readyz` answers well; anything else is looked at again.
 async fn ready_client(kubeconfig: &Path) -> Option<Client> {
-    let client = parts::client_from(kubeconfig).await.ok()?;
+    let client = parts::client_from(kubeconfig, "coracle").await.ok()?;
     let request = http::Request::get("/readyz").body(Vec::new()).ok()?;
     client.request_text(request).await.ok().map(|_| client)
 }
