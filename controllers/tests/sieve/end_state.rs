@@ -3,9 +3,12 @@
 use crate::world::World;
 use serde_json::{Value, json};
 
-const RESOURCES: [&str; 10] = [
+const RESOURCES: [&str; 13] = [
     "/apis/apps/v1/deployments",
     "/apis/apps/v1/replicasets",
+    "/apis/apps/v1/statefulsets",
+    "/apis/apps/v1/controllerrevisions",
+    "/apis/batch/v1/jobs",
     "/api/v1/pods",
     "/api/v1/services",
     "/api/v1/endpoints",
@@ -44,6 +47,13 @@ fn told(kind: &str, object: &Value) -> Value {
             status["readyReplicas"],
             status["availableReplicas"],
         ]),
+        "statefulsets" => json!([
+            spec["replicas"],
+            status["replicas"],
+            status["readyReplicas"],
+            status["updatedReplicas"],
+        ]),
+        "jobs" => json!([status["active"], status["ready"], status["failed"]]),
         "pods" => json!([spec["nodeName"].is_string(), status["phase"], ready(status)]),
         "endpoints" => json!(addresses(&object["subsets"])),
         "endpointslices" => json!(object["endpoints"].as_array().map_or(0, Vec::len)),

@@ -30,7 +30,7 @@ const SEED_VARIABLE: &str = "CORACLE_SIEVE_SEED";
 const TRIALS: usize = 3;
 
 /// Whose changes can be hidden.
-const HIDEABLE: [&str; 8] = [
+const HIDEABLE: [&str; 11] = [
     "pods",
     "replicasets",
     "deployments",
@@ -39,6 +39,9 @@ const HIDEABLE: [&str; 8] = [
     "configmaps",
     "endpointslices",
     "services",
+    "statefulsets",
+    "controllerrevisions",
+    "jobs",
 ];
 
 /// How a scenario went.
@@ -210,4 +213,4 @@ macro_rules! scenarios {
         }
     };
 }
-scenarios!(rollout, service, namespace, owners, silence);
+scenarios!(rollout, service, namespace, owners, silence, numbered, jobs);

@@ -15,6 +15,8 @@ pub(crate) async fn play(name: &str, world: &mut World) {
         "namespace" => namespace(world).await,
         "owners" => owners(world).await,
         "silence" => silence(world).await,
+        "numbered" => numbered(world).await,
+        "jobs" => jobs(world).await,
         other => panic!("no scenario is called {other}"),
     }
 }
@@ -126,6 +128,53 @@ async fn silence(world: &mut World) {
     world.settle().await;
 }
 
+/// A StatefulSet is made, rolled out, scaled down, deleted, and made anew under its name.
+async fn numbered(world: &mut World) {
+    let sets = "/apis/apps/v1/namespaces/default/statefulsets";
+    let web = format!("{sets}/web");
+    let set = |replicas| of_kind("StatefulSet", "web", replicas);
+    world.create(sets, set(2)).await;
+    world.settle().await;
+    let change = json!({"spec": {"template": {"metadata": {"annotations": {"version": "2"}}}}});
+    world.patch(&web, change).await;
+    world.settle().await;
+    world.patch(&web, json!({"spec": {"replicas": 1}})).await;
+    world.settle().await;
+    world.delete(&web, "Background").await;
+    world.settle().await;
+    world.create(sets, set(1)).await;
+    world.settle().await;
+}
+
+/// A Job whose pods never end is made, suspended, resumed with more of them, deleted, and made anew under its name.
+async fn jobs(world: &mut World) {
+    let jobs = "/apis/batch/v1/namespaces/default/jobs";
+    let long = format!("{jobs}/long");
+    let job = || {
+        json!({
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {"name": "long"},
+            "spec": {
+                "parallelism": 2,
+                "completions": 3,
+                "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "c:1"}]}},
+            },
+        })
+    };
+    world.create(jobs, job()).await;
+    world.settle().await;
+    world.patch(&long, json!({"spec": {"suspend": true}})).await;
+    world.settle().await;
+    let more = json!({"spec": {"suspend": false, "parallelism": 3}});
+    world.patch(&long, more).await;
+    world.settle().await;
+    world.delete(&long, "Background").await;
+    world.settle().await;
+    world.create(jobs, job()).await;
+    world.settle().await;
+}
+
 async fn uid(world: &World, name: &str) -> String {
     let all = world.list(&format!("{DEFAULT}/configmaps")).await;
     let found = all.iter().find(|one| one["metadata"]["name"] == name).unwrap();
@@ -157,13 +206,17 @@ fn service_object() -> Value {
     })
 }
 
-/// Its pods leave a silent node soon.
 fn deployment(name: &str, replicas: i32) -> Value {
+    of_kind("Deployment", name, replicas)
+}
+
+/// Its pods leave a silent node soon.
+fn of_kind(kind: &str, name: &str, replicas: i32) -> Value {
     let tolerate =
         |key: &str| json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 20});
     json!({
         "apiVersion": "apps/v1",
-        "kind": "Deployment",
+        "kind": kind,
         "metadata": {"name": name},
         "spec": {
             "replicas": replicas,

@@ -52,10 +52,46 @@ impl Registry {
         if needs_budget(&pod) {
             self.spend_budget(ctx, &pod, delete.dry_run).await?;
         }
+        if !delete.dry_run {
+            self.mark_target(ctx, pods, &mut delete).await?;
+        }
         self.delete_object(ctx, pods, name, &delete, Asks::Nobody).await?;
         let success =
             json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
         respond::value(&success, accepted, StatusCode::CREATED)
+    }
+
+    /// Says of the pod that it is a target of disruption, for those who ask why it goes (KEP-3329). Where the preconditions do not
+    /// hold, nothing is said: the delete answers that.
+    async fn mark_target(
+        &self,
+        ctx: &RequestContext,
+        pods: &Arc<Served>,
+        delete: &mut DeleteOptions,
+    ) -> Result<(), ApiError> {
+        let (namespace, name) = (&ctx.info.namespace, &ctx.info.name);
+        for _ in 0..TRIES {
+            let Some(current) = self.current(pods, namespace, name).await? else {
+                return Ok(());
+            };
+            let mut pod = Value::clone(&current.value());
+            let revision = current.revision().to_string();
+            let other =
+                |wanted: &Option<String>, is: &str| wanted.as_ref().is_some_and(|wanted| wanted != is);
+            if other(&delete.uid, meta::text(&pod, "uid")) || other(&delete.resource_version, &revision) {
+                return Ok(());
+            }
+            say_target(&mut pod, self.now());
+            let key = pods.key(namespace, name);
+            let written = self.put(pods, &key, pod, current.revision(), Txn::new()).await?;
+            if let Written::Done(entry) = written {
+                if delete.resource_version.is_some() {
+                    delete.resource_version = Some(entry.revision().to_string());
+                }
+                return Ok(());
+            }
+        }
+        Err(self.modified(pods, name))
     }
 
     /// Takes one disruption from the budget that covers a pod, if one does.
@@ -82,6 +118,9 @@ impl Registry {
                     ));
                 }
             };
+            if spares(&entry.value(), pod) {
+                return Ok(());
+            }
             let budget = spend(&entry.value(), meta::text(pod, "name"), self.now())?;
             if dry_run {
                 return Ok(());
@@ -111,6 +150,46 @@ fn needs_budget(pod: &Value) -> bool {
 fn covers(budget: &Value, pod: &Value) -> bool {
     LabelSelector::from_object(budget.pointer("/spec/selector"))
         .is_ok_and(|selector| selector.matches_labels(pod.pointer("/metadata/labels")))
+}
+
+/// Whether evicting the pod costs the budget nothing: it is not ready, so it is none of the healthy ones, and those are enough or
+/// the budget has unhealthy pods go in any case (`unhealthyPodEvictionPolicy`, KEP-3017).
+fn spares(budget: &Value, pod: &Value) -> bool {
+    let conditions = pod.pointer("/status/conditions").and_then(Value::as_array);
+    let mut conditions = conditions.into_iter().flatten();
+    if conditions.any(|one| one["type"] == "Ready" && one["status"] == "True") {
+        return false;
+    }
+    let number = |field: &str| budget["status"][field].as_i64().unwrap_or(0);
+    let (healthy, desired) = (number("currentHealthy"), number("desiredHealthy"));
+    budget["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow" || desired > 0 && healthy >= desired
+}
+
+/// Sets the pod's condition.
+fn say_target(pod: &mut Value, now: Timestamp) {
+    let mut condition = json!({
+        "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI",
+        "message": "Eviction API: evicting", "lastTransitionTime": meta::time(now),
+    });
+    let Some(status) = pod.get_mut("status").and_then(Value::as_object_mut) else {
+        return;
+    };
+    let conditions = status.entry("conditions").or_insert_with(|| json!([]));
+    let Some(conditions) = conditions.as_array_mut() else {
+        return;
+    };
+    match conditions
+        .iter_mut()
+        .find(|one| one["type"] == "DisruptionTarget")
+    {
+        Some(old) => {
+            if old["status"] == "True" {
+                condition["lastTransitionTime"] = old["lastTransitionTime"].take();
+            }
+            *old = condition;
+        }
+        None => conditions.push(condition),
+    }
 }
 
 /// The budget with one disruption less.
@@ -182,5 +261,28 @@ mod tests {
             refusal.details().unwrap().causes[0].message,
             "The disruption budget b needs 2 healthy pods and has 3 currently"
         );
+    }
+
+    #[test]
+    fn a_pod_that_is_not_ready_costs_nothing_where_enough_are_healthy() {
+        let budget = |healthy: i64, policy: &str| {
+            let status = json!({"desiredHealthy": 2, "currentHealthy": healthy});
+            json!({"spec": {"unhealthyPodEvictionPolicy": policy}, "status": status})
+        };
+        let pod = |ready: &str| json!({"status": {"conditions": [{"type": "Ready", "status": ready}]}});
+        assert!(spares(&budget(2, "IfHealthyBudget"), &pod("False")));
+        assert!(!spares(&budget(1, "IfHealthyBudget"), &pod("False")));
+        assert!(spares(&budget(1, "AlwaysAllow"), &pod("False")));
+        assert!(!spares(&budget(1, "AlwaysAllow"), &pod("True")));
+    }
+
+    #[test]
+    fn an_evicted_pod_says_so_once() {
+        let mut pod = json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}});
+        say_target(&mut pod, Timestamp::UNIX_EPOCH);
+        let said = pod.clone();
+        say_target(&mut pod, "2026-01-01T00:00:00Z".parse().unwrap());
+        assert_eq!(pod, said);
+        assert_eq!(pod["status"]["conditions"][1]["reason"], "EvictionByEvictionAPI");
     }
 }
