@@ -21,7 +21,7 @@ static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| {
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = params.self_signed(&own).expect("an authority can be made");
     Authority {
-        trusted: ClientCertificates::new(&[authority.der().clone()]).expect("it can be trusted"),
+        trusted: ClientCertificates::new(&[authority.der().clone()], &[]).expect("it can be trusted"),
         issuer: Issuer::new(params, own),
         key: key(),
     }
@@ -32,10 +32,10 @@ pub fn check(input: &[u8]) -> bool {
     let now = Timestamp::from_second(1_800_000_000).expect("it is a time");
     let identify = |der: CertificateDer<'_>| {
         let outcome = AUTHORITY.trusted.identify(Some(&[der]), now);
-        outcome.expect("a certificate is offered")
+        outcome.expect("a certificate is offered").client
     };
     // As an authority's, too.
-    let _ = ClientCertificates::new(&[CertificateDer::from(input.to_vec())]);
+    let _ = ClientCertificates::new(&[CertificateDer::from(input.to_vec())], &[]);
     identify(CertificateDer::from(input)).expect_err("nobody has the authority's key");
     let Ok(text) = std::str::from_utf8(input) else {
         return false;

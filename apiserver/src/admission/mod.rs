@@ -150,7 +150,7 @@ impl Attributes<'_> {
 
     /// Notes something for the audit log under a key of the plugin's own.
     pub(crate) fn annotate(&self, key: &str, value: &str) {
-        tracing::debug!(key, value, "an admission plugin annotated a request");
+        self.warnings.audit().annotate(key, value);
     }
 
     /// The error that upstream's plugins answer a refusal with.

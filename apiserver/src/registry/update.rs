@@ -167,9 +167,7 @@ impl Registry {
         rules::settle(served, &mut object);
         let charges = self.charges(&attributes, &object, Some(&old))?;
         let key = served.key(current.namespace(), current.name());
-        // What is stored in an older version, or under an older key, is written anew: so storage is migrated.
-        let stale = current.is_stale() || (!options.dry_run && self.is_stale(served, &key).await?);
-        if object == old && !stale {
+        if object == old && !self.is_due(served, current, &key, options.dry_run).await? {
             return Ok(Tried::Done(Arc::clone(current)));
         }
         if options.dry_run {
@@ -202,6 +200,18 @@ impl Registry {
                 self.overtaken(served, current.name(), again)
             }
         }
+    }
+
+    /// Whether what is stored is to be written anew though nothing changes, because its version or its encryption is an
+    /// older one: so storage is migrated.
+    async fn is_due(
+        &self,
+        served: &Served,
+        current: &Entry,
+        key: &str,
+        dry_run: bool,
+    ) -> Result<bool, ApiError> {
+        Ok(current.is_stale() || (!dry_run && self.is_stale(served, key).await?))
     }
 
     fn overtaken(&self, served: &Served, name: &str, unconditional: bool) -> Result<Tried, ApiError> {

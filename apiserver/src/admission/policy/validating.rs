@@ -1,6 +1,6 @@
 //! Policies that refuse.
 
-use coracle_api::cel::policy::Decision;
+use coracle_api::cel::policy::{Decision, Inputs};
 use coracle_api::status::{ApiError, Cause, Details, Reason};
 use serde_json::{Value, json};
 use tracing::debug;
@@ -117,27 +117,7 @@ impl Policies {
                 namespace.as_deref(),
                 asker.as_ref(),
             );
-            match installed.policy.matches(&inputs) {
-                Ok(true) => {}
-                Ok(false) => continue,
-                Err(why) => {
-                    judged.act(Decision::Fail(why), 0, asked, denied);
-                    continue;
-                }
-            }
-            for (index, decision) in installed.policy.validate(&inputs).into_iter().enumerate() {
-                judged.act(decision, index, asked, denied);
-            }
-            for (key, value) in installed.policy.annotate(&inputs) {
-                match value {
-                    Ok(value) => {
-                        let key = format!("{}/{key}", installed.name);
-                        let end = value.floor_char_boundary(ANNOTATION_MAX);
-                        asked.warnings.audit().annotate(&key, &value[..end]);
-                    }
-                    Err(why) => installed.deny(Some(&binding.name), &why, denied),
-                }
-            }
+            judged.evaluate(&inputs, asked, denied);
         }
         Ok(())
     }
@@ -151,6 +131,29 @@ struct Judged<'a> {
 }
 
 impl Judged<'_> {
+    /// Evaluates the policy for one of its parameters.
+    fn evaluate(&self, inputs: &Inputs<'_>, asked: &Asked<'_>, denied: &mut Vec<Denied>) {
+        let Installed { policy, name, .. } = self.installed;
+        match policy.matches(inputs) {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(why) => return self.act(Decision::Fail(why), 0, asked, denied),
+        }
+        for (index, decision) in policy.validate(inputs).into_iter().enumerate() {
+            self.act(decision, index, asked, denied);
+        }
+        for (key, value) in policy.annotate(inputs) {
+            match value {
+                Ok(value) => {
+                    let end = value.floor_char_boundary(ANNOTATION_MAX);
+                    let key = format!("{name}/{key}");
+                    asked.warnings.audit().annotate(&key, &value[..end]);
+                }
+                Err(why) => self.installed.deny(Some(&self.binding.name), &why, denied),
+            }
+        }
+    }
+
     /// Does what the binding wants done with a decision.
     fn act(&self, decision: Decision, index: usize, asked: &Asked<'_>, denied: &mut Vec<Denied>) {
         let (message, reason) = match decision {
