@@ -3,6 +3,7 @@
 use coracle_api::quote::quote;
 use coracle_api::status::ApiError;
 
+use super::Verdict;
 use crate::http::request_info::exact_field;
 use crate::request::{RequestContext, RequestInfo, UserInfo};
 
@@ -129,6 +130,20 @@ impl<'a> Attributes<'a> {
     /// The value that the field selector pins a field to.
     pub fn selected(&self, field: &str) -> Option<String> {
         exact_field(self.field_selector, field)
+    }
+
+    /// What a verdict on this means for who asks.
+    ///
+    /// # Errors
+    /// Forbidden, or that it could not be found out.
+    pub fn required(&self, verdict: Verdict) -> Result<(), ApiError> {
+        if verdict.is_allowed() {
+            Ok(())
+        } else if verdict.error.is_empty() {
+            Err(self.forbidden(&verdict.reason))
+        } else {
+            Err(ApiError::internal(verdict.error))
+        }
     }
 
     /// The answer to a request that may not be made, in upstream's words.

@@ -193,14 +193,7 @@ impl Authorizer {
     /// # Errors
     /// Forbidden, or that it could not be found out.
     pub async fn require(&self, attributes: &Attributes<'_>) -> Result<(), ApiError> {
-        let verdict = self.decide(attributes).await;
-        if verdict.is_allowed() {
-            Ok(())
-        } else if verdict.error.is_empty() {
-            Err(attributes.forbidden(&verdict.reason))
-        } else {
-            Err(ApiError::internal(verdict.error))
-        }
+        attributes.required(self.decide(attributes).await)
     }
 
     /// Every rule that applies to a user in a namespace, as far as those who decide can tell.

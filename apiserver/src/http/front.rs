@@ -307,11 +307,7 @@ impl Inner {
             let attributes = Attributes::of_context(&asked.context);
             let verdict = self.parts.authorizer.decide(&attributes).await;
             warnings.audit().authorized(&verdict);
-            if verdict.is_allowed() {
-                Ok(())
-            } else {
-                Err(attributes.forbidden(&verdict.reason))
-            }
+            attributes.required(verdict)
         };
         let answer = match allowed {
             Ok(()) => self.answer(asked, streams).await,

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use coracle_api::resources;
 use coracle_api::status::ApiError;
 use http::{HeaderValue, Method, Response};
 use hyper::upgrade::OnUpgrade;
@@ -17,7 +18,7 @@ use crate::flow_control::FlowControl;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::node_proxy::{NodeProxy, Passed};
-use crate::request::{RequestBody, RequestContext, ResourceHandler, ResponseBody};
+use crate::request::{RequestBody, RequestContext, RequestInfo, ResourceHandler, ResponseBody};
 use crate::reviews::{Review, Reviews};
 use crate::tokens::{JWKS_PATH, OPENID_CONFIGURATION_PATH, TokenRequests};
 use crate::version;
@@ -63,6 +64,9 @@ impl Router {
 
     async fn resource(&self, mut incoming: Incoming) -> Answer {
         let info = &incoming.context.info;
+        if is_misplaced(info) {
+            return Err(ApiError::generic(404, ""));
+        }
         if let Some(review) = Review::of(info) {
             return self
                 .reviews
@@ -128,6 +132,16 @@ impl Router {
         let fixed = [OPENID_CONFIGURATION_PATH, JWKS_PATH, "/metrics", "/version"].map(str::to_owned);
         self.catalogue.paths(fixed.into_iter().chain(self.health.paths()))
     }
+}
+
+/// Whether what belongs to the whole cluster is asked for below a namespace, where it was authorized by rights in that
+/// namespace (CVE-2019-11247). A namespace itself stands below its own name. Custom resources are looked at by who serves them.
+fn is_misplaced(info: &RequestInfo) -> bool {
+    let resource = resources::find(&info.api_group, &info.api_version, &info.resource);
+    let is_namespace =
+        info.api_group.is_empty() && info.resource == "namespaces" && info.name == info.namespace;
+    let of_cluster = resource.is_some_and(|resource| !resource.namespaced);
+    of_cluster && !info.namespace.is_empty() && !is_namespace
 }
 
 fn read_only(context: &RequestContext, answer: impl FnOnce() -> Answer) -> Answer {

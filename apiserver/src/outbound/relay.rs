@@ -59,7 +59,13 @@ pub(crate) fn returned(
     tasks: &TaskTracker,
     shutdown: &CancellationToken,
 ) -> Result<Response<ResponseBody>, ApiError> {
-    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+    let status = answer.status();
+    if status != StatusCode::SWITCHING_PROTOCOLS {
+        // A refusal is passed on, so that a client can try otherwise; any other answer, a redirect say, is none to this question.
+        if upgrade.is_some() && status.as_u16() < 400 {
+            let why = format!("invalid upgrade response: status code {}", status.as_u16());
+            return Err(ApiError::internal(why));
+        }
         return Ok(back(answer));
     }
     let Some(ours) = upgrade else {

@@ -42,7 +42,6 @@ pub(crate) async fn cluster() -> Server {
         .with("", "pods", pod("waits", "n1"))
         .with("", "pods", pod("moved", "n1"))
         .with("", "nodes", elsewhere("metadata", "169.254.169.254"))
-        .with("", "nodes", elsewhere("loop", "127.0.0.53"))
         .with("", "pods", pod("lost", "n2"))
         .with("", "pods", pod("nowhere", ""));
     let server = Server::start_among(objects, |config| {

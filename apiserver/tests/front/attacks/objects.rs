@@ -86,12 +86,19 @@ async fn what_belongs_to_the_cluster_is_not_found_below_a_namespace() {
     for path in [
         format!("{DEFAULT}/nodes"),
         format!("{DEFAULT}/persistentvolumes"),
+        format!("{DEFAULT}/namespaces"),
+        format!("{DEFAULT}/namespaces/kube-system"),
+        format!("{DEFAULT}/nodes/n1/proxy/pods"),
         format!("{RBAC}/namespaces/default/clusterroles"),
         "/apis/example.com/v1/namespaces/default/wholes".to_owned(),
         "/apis/example.com/v1/namespaces/default/wholes/a".to_owned(),
     ] {
         assert_eq!(get(&jane, &path).await.code, 404, "{path}");
     }
+    let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": {"user": "root",
+        "resourceAttributes": {"verb": "get", "resource": "secrets"}}});
+    let path = "/apis/authorization.k8s.io/v1/namespaces/default/subjectaccessreviews";
+    assert_eq!(post(&jane, path, &review).await.code, 404);
     let whole = json!({"apiVersion": "example.com/v1", "kind": "Whole", "metadata": {"name": "a"}});
     let sneaked = post(&jane, "/apis/example.com/v1/namespaces/default/wholes", &whole).await;
     assert_eq!(sneaked.code, 404, "{}", sneaked.text);

@@ -46,7 +46,7 @@ async fn an_agents_redirect_is_not_followed() {
         GET /version HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     stream.write_all(ask.as_bytes()).await.unwrap();
     let answers = until_closed(&mut stream).await;
-    assert!(!codes(&answers).contains(&"101"), "{answers}");
+    assert_eq!(codes(&answers)[0], "500", "{answers}");
     assert!(!answers.to_lowercase().contains("\r\nlocation:"), "{answers}");
 }
 
@@ -54,7 +54,7 @@ async fn an_agents_redirect_is_not_followed() {
 async fn a_node_leads_to_its_agent_and_nowhere_else() {
     let server = cluster().await;
     let admin = server.admin().await;
-    for name in ["metadata:80", "https:loop:10250", "n1:6443", "none"] {
+    for name in ["metadata:80", "n1:6443", "none"] {
         let answer = get(&admin, &format!("/api/v1/nodes/{name}/proxy/latest/meta-data")).await;
         assert!(
             matches!(answer.code, 400 | 403 | 404 | 503),
