@@ -1,5 +1,7 @@
 //! Where a proxy request goes: the rules of upstream's `ResourceLocation` for pods, services and nodes.
 
+use std::net::IpAddr;
+
 use coracle_api::quote::quote;
 use coracle_api::status::ApiError;
 use serde_json::Value;
@@ -98,12 +100,14 @@ pub(super) fn node(node: &Value, name: &ProxyName) -> Result<Destination, ApiErr
     } else {
         number(&name.port)?
     };
-    let transport = if port == agent.port {
-        Transport::NodeAgent
-    } else {
-        transport_of(name)
-    };
-    Ok(Destination::new(transport, &agent.host, port))
+    if port == agent.port {
+        return Ok(Destination::new(Transport::NodeAgent, &agent.host, port));
+    }
+    // A name is looked at once it is resolved.
+    if agent.host.parse::<IpAddr>().is_ok() {
+        check_address(&agent.host)?;
+    }
+    Ok(Destination::new(transport_of(name), &agent.host, port))
 }
 
 fn transport_of(name: &ProxyName) -> Transport {
@@ -196,5 +200,9 @@ mod tests {
             "NodeAgent 10.0.0.5:10250"
         );
         assert_eq!(shown(node(&object, &name("n1:9100"))), "Plain 10.0.0.5:9100");
+        for address in ["127.0.0.1", "169.254.169.254", "::1"] {
+            let object = json!({"status": {"addresses": [{"type": "InternalIP", "address": address}]}});
+            assert_eq!(shown(node(&object, &name("n1:9100"))), "400 address not allowed");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Connections to whatever requests are passed on to. One connection carries one request: streams end with it, and nothing
 //! is shared between the users whose requests are passed on.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,12 +9,13 @@ use arc_swap::ArcSwap;
 use hyper::client::conn::http1::SendRequest;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, ServerName};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_util::task::TaskTracker;
 
 use super::destination::{Destination, Transport};
+use crate::outbound::service::may_be_reached;
 use crate::outbound::{ClientCertificate, TlsError, Trust, client_config, config_under, drive, roots};
 use crate::pki::Leaf;
 use crate::request::ResponseBody;
@@ -83,8 +85,7 @@ impl Dialer {
     ) -> Result<SendRequest<ResponseBody>, DialError> {
         let address = destination.authority();
         let slow = || DialError::Slow(address.clone());
-        let connecting = TcpStream::connect((destination.host.as_str(), destination.port));
-        let stream = timeout(PATIENCE, connecting)
+        let stream = timeout(PATIENCE, connect(destination))
             .await
             .map_err(|_| slow())?
             .map_err(|source| DialError::Connect {
@@ -105,4 +106,20 @@ impl Dialer {
             .map_err(DialError::Tls)?;
         Ok(drive(stream, tasks).await?)
     }
+}
+/// Connects to the first address of a destination that answers. What a name stands for is asked once. Only under the
+/// certificate of a node agent may it be this machine itself.
+async fn connect(destination: &Destination) -> io::Result<TcpStream> {
+    let found = lookup_host((destination.host.as_str(), destination.port)).await?;
+    let is_agent = destination.transport == Transport::NodeAgent;
+    let reached: Vec<_> = found
+        .filter(|address| is_agent || may_be_reached(address.ip()))
+        .collect();
+    if reached.is_empty() {
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "address not allowed",
+        ));
+    }
+    TcpStream::connect(reached.as_slice()).await
 }

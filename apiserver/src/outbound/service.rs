@@ -32,21 +32,21 @@ pub(crate) fn endpoints<'s>(
     Ok(found)
 }
 
+/// Whether an address is one of others, and not this machine's own or its cloud's.
+pub(crate) fn may_be_reached(address: IpAddr) -> bool {
+    let own = match address {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    !(own || address.is_loopback() || address.is_multicast() || address.is_unspecified())
+}
+
 /// Nobody reaches this machine's own services, or its cloud's metadata, by writing an address into a status.
 pub(crate) fn check_address(text: &str) -> Result<(), ApiError> {
-    let forbidden = match text.parse::<IpAddr>() {
-        Ok(IpAddr::V4(ip)) => {
-            ip.is_loopback() || ip.is_link_local() || ip.is_multicast() || ip.is_unspecified()
-        }
-        Ok(IpAddr::V6(ip)) => {
-            ip.is_loopback() || ip.is_unicast_link_local() || ip.is_multicast() || ip.is_unspecified()
-        }
-        Err(_) => true,
-    };
-    if forbidden {
-        Err(ApiError::bad_request("address not allowed"))
-    } else {
+    if text.parse().is_ok_and(may_be_reached) {
         Ok(())
+    } else {
+        Err(ApiError::bad_request("address not allowed"))
     }
 }
 
