@@ -47,8 +47,9 @@ impl Containerd {
         std::fs::create_dir_all(path.join("cni")).expect("directory made");
         std::fs::write(path.join("config.toml"), config(&path)).expect("configuration written");
         let log = std::fs::File::create(path.join("containerd.log")).expect("log made");
+        // Names of network namespaces would outlive it in the machine's folder.
         let script = format!(
-            "ip link set lo up; sysctl -qw net.ipv4.ip_forward=1; exec containerd --config {}/config.toml",
+            "mkdir -p /run/netns; mount -t tmpfs tmpfs /run/netns; ip link set lo up; sysctl -qw net.ipv4.ip_forward=1; exec containerd --config {}/config.toml",
             path.display()
         );
         let child = Command::new("unshare")
