@@ -188,8 +188,8 @@ mod tests {
 
     fn archive() -> Vec<u8> {
         let image = Image::of_program(
-            "registry.test/some/work:1",
-            "work",
+            "registry.test/some/tool:1",
+            "tool",
             b"program",
             Settings::default(),
         );
@@ -208,16 +208,16 @@ mod tests {
         let archive = archive();
         let registry = Registry::of(io::Cursor::new(&archive)).unwrap();
         assert_eq!(registry.answer("/v2/", None).status, 200);
-        let tagged = registry.answer("/v2/some/work/manifests/1?ns=registry.test", None);
+        let tagged = registry.answer("/v2/some/tool/manifests/1?ns=registry.test", None);
         let manifest: Value = serde_json::from_slice(bytes_at(&archive, tagged.body.unwrap())).unwrap();
         let (_, digest) = &tagged.headers[1];
         assert_eq!(
-            registry.answer(&format!("/v2/some/work/manifests/{digest}"), None),
+            registry.answer(&format!("/v2/some/tool/manifests/{digest}"), None),
             tagged
         );
         for blob in [&manifest["config"], &manifest["layers"][0]] {
             let digest = blob["digest"].as_str().unwrap();
-            let answer = registry.answer(&format!("/v2/some/work/blobs/{digest}"), None);
+            let answer = registry.answer(&format!("/v2/some/tool/blobs/{digest}"), None);
             assert_eq!(crate::digest(bytes_at(&archive, answer.body.unwrap())), digest);
         }
     }
@@ -228,10 +228,10 @@ mod tests {
         for path in [
             "/",
             "/v2",
-            "/v2/some/work/manifests/2",
-            "/v2/work/manifests/1",
-            "/v2/some/work/blobs/sha256:00",
-            "/v2/some/work/tags/list",
+            "/v2/some/tool/manifests/2",
+            "/v2/tool/manifests/1",
+            "/v2/some/tool/blobs/sha256:00",
+            "/v2/some/tool/tags/list",
         ] {
             assert_eq!(registry.answer(path, None).status, 404, "{path}");
         }
@@ -242,18 +242,18 @@ mod tests {
         let registry = Registry::of(io::Cursor::new(archive()))
             .unwrap()
             .guarded_by("Basic YTpi");
-        let answer = registry.answer("/v2/some/work/manifests/1", None);
+        let answer = registry.answer("/v2/some/tool/manifests/1", None);
         assert_eq!((answer.status, answer.body), (401, None));
         assert_eq!(answer.headers[0].0, "WWW-Authenticate");
         assert_eq!(
             registry
-                .answer("/v2/some/work/manifests/1", Some("Basic YTpi"))
+                .answer("/v2/some/tool/manifests/1", Some("Basic YTpi"))
                 .status,
             200
         );
         assert_eq!(
             registry
-                .answer("/v2/some/work/manifests/1", Some("Basic YTpj"))
+                .answer("/v2/some/tool/manifests/1", Some("Basic YTpj"))
                 .status,
             401
         );
