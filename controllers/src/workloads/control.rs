@@ -8,13 +8,15 @@ use super::pods::{self, Failure};
 use crate::owners::{controller_of, controller_reference};
 use crate::run::{Context, Informers};
 use crate::runtime::events::reference;
-use crate::runtime::{Cache, Change, Note, ObjectKey, ReconcileError, Recorder, write};
+use crate::runtime::write::{self, Part};
+use crate::runtime::{Cache, Change, Note, ObjectKey, ReconcileError, Recorder};
 use crate::target::Target;
 use futures::future::join_all;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::fmt::Debug;
@@ -33,6 +35,33 @@ pub(crate) trait OwnsPods:
 impl<K> OwnsPods for K where
     K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug
 {
+}
+
+/// Writes an owner's status, and returns once the cache of owners shows it. One that is gone needs none any more.
+///
+/// # Errors
+/// Those of the API.
+pub(crate) async fn write_status<K: OwnsPods>(
+    client: &kube::Client,
+    owners: &Cache<K>,
+    owner: &ObjectMeta,
+    status: &impl Serialize,
+) -> Result<(), ReconcileError> {
+    let target = Target::of(owner);
+    let resource = ApiResource::erase::<K>(&());
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &target.namespace, &resource);
+    let written = write::update(&api, &target, Part::Status, |object| {
+        object.data["status"] = json!(status);
+    });
+    match written.await {
+        Ok(owner) => {
+            let mark = owners.mark(owner.metadata.resource_version.as_deref());
+            owners.shows(mark).await;
+            Ok(())
+        }
+        Err(error) if error.is_gone() => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Works on the pods of one kind of owner.

@@ -4,19 +4,19 @@
 
 mod plan;
 
+use super::control;
 use crate::Clock;
 use crate::owners::controller_of;
 use crate::run::{Context, Informers};
 use crate::runtime::events::reference;
 use crate::runtime::worker::until;
-use crate::runtime::write::{self, Part};
+use crate::runtime::write::{self};
 use crate::runtime::{Cache, Change, Note, ObjectKey, Queue, Reconcile, ReconcileError, Recorder};
 use crate::target::Target;
 use k8s_openapi::api::batch::v1::{CronJob, CronJobStatus, Job};
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::api::{Api, ApiResource, DynamicObject, PostParams, PropagationPolicy};
+use kube::api::{Api, PostParams, PropagationPolicy};
 use plan::{Observed, Start};
-use serde_json::json;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -195,20 +195,6 @@ impl CronJobs {
     }
 
     async fn write_status(&self, cron_job: &CronJob, status: CronJobStatus) -> Result<(), ReconcileError> {
-        let target = Target::of(&cron_job.metadata);
-        let resource = ApiResource::erase::<CronJob>(&());
-        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &target.namespace, &resource);
-        let written = write::update(&api, &target, Part::Status, |object| {
-            object.data["status"] = json!(status);
-        });
-        match written.await {
-            Ok(written) => {
-                let mark = self.cron_jobs.mark(written.metadata.resource_version.as_deref());
-                self.cron_jobs.shows(mark).await;
-                Ok(())
-            }
-            Err(error) if error.is_gone() => Ok(()),
-            Err(error) => Err(error),
-        }
+        control::write_status(&self.client, &self.cron_jobs, &cron_job.metadata, &status).await
     }
 }

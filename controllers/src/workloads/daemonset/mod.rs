@@ -8,7 +8,7 @@ pub(crate) mod plan;
 #[cfg(test)]
 mod tests;
 
-use super::control::{PodControl, concerned};
+use super::control::{self, PodControl, concerned};
 use super::hash;
 use super::history::control::{Chosen, History};
 use super::history::{self, Revisions};
@@ -16,15 +16,11 @@ use super::pods::Failure;
 use crate::Clock;
 use crate::run::{Context, Informers};
 use crate::runtime::worker::until;
-use crate::runtime::write::{self, Part};
 use crate::runtime::{Cache, Change, Note, ObjectKey, Queue, Reconcile, ReconcileError};
-use crate::target::Target;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, DaemonSetStatus};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use kube::api::{Api, ApiResource, DynamicObject};
 use plan::{HASH, Observed, Pauses};
-use serde_json::json;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -238,21 +234,7 @@ impl DaemonSets {
     }
 
     async fn write_status(&self, set: &DaemonSet, status: DaemonSetStatus) -> Result<(), ReconcileError> {
-        let target = Target::of(&set.metadata);
-        let resource = ApiResource::erase::<DaemonSet>(&());
-        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &target.namespace, &resource);
-        let written = write::update(&api, &target, Part::Status, |object| {
-            object.data["status"] = json!(status);
-        });
-        match written.await {
-            Ok(set) => {
-                let mark = self.sets.mark(set.metadata.resource_version.as_deref());
-                self.sets.shows(mark).await;
-                Ok(())
-            }
-            Err(error) if error.is_gone() => Ok(()),
-            Err(error) => Err(error),
-        }
+        control::write_status(&self.client, &self.sets, &set.metadata, &status).await
     }
 }
 

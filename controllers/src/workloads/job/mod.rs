@@ -13,22 +13,19 @@ mod tell;
 mod tests;
 mod view;
 
-use super::control::{PodControl, concerned};
+use super::control::{self, PodControl, concerned};
 use super::pods;
 use crate::Clock;
 use crate::owners::controller_of;
 use crate::run::{Context, Informers};
 use crate::runtime::worker::until;
-use crate::runtime::write::{self, Part};
 use crate::runtime::{Cache, Change, ObjectKey, Queue, Reconcile, ReconcileError};
-use crate::target::Target;
 use backoff::Record;
 use k8s_openapi::api::batch::v1::{Job, JobStatus};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Api, ApiResource, DynamicObject};
+use kube::api::Api;
 use plan::{Observed, Plan};
-use serde_json::json;
 use spec::{TRACKING, Wanted};
 use std::collections::HashMap;
 use std::fmt;
@@ -204,21 +201,7 @@ impl Jobs {
     }
 
     async fn write_status(&self, job: &ObjectMeta, status: &JobStatus) -> Result<(), ReconcileError> {
-        let target = Target::of(job);
-        let resource = ApiResource::erase::<Job>(&());
-        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &target.namespace, &resource);
-        let written = write::update(&api, &target, Part::Status, |object| {
-            object.data["status"] = json!(status);
-        });
-        match written.await {
-            Ok(job) => {
-                let mark = self.jobs.mark(job.metadata.resource_version.as_deref());
-                self.jobs.shows(mark).await;
-                Ok(())
-            }
-            Err(error) if error.is_gone() => Ok(()),
-            Err(error) => Err(error),
-        }
+        control::write_status(&self.client, &self.jobs, job, status).await
     }
 
     /// Takes the finalizer off a pod that no Job accounts for, by the API server's word: the cache of Jobs may lag behind that

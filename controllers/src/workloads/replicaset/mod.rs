@@ -9,22 +9,18 @@ mod kind;
 pub(crate) mod plan;
 mod ranking;
 
-use super::control::{PodControl, concerned};
+use super::control::{self, PodControl, concerned};
 use super::pods::Failure;
 use crate::Clock;
 use crate::owners::controller_of;
 use crate::run::{Context, Informers};
 use crate::runtime::worker::until;
-use crate::runtime::write::{self, Part};
 use crate::runtime::{Cache, Informer, ObjectKey, Queue, Reconcile, ReconcileError};
-use crate::target::Target;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::{Pod, ReplicationController};
 use kind::KeepsReplicas;
 use kube::Resource;
-use kube::api::{Api, ApiResource, DynamicObject};
 use plan::{Observed, Plan};
-use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -141,21 +137,6 @@ impl<S: KeepsReplicas> ReplicaSets<S> {
     }
 
     async fn write_status(&self, set: &ReplicaSet, status: ReplicaSetStatus) -> Result<(), ReconcileError> {
-        let target = Target::of(&set.metadata);
-        let resource = ApiResource::erase::<S>(&());
-        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &target.namespace, &resource);
-        let written = write::update(&api, &target, Part::Status, |object| {
-            object.data["status"] = json!(status)
-        });
-        match written.await {
-            Ok(set) => {
-                self.sets
-                    .shows(self.sets.mark(set.metadata.resource_version.as_deref()))
-                    .await;
-                Ok(())
-            }
-            Err(error) if error.is_gone() => Ok(()),
-            Err(error) => Err(error),
-        }
+        control::write_status(&self.client, &self.sets, &set.metadata, &status).await
     }
 }

@@ -10,7 +10,7 @@ mod retention;
 mod tests;
 
 use super::claims::{Claims, claims};
-use super::control::{PodControl, concerned};
+use super::control::{self, PodControl, concerned};
 use super::history::control::{Chosen, History};
 use super::history::{self, Revisions};
 use crate::Clock;
@@ -349,21 +349,7 @@ impl StatefulSets {
         wanted: &Wanted<'_>,
         status: &StatefulSetStatus,
     ) -> Result<(), ReconcileError> {
-        let target = Target::of(&wanted.set.metadata);
-        let resource = ApiResource::erase::<StatefulSet>(&());
-        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &target.namespace, &resource);
-        let written = write::update(&api, &target, Part::Status, |object| {
-            object.data["status"] = json!(status);
-        });
-        match written.await {
-            Ok(set) => {
-                let mark = self.sets.mark(set.metadata.resource_version.as_deref());
-                self.sets.shows(mark).await;
-                Ok(())
-            }
-            Err(error) if error.is_gone() => Ok(()),
-            Err(error) => Err(error),
-        }
+        control::write_status(&self.client, &self.sets, &wanted.set.metadata, status).await
     }
 }
 
