@@ -6,6 +6,7 @@ pub(crate) mod node;
 mod rotation;
 pub(crate) mod server;
 mod signer;
+pub(crate) mod start_pages;
 
 use std::path::{Path, PathBuf};
 
@@ -96,7 +97,10 @@ pub(crate) fn serve(part: impl Future<Output = Result<()>>) -> Result<()> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?
-        .block_on(part)
+        .block_on(async {
+            tokio::spawn(start_pages::give_back_after_start());
+            part.await
+        })
 }
 
 /// Logs go to standard error; `RUST_LOG` chooses what, `info` by default.

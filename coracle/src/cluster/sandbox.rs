@@ -250,6 +250,7 @@ fn keep_running(specification: &Specification, settings: &Path) -> Result<()> {
         },
     ];
     parts[0].command.arg("--config").arg(settings);
+    crate::parts::start_pages::give_back();
     loop {
         let missing = parts
             .iter_mut()
