@@ -68,7 +68,10 @@ impl Budgets {
 
 impl Budget {
     fn protects(&self, pod: &Placed) -> bool {
-        let label = |key: &str| pod.labels.get(key).map(String::as_str);
+        let label = |key: &str| {
+            let found = pod.labels.iter().find(|(own, _)| own == key);
+            found.map(|(_, value)| value.as_str())
+        };
         // A pod without labels is no budget's, not even where the selector only says what must be absent.
         self.namespace == pod.namespace
             && !pod.labels.is_empty()

@@ -5,7 +5,6 @@ use crate::snapshot::{HostPort, host_ports};
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use k8s_openapi::jiff::Timestamp;
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 
 /// The condition of a pod that is about to be disrupted (KEP-3329).
 pub(crate) const DISRUPTION_TARGET: &str = "DisruptionTarget";
@@ -25,8 +24,8 @@ pub struct Placed {
     pub node: String,
     /// `spec.priority`; 0 where there is none.
     pub priority: i32,
-    /// Its labels, by which disruption budgets select it.
-    pub labels: BTreeMap<String, String>,
+    /// Its labels, by which disruption budgets select it; a list, as there are many pods and seldom a budget.
+    pub labels: Box<[(String, String)]>,
     /// `metadata.generation`.
     pub generation: Option<i64>,
     /// `status.startTime`: nothing until its node took it up.
@@ -60,6 +59,7 @@ impl Placed {
         let is_target =
             |condition: &&PodCondition| condition.type_ == DISRUPTION_TARGET && condition.status == "True";
         let target = conditions.into_iter().find(is_target);
+        let owned = |(key, value): (&String, &String)| (key.clone(), value.clone());
         let terminating = meta.deletion_timestamp.is_some();
         let by_scheduler = target.is_some_and(|target| target.reason.as_deref() == Some(BY_SCHEDULER));
         Self {
@@ -68,7 +68,7 @@ impl Placed {
             name: meta.name.clone().unwrap_or_default(),
             node: node.to_owned(),
             priority: priority(pod),
-            labels: meta.labels.clone().unwrap_or_default(),
+            labels: meta.labels.iter().flatten().map(owned).collect(),
             generation: meta.generation,
             started: status
                 .and_then(|status| status.start_time.as_ref())
