@@ -3,11 +3,12 @@
 //! One task owns all that is known, so nothing is locked and decisions come one after the other; binding runs beside it, so
 //! many at a time and no more.
 
-use crate::cluster::{Cluster, Decision, Displacement, Nomination};
+use crate::cluster::{Cluster, Decision, Displacement, Nomination, nominated};
 use crate::config::Config;
 use crate::events::{Note, Recorder};
 use crate::leader::{self, LeaderError};
 use crate::relist::Relist;
+use crate::status::Why;
 use crate::{displace, status};
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::{Binding, Node, ObjectReference, Pod};
@@ -152,14 +153,16 @@ impl Shell {
                 tasks.spawn(async move { bind(client, recorder, pod, node).await });
             }
             Decision::Refuse(pod, why, nomination) => {
-                recorder.record(Note::failed(&pod, why.to_string()));
+                let why = Why::unschedulable(why.to_string());
+                recorder.record(Note::failed(&pod, why.message().to_owned()));
                 tasks.spawn(async move {
                     status::tell(&client, &pod, &why, &nomination, now).await;
                     Done::Settled
                 });
             }
             Decision::MakeRoom(pod, why, displacement) => {
-                recorder.record(Note::failed(&pod, why.to_string()));
+                let why = Why::unschedulable(why.to_string());
+                recorder.record(Note::failed(&pod, why.message().to_owned()));
                 tasks.spawn(async move {
                     let nomination = Nomination::Node(displacement.node.clone());
                     status::tell(&client, &pod, &why, &nomination, now).await;
@@ -228,7 +231,7 @@ async fn bind(client: kube::Client, recorder: Recorder, pod: Arc<Pod>, node: Str
             ..ObjectReference::default()
         },
     };
-    let api: Api<Pod> = Api::namespaced(client, namespace);
+    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let params = PostParams::default();
     let request = api.create_subresource::<_, serde_json::Value>("binding", &name, &params, &binding);
     match request.await {
@@ -240,9 +243,24 @@ async fn bind(client: kube::Client, recorder: Recorder, pod: Arc<Pod>, node: Str
             let gone = matches!(&error, kube::Error::Api(status) if status.code == 404);
             if !gone {
                 tracing::warn!(namespace, pod = name, node, %error, "could not bind the pod");
-                recorder.record(Note::failed(&pod, format!("binding rejected: {error}")));
+                let why = Why::error(format!("binding rejected: {error}"));
+                recorder.record(Note::failed(&pod, why.message().to_owned()));
+                tell_unbound(&client, &pod, &why, &error).await;
             }
             Done::Unbound(pod)
         }
     }
+}
+
+/// Says in the pod's status that it could not be bound, where that is sure: an answer that did not come may have been a yes.
+async fn tell_unbound(client: &kube::Client, pod: &Pod, why: &Why, error: &kube::Error) {
+    let kube::Error::Api(status) = error else { return };
+    if status.code == 409 {
+        return;
+    }
+    let nomination = match nominated(pod) {
+        Some(_) => Nomination::None,
+        None => Nomination::AsItIs,
+    };
+    status::tell(client, pod, why, &nomination, Timestamp::now()).await;
 }

@@ -1,18 +1,46 @@
 //! What a pod's status says while it goes nowhere: why, and which node is kept for it.
 
 use crate::cluster::{Nomination, nominated};
-use crate::schedule::Unschedulable;
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Map, Value, json};
 
+/// Why a pod is not scheduled: `reason` and `message` of its `PodScheduled` condition.
+pub(crate) struct Why {
+    reason: &'static str,
+    message: String,
+}
+
+impl Why {
+    /// No node will do.
+    pub(crate) fn unschedulable(message: String) -> Self {
+        Self {
+            reason: "Unschedulable",
+            message,
+        }
+    }
+
+    /// Something went wrong on the way to the node.
+    pub(crate) fn error(message: String) -> Self {
+        Self {
+            reason: "SchedulerError",
+            message,
+        }
+    }
+
+    /// What it says.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+}
+
 /// Says so in the pod's status, if it does not say so already.
 pub(crate) async fn tell(
     client: &kube::Client,
     pod: &Pod,
-    why: &Unschedulable,
+    why: &Why,
     nomination: &Nomination,
     now: Timestamp,
 ) {
@@ -33,7 +61,7 @@ pub(crate) async fn tell(
 }
 
 /// The patch of the status, if there is anything to change. Pure.
-fn change(pod: &Pod, why: &Unschedulable, nomination: &Nomination, now: Timestamp) -> Option<Value> {
+fn change(pod: &Pod, why: &Why, nomination: &Nomination, now: Timestamp) -> Option<Value> {
     let mut status = Map::new();
     if let Some(condition) = condition(pod, why, now) {
         status.insert("conditions".to_owned(), json!([condition]));
@@ -50,8 +78,7 @@ fn change(pod: &Pod, why: &Unschedulable, nomination: &Nomination, now: Timestam
     (!status.is_empty()).then(|| json!({"metadata": {"uid": pod.metadata.uid}, "status": status}))
 }
 
-fn condition(pod: &Pod, why: &Unschedulable, now: Timestamp) -> Option<PodCondition> {
-    let message = why.to_string();
+fn condition(pod: &Pod, why: &Why, now: Timestamp) -> Option<PodCondition> {
     let conditions = pod
         .status
         .iter()
@@ -61,8 +88,8 @@ fn condition(pod: &Pod, why: &Unschedulable, now: Timestamp) -> Option<PodCondit
         .find(|condition| condition.type_ == "PodScheduled");
     let same = current.is_some_and(|current| {
         current.status == "False"
-            && current.reason.as_deref() == Some("Unschedulable")
-            && current.message.as_deref() == Some(&message)
+            && current.reason.as_deref() == Some(why.reason)
+            && current.message.as_deref() == Some(&why.message)
     });
     let since = current
         .filter(|current| current.status == "False")
@@ -70,8 +97,8 @@ fn condition(pod: &Pod, why: &Unschedulable, now: Timestamp) -> Option<PodCondit
     (!same).then(|| PodCondition {
         type_: "PodScheduled".to_owned(),
         status: "False".to_owned(),
-        reason: Some("Unschedulable".to_owned()),
-        message: Some(message),
+        reason: Some(why.reason.to_owned()),
+        message: Some(why.message.clone()),
         observed_generation: pod.metadata.generation,
         last_transition_time: since.or(Some(Time(now))),
         last_probe_time: None,
@@ -86,7 +113,7 @@ mod tests {
 
     #[test]
     fn only_what_changes_is_written() {
-        let (why, now) = (Unschedulable::default(), Timestamp::UNIX_EPOCH);
+        let (why, now) = (Why::unschedulable("full".to_owned()), Timestamp::UNIX_EPOCH);
         let mut pod = PodBuilder::new("p").build();
         let node = Nomination::Node("a".to_owned());
         let first = change(&pod, &why, &node, now).unwrap();
@@ -99,6 +126,8 @@ mod tests {
         });
         assert_eq!(change(&pod, &why, &node, now), None);
         assert_eq!(change(&pod, &why, &Nomination::AsItIs, now), None);
+        let wrong = change(&pod, &Why::error("gone".to_owned()), &Nomination::AsItIs, now).unwrap();
+        assert_eq!(wrong["status"]["conditions"][0]["reason"], "SchedulerError");
         let cleared = change(&pod, &why, &Nomination::None, now).unwrap();
         assert_eq!(cleared["status"], json!({"nominatedNodeName": null}));
     }
