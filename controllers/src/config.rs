@@ -29,6 +29,8 @@ pub enum ControllerName {
     Disruption,
     /// Keeps the EndpointSlices of Services.
     EndpointSlice,
+    /// Shows Endpoints that users keep as EndpointSlices.
+    EndpointSliceMirroring,
     /// Keeps the legacy Endpoints of Services.
     Endpoints,
     /// Empties and finalizes namespaces that are being deleted.
@@ -69,7 +71,7 @@ pub enum ControllerName {
 
 impl ControllerName {
     /// All of them, in the order they start.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::ServiceAccount,
         Self::RootCaPublisher,
         Self::ClusterRoleAggregation,
@@ -86,6 +88,7 @@ impl ControllerName {
         Self::TtlAfterFinished,
         Self::Disruption,
         Self::EndpointSlice,
+        Self::EndpointSliceMirroring,
         Self::Endpoints,
         Self::ResourceQuota,
         Self::CertificateApproving,
@@ -114,6 +117,7 @@ impl ControllerName {
             Self::TtlAfterFinished => "ttl-after-finished-controller",
             Self::Disruption => "disruption-controller",
             Self::EndpointSlice => "endpointslice-controller",
+            Self::EndpointSliceMirroring => "endpointslice-mirroring-controller",
             Self::Endpoints => "endpoints-controller",
             Self::Namespace => "namespace-controller",
             Self::ServiceAccount => "serviceaccount-controller",
@@ -149,6 +153,7 @@ impl ControllerName {
             Self::TtlAfterFinished => "ttl-after-finished-controller",
             Self::Disruption => "disruption-controller",
             Self::EndpointSlice => "endpointslice-controller",
+            Self::EndpointSliceMirroring => "endpointslicemirroring-controller",
             Self::Endpoints => "endpoint-controller",
             Self::Namespace => "namespace-controller",
             Self::ServiceAccount => "service-account-controller",

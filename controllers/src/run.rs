@@ -5,7 +5,7 @@ use crate::config::{Config, ControllerName};
 use crate::owners::controller_of;
 use crate::runtime::informer::Observable;
 use crate::runtime::{Informer, Queue, Reconcile, Recorder, work};
-use crate::services::{endpoints, endpointslice};
+use crate::services::{endpoints, endpointslice, mirroring};
 use crate::workloads::{cronjob, daemonset, deployment, expiry, job, replicaset, statefulset};
 use crate::{certificates, cluster, disruption, garbage, nodes, storage};
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
@@ -96,7 +96,9 @@ impl Informers {
             pods: Informer::new("pods", Api::all(all()), pod_terms),
             services: Informer::new("services", Api::all(all()), |_| Vec::new()),
             endpoint_slices: Informer::new("endpoint_slices", Api::all(all()), |slice| {
-                endpointslice::terms(&slice.metadata)
+                let mut terms = endpointslice::terms(&slice.metadata);
+                terms.extend(mirroring::terms(&slice.metadata));
+                terms
             }),
             endpoints: Informer::new("endpoints", Api::all(all()), |_| Vec::new()),
             namespaces: Informer::new("namespaces", Api::all(all()), |_| Vec::new()),
@@ -243,6 +245,7 @@ impl Starting {
             ControllerName::TtlAfterFinished => self.work(name, expiry::start(&context, informers)),
             ControllerName::Disruption => self.work(name, disruption::start(&context, informers)),
             ControllerName::EndpointSlice => self.work(name, endpointslice::start(&context, informers)),
+            ControllerName::EndpointSliceMirroring => self.work(name, mirroring::start(&context, informers)),
             ControllerName::Endpoints => self.work(name, endpoints::start(&context, informers)),
             ControllerName::Namespace => self.work(name, cluster::namespace::start(&context, informers)),
             ControllerName::ServiceAccount => {

@@ -65,6 +65,7 @@ pub async fn run(client: kube::Client, config: Config, shutdown: CancellationTok
         occurrences,
         shutdown.clone(),
     ));
+    let (node_sender, node_receiver) = watch::channel(Node::default());
     let context = Arc::new(Context {
         cri: Cri::new(config.runtime_socket()),
         cache: ApiCache::start(client.clone(), tasks.clone(), shutdown.clone()),
@@ -73,6 +74,7 @@ pub async fn run(client: kube::Client, config: Config, shutdown: CancellationTok
             host_ips: config.node_ips.iter().map(ToString::to_string).collect(),
             agent_started: clock::now(),
         },
+        node_object: node_receiver.clone(),
         resolver: resolver(&config).await,
         slots: Slots::default(),
         allocations: Allocations::default(),
@@ -85,7 +87,6 @@ pub async fn run(client: kube::Client, config: Config, shutdown: CancellationTok
     });
     let directory = Directory::default();
     let runtime = pod::start(&context, &directory);
-    let (node_sender, node_receiver) = watch::channel(Node::default());
     let registrar = Registrar {
         context: context.clone(),
         machine: machine_facts,

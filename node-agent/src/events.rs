@@ -3,6 +3,7 @@
 //! Recording never waits: an event that finds the queue full is dropped. One task writes them; an API that is away
 //! costs only the events of that time.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
@@ -43,7 +44,7 @@ impl Severity {
 pub(crate) struct Occurrence {
     pub(crate) object: ObjectReference,
     pub(crate) severity: Severity,
-    pub(crate) reason: &'static str,
+    pub(crate) reason: Cow<'static, str>,
     pub(crate) message: String,
 }
 
@@ -63,17 +64,19 @@ impl Recorder {
         &self,
         object: ObjectReference,
         severity: Severity,
-        reason: &'static str,
+        reason: impl Into<Cow<'static, str>>,
         message: impl Into<String>,
     ) {
+        let reason = reason.into();
         let occurrence = Occurrence {
             object,
             severity,
             reason,
             message: message.into(),
         };
-        if self.sender.try_send(occurrence).is_err() {
-            tracing::debug!(reason, "event queue is full, event dropped");
+        if let Err(full) = self.sender.try_send(occurrence) {
+            let reason = full.into_inner().reason;
+            tracing::debug!(%reason, "event queue is full, event dropped");
         }
     }
 }
@@ -106,7 +109,7 @@ struct Key {
     uid: Option<String>,
     path: Option<String>,
     severity: Severity,
-    reason: &'static str,
+    reason: Cow<'static, str>,
     message: String,
 }
 
@@ -142,7 +145,7 @@ impl Correlator {
             uid: occurrence.object.uid.clone(),
             path: occurrence.object.field_path.clone(),
             severity: occurrence.severity,
-            reason: occurrence.reason,
+            reason: occurrence.reason.clone(),
             message: occurrence.message.clone(),
         };
         if let Some(known) = self.known.get_mut(&key)
@@ -197,7 +200,7 @@ fn event(occurrence: Occurrence, host: &str, now: Timestamp) -> Event {
         },
         involved_object: object,
         type_: Some(occurrence.severity.as_str().into()),
-        reason: Some(occurrence.reason.into()),
+        reason: Some(occurrence.reason.into_owned()),
         message: Some(occurrence.message),
         source: Some(EventSource {
             component: Some(COMPONENT.into()),
@@ -278,7 +281,7 @@ mod tests {
         Occurrence {
             object,
             severity: Severity::Warning,
-            reason: "BackOff",
+            reason: "BackOff".into(),
             message: message.into(),
         }
     }

@@ -173,17 +173,38 @@ pub(crate) struct Amounts {
 
 /// The sum of a pod's requests, counted as the scheduler counts them.
 pub(crate) fn pod_requests(spec: &PodSpec) -> Amounts {
-    let total = |name: &str, amount: fn(&Quantity) -> i64| {
-        let own = spec.resources.as_ref();
-        let own = own
-            .and_then(|r| self::amount(r.requests.as_ref(), name).or(self::amount(r.limits.as_ref(), name)));
-        let asked = own.map_or_else(|| sum(spec, |c| request(c, name).map_or(0, amount)), amount);
-        asked + overhead(spec, name).map_or(0, amount)
-    };
     Amounts {
-        milli_cpu: total("cpu", milli),
-        memory: total("memory", units),
+        milli_cpu: total(spec, "cpu", milli),
+        memory: total(spec, "memory", units),
     }
+}
+
+fn total(spec: &PodSpec, name: &str, value: fn(&Quantity) -> i64) -> i64 {
+    let own = spec.resources.as_ref();
+    let own = own.and_then(|r| amount(r.requests.as_ref(), name).or(amount(r.limits.as_ref(), name)));
+    let asked = own.map_or_else(|| sum(spec, |c| request(c, name).map_or(0, value)), value);
+    asked + overhead(spec, name).map_or(0, value)
+}
+
+/// What a pod asks for of one resource, counted the same way: thousandths of cpu, whole units of anything else.
+pub(crate) fn requested(spec: &PodSpec, name: &str) -> i64 {
+    let value: fn(&Quantity) -> i64 = if name == "cpu" { milli } else { units };
+    total(spec, name, value)
+}
+
+/// The resources that a pod's containers, or the pod itself, ask for; some more than once.
+pub(crate) fn named_requests(spec: &PodSpec) -> impl Iterator<Item = &str> {
+    let containers = spec
+        .containers
+        .iter()
+        .chain(spec.init_containers.iter().flatten());
+    let resources = containers
+        .filter_map(|c| c.resources.as_ref())
+        .chain(&spec.resources);
+    let requests = resources
+        .filter_map(|r| r.requests.as_ref())
+        .chain(&spec.overhead);
+    requests.flat_map(|requests| requests.keys().map(String::as_str))
 }
 
 /// What the pod's runtime needs beside its containers (`spec.overhead`).

@@ -1,10 +1,13 @@
-//! Controllers that say which pods stand behind a Service: EndpointSlices, and the legacy Endpoints.
+//! Controllers that say what stands behind a Service: EndpointSlices, the legacy Endpoints, and slices that show Endpoints
+//! which users keep.
 
 pub(crate) mod backends;
 pub(crate) mod endpoints;
 pub(crate) mod endpointslice;
 #[cfg(test)]
 pub(crate) mod fixtures;
+pub(crate) mod mirroring;
+pub(crate) mod slices;
 
 use std::sync::Arc;
 

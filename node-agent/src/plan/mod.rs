@@ -3,6 +3,7 @@
 //! [`plan_pod`] never looks at what happened, only at what is; planning again after the actions took effect gives no
 //! further action. The pod's worker executes actions, remembers start failures and back-off, and plans again.
 
+mod admission;
 mod backoff;
 mod conditions;
 mod container_status;
@@ -21,6 +22,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus};
 
+pub(crate) use admission::{Rejection, admit};
 pub(crate) use backoff::Backoff;
 pub(crate) use conditions::{OWNED as OWNED_CONDITIONS, TRANSIENT as TRANSIENT_CONDITIONS};
 pub(crate) use resize::{Allocation, Pending, asked, is_asked, refusal, remembered, with_allocation};
@@ -73,6 +75,8 @@ pub(crate) struct PodView<'a> {
     pub(crate) node: &'a NodeView,
     /// Why a resize that the API asks for is not granted; `pod` has the resources that are.
     pub(crate) pending: Option<&'a Pending>,
+    /// Why the node refused the pod, before anything of it was made.
+    pub(crate) rejected: Option<&'a Rejection>,
     /// The API no longer has the pod.
     pub(crate) removed: bool,
     pub(crate) now: Timestamp,
@@ -172,6 +176,15 @@ pub(crate) struct HeldBack {
 
 /// Decides everything about one pod.
 pub(crate) fn plan_pod(view: &PodView<'_>) -> PodPlan {
+    if let Some(rejection) = view.rejected {
+        return PodPlan {
+            stage: Stage::Ended,
+            actions: Vec::new(),
+            status: status::rejected(view, rejection),
+            held_back: Vec::new(),
+            wake_at: None,
+        };
+    }
     let ending = stop::ending(view);
     let steps = match &ending {
         Some(ending) => stop::steps(view, ending),

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, HostIP, PodIP, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Ending, HeldBack, PodView, conditions, container_status, phase};
+use super::{Ending, HeldBack, PodView, Rejection, conditions, container_status, phase};
 use crate::resources;
 
 /// Times in a status have whole seconds, so that a status read back equals the one that was written.
@@ -41,11 +41,7 @@ pub(super) fn pod_status(view: &PodView<'_>, ending: Option<&Ending>, held_back:
         host_ips: Some(host_ips),
         pod_ip: pod_ips.first().cloned(),
         pod_ips: (!pod_ips.is_empty()).then(|| pod_ips.into_iter().map(|ip| PodIP { ip }).collect()),
-        start_time: view
-            .previous
-            .start_time
-            .clone()
-            .or_else(|| Some(Time(whole_seconds(view.now)))),
+        start_time: start_time(view),
         qos_class: Some(resources::qos_class(view.spec()).as_str().into()),
         observed_generation: view.pod.metadata.generation,
         init_container_statuses: list(init),
@@ -53,6 +49,25 @@ pub(super) fn pod_status(view: &PodView<'_>, ending: Option<&Ending>, held_back:
         ephemeral_container_statuses: list(ephemeral),
         ..foreign_fields(view)
     }
+}
+
+/// What to tell of a pod that the node refused: nothing of it was ever made.
+pub(super) fn rejected(view: &PodView<'_>, rejection: &Rejection) -> PodStatus {
+    PodStatus {
+        phase: Some("Failed".into()),
+        reason: Some(rejection.reason.clone()),
+        message: Some(format!("Pod was rejected: {}", rejection.message)),
+        start_time: start_time(view),
+        qos_class: Some(resources::qos_class(view.spec()).as_str().into()),
+        observed_generation: view.pod.metadata.generation,
+        ..foreign_fields(view)
+    }
+}
+
+/// When the node took the pod up, or turned it down.
+fn start_time(view: &PodView<'_>) -> Option<Time> {
+    let known = view.previous.start_time.clone();
+    known.or_else(|| Some(Time(whole_seconds(view.now))))
 }
 
 /// Fields that others write and that a status patch must not take back.

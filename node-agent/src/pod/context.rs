@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
+use k8s_openapi::api::core::v1::Node;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -56,6 +57,8 @@ pub(crate) struct Context {
     pub(crate) recorder: Recorder,
     pub(crate) cgroups: Cgroups,
     pub(crate) node: NodeView,
+    /// The node as the API had it last; without a name before that.
+    pub(crate) node_object: watch::Receiver<Node>,
     pub(crate) machine: Machine,
     pub(crate) allocations: Allocations,
     pub(crate) resolver: Resolver,

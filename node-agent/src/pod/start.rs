@@ -35,7 +35,12 @@ impl Job {
         self.pod.spec.clone().unwrap_or_default()
     }
 
-    pub(super) fn event(&self, severity: Severity, reason: &'static str, message: impl Into<String>) {
+    pub(super) fn event(
+        &self,
+        severity: Severity,
+        reason: impl Into<std::borrow::Cow<'static, str>>,
+        message: impl Into<String>,
+    ) {
         self.context
             .recorder
             .record(pod_reference(&self.pod, None), severity, reason, message);

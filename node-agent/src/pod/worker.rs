@@ -4,6 +4,7 @@
 //! it and report back; the plan is made anew each time and what is already in flight is not begun twice.
 
 mod act;
+mod admission;
 mod overwritten;
 mod resize;
 
@@ -16,6 +17,7 @@ use k8s_openapi::api::core::v1::{Pod, PodStatus, ResourceRequirements};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
+use self::admission::Admission;
 use self::overwritten::Overwritten;
 use super::context::Context;
 use super::directory::{Known, Wish};
@@ -84,6 +86,7 @@ pub(super) struct Worker {
     /// The same with the resources that were granted.
     pod: Arc<Pod>,
     allocation: Allocation,
+    admission: Admission,
     /// Why what is asked is not granted.
     pending: Option<Pending>,
     /// What running containers were given since they were made, by container id.
@@ -153,6 +156,7 @@ impl Worker {
             asked: pod.clone(),
             pod: pod.clone(),
             allocation,
+            admission: Admission::Open,
             pending: None,
             resized: HashMap::new(),
             resizing: false,
@@ -381,6 +385,9 @@ impl Worker {
                 }
             }
         }
+        if !self.consider_admission(now).await {
+            return false;
+        }
         self.consider_resize();
         let plan = self.plan(now);
         self.settle_resize(&plan);
@@ -409,6 +416,10 @@ impl Worker {
             failures: &self.failures,
             node: &self.node,
             pending: self.pending.as_ref(),
+            rejected: match &self.admission {
+                Admission::Rejected(rejection) => Some(rejection),
+                Admission::Open | Admission::Taken => None,
+            },
             removed: self.removed,
             now,
         })

@@ -70,6 +70,11 @@ impl Shelf {
         Ok(layer)
     }
 
+    /// Where packages are kept, and what is built of them.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The package's file, where it is here.
     fn file(&self, name: &str) -> Result<Option<PathBuf>> {
         let start = format!("{name}_");

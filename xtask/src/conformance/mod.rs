@@ -1,6 +1,6 @@
 //! What the conformance suite needs besides a cluster: its images, and a page that tells what came of a run.
 //!
-//! [`debian`] reads Debian's packages, [`suite`] makes the suite's images of them; [`outcome`] reads ginkgo's report, [`page`]
+//! [`debian`] reads Debian's packages, [`busybox`] builds one from its sources, [`suite`] makes the suite's images of them; [`outcome`] reads ginkgo's report, [`page`]
 //! writes it down (pure).
 
 use std::fs::{self, File};
@@ -13,6 +13,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Subcommand;
 use coracle_images::registry::{self, Registry};
 
+mod busybox;
 mod debian;
 mod outcome;
 mod page;

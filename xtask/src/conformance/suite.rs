@@ -8,8 +8,9 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use coracle_images::{Content, Entry, Image, Layer, Packed, Settings};
+use coracle_images::{Image, Layer, Packed, Settings};
 
+use super::busybox;
 use super::debian::Shelf;
 
 /// Where the suite's images stand in its registry.
@@ -46,7 +47,7 @@ const RECIPES: &[Recipe] = &[
     },
     Recipe {
         repository: "e2e-test-images/busybox",
-        instead: "Debian's busybox 1.35, with bash as `sh`",
+        instead: "busybox 1.35 as released, on Debian",
         make: |kitchen| Ok((vec![kitchen.base.clone()], settings(&[], &["sh"]))),
     },
     Recipe {
@@ -81,7 +82,7 @@ const RECIPES: &[Recipe] = &[
     },
     Recipe {
         repository: "e2e-test-images/nonroot",
-        instead: "Debian's busybox 1.35, with bash as `sh`",
+        instead: "busybox 1.35 as released, on Debian",
         make: |kitchen| {
             let user = "1234".to_owned();
             Ok((
@@ -290,7 +291,8 @@ impl<'a> Kitchen<'a> {
 
 /// A small Debian: a shell, and busybox under the names of all that it can be.
 fn base(sources: &Sources<'_>) -> Result<Layer> {
-    let files = sources.shelf.unpack(&["bash", "busybox"])?;
+    let busybox = busybox::program(sources.shelf.folder())?;
+    let files = sources.shelf.unpack(&["bash"])?;
     let mut layer = files
         .folder("root", 0o700)
         .folder("tmp", 0o1777)
@@ -304,12 +306,7 @@ fn base(sources: &Sources<'_>) -> Result<Layer> {
             0o644,
             "passwd: files\ngroup: files\nhosts: files dns\n",
         )
-        // busybox's own loses variables whose names have a dash.
-        .link("usr/bin/sh", "bash");
-    let busybox = layer
-        .get("usr/bin/busybox")
-        .context("busybox is not where it was")?
-        .clone();
+        .file("usr/bin/busybox", 0o755, busybox.clone());
     for name in applets(&busybox)? {
         let path = format!("usr/bin/{name}");
         if layer.get(&path).is_none() {
@@ -320,10 +317,7 @@ fn base(sources: &Sources<'_>) -> Result<Layer> {
 }
 
 /// All that busybox can be, as it tells itself.
-fn applets(busybox: &Entry) -> Result<BTreeSet<String>> {
-    let Content::File(program) = &busybox.content else {
-        return Ok(BTreeSet::new());
-    };
+fn applets(program: &[u8]) -> Result<BTreeSet<String>> {
     let folder = tempfile::tempdir().context("a folder for busybox")?;
     let path = folder.path().join("busybox");
     fs::write(&path, program).context("busybox")?;

@@ -2,26 +2,22 @@
 
 pub(crate) mod plan;
 
+use super::slices::{MANAGED_BY, SERVICE_NAME, Writer};
 use super::{enqueue_for_pod, selects_pods};
 use crate::run::{Context, Informers};
-use crate::runtime::write;
 use crate::runtime::{Cache, Change, ObjectKey, Queue, Reconcile, ReconcileError};
-use crate::target::Target;
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Api, PostParams};
-use plan::{MANAGED_BY, MANAGER, Observed, Plan, SERVICE_NAME};
+use plan::{MANAGER, Observed};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) struct EndpointSlices {
-    client: kube::Client,
+    writer: Writer,
     services: Arc<Cache<Service>>,
     pods: Arc<Cache<Pod>>,
     nodes: Arc<Cache<Node>>,
-    slices: Arc<Cache<EndpointSlice>>,
 }
 
 /// The terms a slice is found by: `service/NAMESPACE/NAME` where it is managed here.
@@ -67,11 +63,13 @@ pub(crate) fn start(
         }
     });
     let controller = EndpointSlices {
-        client: context.client.clone(),
+        writer: Writer {
+            client: context.client.clone(),
+            slices: informers.endpoint_slices.cache().clone(),
+        },
         services: informers.services.cache().clone(),
         pods: informers.pods.cache().clone(),
         nodes: informers.nodes.cache().clone(),
-        slices: informers.endpoint_slices.cache().clone(),
     };
     (Arc::new(controller), queue)
 }
@@ -89,14 +87,14 @@ impl Reconcile for EndpointSlices {
         }
         let pods = self.pods.in_namespace(&key.namespace);
         let nodes = self.nodes_of(&pods);
-        let slices = self.slices.by_term(&format!("service/{key}"));
+        let slices = self.writer.slices.by_term(&format!("service/{key}"));
         let observed = Observed {
             service: &service,
             pods: &pods,
             nodes: &nodes,
             slices: &slices,
         };
-        self.act(&key.namespace, plan::plan(&observed)).await?;
+        self.writer.act(&key.namespace, plan::plan(&observed)).await?;
         Ok(None)
     }
 }
@@ -107,41 +105,5 @@ impl EndpointSlices {
         let found =
             names.filter_map(|name| Some((name.to_owned(), self.nodes.get(&ObjectKey::cluster(name))?)));
         found.collect()
-    }
-
-    async fn act(&self, namespace: &str, plan: Plan) -> Result<(), ReconcileError> {
-        let api: Api<EndpointSlice> = Api::namespaced(self.client.clone(), namespace);
-        let params = PostParams::default();
-        for slice in &plan.create {
-            match api.create(&params, slice).await {
-                Ok(slice) => self.wait(&slice.metadata).await,
-                Err(error) if write::is_namespace_terminating(&error) => return Ok(()),
-                Err(error) => return Err(ReconcileError::request("creating an endpoint slice")(error)),
-            }
-        }
-        for slice in &plan.update {
-            let name = slice.metadata.name.as_deref().unwrap_or_default();
-            let updated = api.replace(name, &params, slice).await;
-            let doing = ReconcileError::request(format!("updating endpoint slice {name}"));
-            self.wait(&updated.map_err(doing)?.metadata).await;
-        }
-        for target in &plan.delete {
-            self.delete(&api, target).await?;
-        }
-        Ok(())
-    }
-
-    async fn delete(&self, api: &Api<EndpointSlice>, target: &Target) -> Result<(), ReconcileError> {
-        let deleted = write::delete(api, target, None).await;
-        let doing = ReconcileError::request(format!("deleting endpoint slice {}", target.name));
-        let version = deleted.map_err(doing)?;
-        self.slices.shows(self.slices.mark(version.as_deref())).await;
-        Ok(())
-    }
-
-    async fn wait(&self, meta: &ObjectMeta) {
-        self.slices
-            .shows(self.slices.mark(meta.resource_version.as_deref()))
-            .await;
     }
 }

@@ -3,6 +3,7 @@
 use crate::labels;
 use crate::owners::controller_reference;
 use crate::services::backends::{self, Port};
+use crate::services::slices::{MANAGED_BY, Plan, SERVICE_NAME};
 use crate::target::Target;
 use crate::workloads::pods;
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
@@ -12,12 +13,8 @@ use k8s_openapi::jiff::Timestamp;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// Says whose slice it is.
-pub(crate) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
-/// Our name there.
+/// How slices of this controller name it.
 pub(crate) const MANAGER: &str = "endpointslice-controller.k8s.io";
-/// Names the Service a slice belongs to.
-pub(crate) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const ZONE: &str = "topology.kubernetes.io/zone";
 /// Endpoints in one slice at most (upstream's default).
 const MOST: usize = 100;
@@ -30,15 +27,6 @@ pub(crate) struct Observed<'a> {
     pub(crate) nodes: &'a HashMap<String, Arc<Node>>,
     /// The slices of this Service that are managed here.
     pub(crate) slices: &'a [Arc<EndpointSlice>],
-}
-
-/// What is to be done.
-#[derive(Debug, Default, PartialEq)]
-pub(crate) struct Plan {
-    pub(crate) create: Vec<EndpointSlice>,
-    /// Whole slices, to be written over the observed ones.
-    pub(crate) update: Vec<EndpointSlice>,
-    pub(crate) delete: Vec<Target>,
 }
 
 /// Slices are of one address type and one set of ports.

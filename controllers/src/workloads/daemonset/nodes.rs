@@ -1,5 +1,6 @@
 //! On which nodes a DaemonSet's pods belong. Pure.
 
+use coracle_api::selector::node::satisfies;
 use coracle_api::taints::{Taint, Toleration};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{
@@ -122,21 +123,7 @@ fn selects(spec: &PodSpec, node: &Node) -> bool {
 
 fn holds(requirement: &NodeSelectorRequirement, value: Option<&str>) -> bool {
     let values = requirement.values.as_deref().unwrap_or_default();
-    let listed = value.is_some_and(|value| values.iter().any(|listed| listed == value));
-    let number = |text: &str| text.parse::<i64>().ok();
-    let (own, bound) = (
-        value.and_then(number),
-        values.first().and_then(|bound| number(bound)),
-    );
-    match requirement.operator.as_str() {
-        "In" => listed,
-        "NotIn" => !listed,
-        "Exists" => value.is_some(),
-        "DoesNotExist" => value.is_none(),
-        "Gt" => own.zip(bound).is_some_and(|(own, bound)| own > bound),
-        "Lt" => own.zip(bound).is_some_and(|(own, bound)| own < bound),
-        _ => false,
-    }
+    satisfies(&requirement.operator, values, value)
 }
 
 /// Has the scheduler bind the pod to this node and no other, in place of what other terms said about nodes.

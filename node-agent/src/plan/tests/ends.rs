@@ -49,6 +49,23 @@ fn a_deadline_fails_the_pod() {
 }
 
 #[test]
+fn a_refused_pod_fails_and_nothing_of_it_is_made() {
+    let mut world = World::one(json!({}));
+    world.rejected = Some(Rejection {
+        reason: "NodePorts".into(),
+        message: "no port".into(),
+    });
+    let plan = world.plan();
+    assert_eq!((plan.stage, actions(&plan).as_str()), (Stage::Ended, ""));
+    let expected = json!({"phase": "Failed", "reason": "NodePorts", "message": "Pod was rejected: no port",
+        "qosClass": "BestEffort", "startTime": at(100).to_string(), "observedGeneration": 1});
+    assert_eq!(serde_json::to_value(&plan.status).unwrap(), expected);
+    world.previous = plan.status.clone();
+    world.now = 200;
+    assert_eq!(world.deleted(5).plan(), plan, "and it stays so");
+}
+
+#[test]
 fn a_lost_sandbox_is_made_again() {
     let lost = World::one(json!({})).sandbox(false).exited("c", 137);
     assert_eq!(actions(&lost.plan()), "sandbox#1");

@@ -30,6 +30,7 @@ struct World {
     backoff: Backoff,
     failures: StartFailures,
     pending: Option<Pending>,
+    rejected: Option<Rejection>,
     removed: bool,
     now: i64,
 }
@@ -45,6 +46,7 @@ impl World {
             backoff: Backoff::default(),
             failures: BTreeMap::new(),
             pending: None,
+            rejected: None,
             removed: false,
             now: 100,
         }
@@ -131,6 +133,7 @@ impl World {
             failures: &self.failures,
             node: &node,
             pending: self.pending.as_ref(),
+            rejected: self.rejected.as_ref(),
             removed: self.removed,
             now: at(self.now),
         })

@@ -7,9 +7,10 @@ use k8s_openapi::api::core::v1::{Pod, ResourceRequirements};
 
 use super::super::operation::Key;
 use super::Worker;
+use super::admission::Admission;
 use crate::events::Severity;
 use crate::plan::{self, PodPlan, Stage};
-use crate::resources::{self, Amounts};
+use crate::resources::Amounts;
 use crate::runtime::PodRuntime;
 
 /// How long after a resize was put off it is looked at again.
@@ -44,8 +45,13 @@ impl Worker {
             milli_cpu: machine.milli_cpu,
             memory: machine.memory_bytes,
         };
-        let amounts = resources::pod_requests(&spec);
-        let refusal = self.context.allocations.resize(&self.identity.uid, amounts, node);
+        if self.admission != Admission::Taken {
+            return;
+        }
+        let refusal = self
+            .context
+            .allocations
+            .resize(&self.identity.uid, &self.asked, node);
         if refusal.is_none() {
             self.allocation = plan::asked(&spec);
             self.pod = self.asked.clone();
@@ -106,8 +112,8 @@ impl Worker {
         let uid = &self.identity.uid;
         if plan.stage == Stage::Ended {
             self.context.allocations.remove(uid);
-        } else if let Some(spec) = &self.pod.spec {
-            self.context.allocations.set(uid, resources::pod_requests(spec));
+        } else {
+            self.context.allocations.set(uid, self.pod.clone());
         }
         self.resized
             .retain(|id, _| self.runtime.containers.iter().any(|c| c.id == *id));
