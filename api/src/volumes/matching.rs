@@ -79,9 +79,11 @@ fn best<'v>(
 
 fn suit(claim: Claim<'_>, volume: Volume<'_>, selector: Option<&LabelSelector>, place: Place<'_>) -> Suit {
     let kept = volume.is_for(claim);
-    let taken = volume.claim_ref().is_some() && !kept;
+    if !kept && (volume.claim_ref().is_some() || volume.class() != claim.class()) {
+        return Suit::Not;
+    }
     let too_small = volume.capacity() < claim.requested();
-    if taken || too_small || !is_alike(claim, volume) || volume.is_going() {
+    if too_small || !is_alike(claim, volume) || volume.is_going() {
         return Suit::Not;
     }
     let fits = match place {
@@ -98,7 +100,7 @@ fn suit(claim: Claim<'_>, volume: Volume<'_>, selector: Option<&LabelSelector>, 
         Place::Anywhere => true,
         Place::Where(_) => has_all(&modes(volume.0), claim),
     };
-    let free = volume.phase() == "Available" && selected && volume.class() == claim.class();
+    let free = volume.phase() == "Available" && selected;
     if free && wanted && fits {
         Suit::Free
     } else {
