@@ -2,7 +2,13 @@
 //!
 //! An assumed pod counts on its node from the moment it is decided, so the next decision sees it. It is assumed until the
 //! watch shows it bound or gone, or binding fails; what an older watch event says about it in between is ignored.
+//!
+//! A pod for which room is being made is not decided about again before its victims have been told to leave. Meanwhile, and
+//! until it is bound, its node is kept for it.
 
+use crate::budgets::Budgets;
+use crate::placed::{Placed, priority};
+use crate::preemption::{Candidate, Preemption};
 use crate::queue::{Event, Queue};
 use crate::schedule::{Unschedulable, schedule};
 use crate::snapshot::Snapshot;
@@ -17,7 +23,37 @@ pub enum Decision {
     /// It goes to this node.
     Bind(Arc<Pod>, String),
     /// It goes nowhere for now.
-    Refuse(Arc<Pod>, Unschedulable),
+    Refuse(Arc<Pod>, Unschedulable, Nomination),
+    /// It goes nowhere for now, but others are to make room for it.
+    MakeRoom(Arc<Pod>, Unschedulable, Displacement),
+}
+
+/// What `status.nominatedNodeName` is to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Nomination {
+    /// Whatever it says.
+    AsItIs,
+    /// Nothing.
+    None,
+    /// This node.
+    Node(String),
+}
+
+/// How room is made for a pod.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Displacement {
+    /// Where; this node is kept for it.
+    pub node: String,
+    /// Who must leave.
+    pub victims: Vec<Arc<Placed>>,
+    /// Pods of lower priority that this node was kept for, and is no more.
+    pub outranked: Vec<Arc<Placed>>,
+}
+
+/// The node that a pod's status says is kept for it.
+pub(crate) fn nominated(pod: &Pod) -> Option<&str> {
+    let node = pod.status.as_ref()?.nominated_node_name.as_deref();
+    node.filter(|node| !node.is_empty())
 }
 
 /// See the module.
@@ -59,12 +95,52 @@ impl Cluster {
         {
             self.queue.remove(&uid);
             self.assumed.remove(&uid);
+            self.settle_on(&uid, node, now);
             self.snapshot.place(&uid, &pod, node);
             self.bound.insert(uid);
         } else if !self.is_ours(&pod) {
             self.queue.remove(&uid);
+            self.withdraw(&uid, now);
         } else if !self.assumed.contains(&uid) {
-            self.queue.add(&uid, Arc::new(pod), now);
+            self.take_up(&uid, pod, now);
+        }
+    }
+
+    /// Queues a pod, or takes in what changed about it, and keeps the node for it that its status says. Where the status says
+    /// nothing yet, what was decided here holds.
+    fn take_up(&mut self, uid: &str, pod: Pod, now: Timestamp) {
+        let owned = |node: Option<&str>| node.map(ToOwned::to_owned);
+        let before = owned(self.queue.pod(uid).and_then(|pod| nominated(pod)));
+        let told = owned(nominated(&pod));
+        let kept = match (&before, &told) {
+            (None, None) => owned(self.snapshot.nominations.node_of(uid)),
+            _ => told.clone(),
+        };
+        match kept {
+            Some(node) => self.snapshot.nominations.add(Placed::of(&pod, &node)),
+            None => drop(self.snapshot.nominations.withdraw(uid)),
+        }
+        let priority = priority(&pod);
+        self.queue.add(uid, Arc::new(pod), now);
+        if before.is_some() && before != told {
+            self.queue.wake_up_to(priority, now);
+        }
+    }
+
+    /// Keeps no node for the pod any more, and lets others have what was kept.
+    fn withdraw(&mut self, uid: &str, now: Timestamp) -> bool {
+        let kept = self.snapshot.nominations.withdraw(uid);
+        if let Some(kept) = &kept {
+            self.queue.wake_up_to(kept.priority, now);
+        }
+        kept.is_some()
+    }
+
+    /// The pod goes to a node: to that which was kept for it, or else others may have that.
+    fn settle_on(&mut self, uid: &str, node: &str, now: Timestamp) {
+        let kept = self.snapshot.nominations.withdraw(uid);
+        if let Some(elsewhere) = kept.filter(|kept| kept.node != node) {
+            self.queue.wake_up_to(elsewhere.priority, now);
         }
     }
 
@@ -85,6 +161,7 @@ impl Cluster {
         self.queue.remove(uid);
         self.assumed.remove(uid);
         self.bound.remove(uid);
+        self.withdraw(uid, now);
         if self.snapshot.remove_pod(uid) {
             self.queue.wake(Event::Pods, now);
         }
@@ -120,20 +197,74 @@ impl Cluster {
         }
     }
 
+    /// The budgets of disruptions, which count when room is made.
+    pub fn budgets(&mut self) -> &mut Budgets {
+        &mut self.snapshot.budgets
+    }
+
     /// Decides about the next pod, if one is ready.
     pub fn decide(&mut self, random: u64, now: Timestamp) -> Option<Decision> {
         let (uid, pod) = self.queue.pop(now)?;
         Some(match schedule(&self.snapshot, &pod, random) {
             Ok(placement) => {
+                self.settle_on(&uid, &placement.node, now);
                 self.snapshot.place(&uid, &pod, &placement.node);
                 self.assumed.insert(uid);
                 Decision::Bind(pod, placement.node)
             }
-            Err(why) => {
-                self.queue.refused(&uid, why.waits_for_pods(), now);
-                Decision::Refuse(pod, why)
-            }
+            Err(why) => self.refuse(&uid, pod, why, now),
         })
+    }
+
+    fn refuse(&mut self, uid: &str, pod: Arc<Pod>, why: Unschedulable, now: Timestamp) -> Decision {
+        let nomination = match &why.preemption {
+            Preemption::Candidate(candidate) => {
+                let displacement = self.make_room(uid, &pod, candidate, now);
+                return Decision::MakeRoom(pod, why, displacement);
+            }
+            Preemption::Never | Preemption::Waiting => Nomination::AsItIs,
+            // No node will do: one that was kept is given back.
+            Preemption::Helpless(_) if self.withdraw(uid, now) || nominated(&pod).is_some() => {
+                Nomination::None
+            }
+            Preemption::Helpless(_) => Nomination::AsItIs,
+        };
+        self.queue.refused(uid, why.waits_for_pods(), now);
+        Decision::Refuse(pod, why, nomination)
+    }
+
+    fn make_room(&mut self, uid: &str, pod: &Pod, candidate: &Candidate, now: Timestamp) -> Displacement {
+        let own = priority(pod);
+        let kept_for = self.snapshot.nominations.on(&candidate.node).iter();
+        let outranked: Vec<_> = kept_for.filter(|other| other.priority < own).cloned().collect();
+        for other in &outranked {
+            self.snapshot.nominations.withdraw(&other.uid);
+            self.queue.wake_one(&other.uid, now);
+        }
+        self.settle_on(uid, &candidate.node, now);
+        self.snapshot.nominations.add(Placed::of(pod, &candidate.node));
+        for victim in &candidate.victims {
+            self.snapshot.condemn(&victim.uid);
+        }
+        Displacement {
+            node: candidate.node.clone(),
+            victims: candidate.victims.clone(),
+            outranked,
+        }
+    }
+
+    /// The victims were told to leave, but for those of the uids in `spared`. The pod waits until they are gone; where they
+    /// are by now, or some stay, it is tried again.
+    pub fn displaced(&mut self, pod: &Pod, displacement: &Displacement, spared: &[String], now: Timestamp) {
+        for uid in spared {
+            self.snapshot.pardon(uid);
+        }
+        let stays = |victim: &Arc<Placed>| self.snapshot.node_of(&victim.uid).is_some();
+        if spared.is_empty() && displacement.victims.iter().any(stays) {
+            self.queue.refused(uid(pod), true, now);
+        } else {
+            self.queue.failed(uid(pod), now);
+        }
     }
 
     /// Whether [`Cluster::decide`] has something to decide.
@@ -160,95 +291,4 @@ impl Cluster {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fixtures::{NodeBuilder, PodBuilder};
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).unwrap()
-    }
-
-    fn cluster() -> Cluster {
-        let mut cluster = Cluster::new("default-scheduler");
-        cluster.node_seen(&NodeBuilder::new("a").cpu("1").build(), at(0));
-        cluster
-    }
-
-    fn bound_to(decision: Option<Decision>) -> Option<String> {
-        match decision? {
-            Decision::Bind(_, node) => Some(node),
-            Decision::Refuse(..) => None,
-        }
-    }
-
-    #[test]
-    fn an_assumed_pod_counts_and_is_not_decided_twice() {
-        let mut cluster = cluster();
-        let first = PodBuilder::new("first").cpu("1").build();
-        cluster.pod_seen(first.clone(), at(0));
-        assert_eq!(bound_to(cluster.decide(0, at(0))).as_deref(), Some("a"));
-        cluster.pod_seen(first, at(0));
-        assert!(
-            cluster.decide(0, at(0)).is_none(),
-            "an old event about it changes nothing"
-        );
-        cluster.pod_seen(PodBuilder::new("second").cpu("1").build(), at(0));
-        assert!(matches!(cluster.decide(0, at(0)), Some(Decision::Refuse(..))));
-    }
-
-    #[test]
-    fn a_failed_binding_frees_the_node_and_is_tried_again() {
-        let mut cluster = cluster();
-        let pod = PodBuilder::new("p").cpu("1").build();
-        cluster.pod_seen(pod.clone(), at(0));
-        cluster.decide(0, at(0));
-        cluster.bind_failed(&pod, at(0));
-        assert!(cluster.decide(0, at(0)).is_none(), "it backs off");
-        assert_eq!(bound_to(cluster.decide(0, at(1))).as_deref(), Some("a"));
-    }
-
-    #[test]
-    fn a_pod_that_leaves_makes_room() {
-        let mut cluster = cluster();
-        let mut first = PodBuilder::new("first").cpu("1").build();
-        first.spec.as_mut().unwrap().node_name = Some("a".to_owned());
-        cluster.pod_seen(first, at(0));
-        cluster.pod_seen(PodBuilder::new("second").cpu("1").build(), at(0));
-        assert!(matches!(cluster.decide(0, at(0)), Some(Decision::Refuse(..))));
-        cluster.pods_listed(&["uid-second".to_owned()].into(), at(5));
-        assert_eq!(bound_to(cluster.decide(0, at(5))).as_deref(), Some("a"));
-    }
-
-    #[test]
-    fn gated_foreign_and_terminating_pods_are_left_alone() {
-        use k8s_openapi::api::core::v1::PodSchedulingGate;
-        use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-        let mut cluster = cluster();
-        let mut gated = PodBuilder::new("gated").build();
-        gated.spec.as_mut().unwrap().scheduling_gates = Some(vec![PodSchedulingGate {
-            name: "wait".to_owned(),
-        }]);
-        let mut foreign = PodBuilder::new("foreign").build();
-        foreign.spec.as_mut().unwrap().scheduler_name = Some("other".to_owned());
-        let mut leaving = PodBuilder::new("leaving").build();
-        leaving.metadata.deletion_timestamp = Some(Time(at(0)));
-        for pod in [gated.clone(), foreign, leaving] {
-            cluster.pod_seen(pod, at(0));
-        }
-        assert!(cluster.decide(0, at(0)).is_none());
-        gated.spec.as_mut().unwrap().scheduling_gates = None;
-        cluster.pod_seen(gated, at(0));
-        assert!(cluster.decide(0, at(0)).is_some());
-    }
-
-    #[test]
-    fn a_heartbeat_wakes_nobody() {
-        let mut cluster = cluster();
-        cluster.pod_seen(PodBuilder::new("p").cpu("2").build(), at(0));
-        cluster.decide(0, at(0));
-        cluster.node_seen(&NodeBuilder::new("a").cpu("1").build(), at(20));
-        assert!(cluster.decide(0, at(20)).is_none());
-        cluster.node_seen(&NodeBuilder::new("a").cpu("2").build(), at(20));
-        assert_eq!(bound_to(cluster.decide(0, at(20))).as_deref(), Some("a"));
-    }
-}
+mod tests;

@@ -2,6 +2,7 @@
 //!
 //! Recording never waits: what does not fit into the bounded channel is dropped.
 
+use crate::placed::Placed;
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use k8s_openapi::api::events::v1::{Event, EventSeries};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
@@ -21,6 +22,8 @@ const LONGEST_NOTE: usize = 1024;
 #[derive(Clone, Debug)]
 pub(crate) struct Note {
     pub(crate) about: ObjectReference,
+    /// Whom it is also about.
+    pub(crate) related: Option<ObjectReference>,
     /// `Normal` or `Warning`.
     pub(crate) kind: &'static str,
     pub(crate) reason: &'static str,
@@ -36,6 +39,7 @@ impl Note {
         let note = format!("Successfully assigned {place} to {node}");
         Self {
             about: reference(pod),
+            related: None,
             kind: "Normal",
             reason: "Scheduled",
             action: "Binding",
@@ -55,10 +59,33 @@ impl Note {
         }
         Self {
             about: reference(pod),
+            related: None,
             kind: "Warning",
             reason: "FailedScheduling",
             action: "Scheduling",
             note,
+        }
+    }
+}
+
+impl Note {
+    /// A pod was told to leave its node, to make room for another.
+    pub(crate) fn preempted(victim: &Placed, pod: &Pod) -> Self {
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        Self {
+            about: ObjectReference {
+                api_version: Some("v1".to_owned()),
+                kind: Some("Pod".to_owned()),
+                namespace: Some(victim.namespace.clone()),
+                name: Some(victim.name.clone()),
+                uid: Some(victim.uid.clone()),
+                ..ObjectReference::default()
+            },
+            related: Some(reference(pod)),
+            kind: "Normal",
+            reason: "Preempted",
+            action: "Preempting",
+            note: format!("Preempted by pod {uid} on node {}", victim.node),
         }
     }
 }
@@ -182,6 +209,7 @@ impl Written {
             action: Some(note.action.to_owned()),
             note: Some(note.note.clone()),
             regarding: Some(note.about.clone()),
+            related: note.related.clone(),
             reporting_controller: Some(self.controller.clone()),
             reporting_instance: Some(self.instance.clone()),
             ..Event::default()

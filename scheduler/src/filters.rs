@@ -2,10 +2,12 @@
 //!
 //! The filters run in upstream's order and the first that fails names the reasons, so that counts per reason are the same.
 
-use crate::resources::Amounts;
-use crate::snapshot::{HostPort, Snapshot};
+use crate::placed::{Placed, priority};
+use crate::resources::{Amounts, requested};
+use crate::snapshot::{HostPort, Snapshot, host_ports};
 use crate::{affinity, taints};
-use k8s_openapi::api::core::v1::{PodSpec, Taint};
+use k8s_openapi::api::core::v1::{Pod, PodSpec, Taint};
+use std::borrow::Cow;
 use std::fmt;
 
 /// What keeps a pod off a node, in upstream's words.
@@ -62,15 +64,81 @@ impl Refusal {
 /// What filters ask about the pod, read once.
 #[derive(Debug)]
 pub(crate) struct Asked<'a> {
+    pub(crate) uid: &'a str,
     pub(crate) spec: &'a PodSpec,
+    pub(crate) priority: i32,
     pub(crate) amounts: Amounts,
     pub(crate) ports: Vec<HostPort>,
 }
 
+impl<'a> Asked<'a> {
+    /// Reads a pod; one without a spec asks for nothing.
+    pub(crate) fn of(pod: &'a Pod) -> Self {
+        static NOTHING: std::sync::LazyLock<PodSpec> = std::sync::LazyLock::new(PodSpec::default);
+        Self {
+            uid: pod.metadata.uid.as_deref().unwrap_or_default(),
+            spec: pod.spec.as_ref().unwrap_or(&NOTHING),
+            priority: priority(pod),
+            amounts: requested(pod),
+            ports: host_ports(pod),
+        }
+    }
+}
+
+/// What already counts on a node where a pod is tried.
+#[derive(Clone, Debug)]
+pub(crate) struct Load<'a> {
+    requested: Cow<'a, Amounts>,
+    pods: i64,
+    ports: Cow<'a, [HostPort]>,
+}
+
+impl Load<'_> {
+    /// Counts a pod.
+    pub(crate) fn add(&mut self, pod: &Placed) {
+        self.requested.to_mut().add(&pod.requested);
+        self.pods += 1;
+        if !pod.ports.is_empty() {
+            self.ports.to_mut().extend(pod.ports.iter().cloned());
+        }
+    }
+
+    /// Counts a pod no more.
+    pub(crate) fn remove(&mut self, pod: &Placed) {
+        self.requested.to_mut().subtract(&pod.requested);
+        self.pods -= 1;
+        for port in &pod.ports {
+            if let Some(at) = self.ports.iter().position(|taken| taken == port) {
+                self.ports.to_mut().swap_remove(at);
+            }
+        }
+    }
+}
+
+/// What counts against the pod on the node in this row: the pods there, and those for which the node is kept, unless they are
+/// of lower priority. No filter asks for pods to be there, so nothing has to be tried without the latter as well.
+pub(crate) fn load<'a>(nodes: &'a Snapshot, row: usize, asked: &Asked<'_>) -> Load<'a> {
+    let mut load = Load {
+        requested: Cow::Borrowed(&nodes.requested[row]),
+        pods: nodes.pods[row],
+        ports: Cow::Borrowed(&nodes.ports[row]),
+    };
+    let kept_for = nodes.nominations.on(&nodes.facts[row].name).iter();
+    kept_for
+        .filter(|pod| pod.priority >= asked.priority && pod.uid != asked.uid)
+        .for_each(|pod| load.add(pod));
+    load
+}
+
 /// Whether the node in this row can take the pod.
 pub(crate) fn check(nodes: &Snapshot, row: usize, asked: &Asked<'_>) -> Result<(), Refusal> {
+    admits(nodes, row, asked.spec)?;
+    fits(nodes, row, &load(nodes, row, asked), asked)
+}
+
+/// Whether the node itself admits the pod, whatever runs there.
+fn admits(nodes: &Snapshot, row: usize, spec: &PodSpec) -> Result<(), Refusal> {
     let facts = &nodes.facts[row];
-    let spec = asked.spec;
     if facts.unschedulable && !taints::admit(spec, &[cordon()]) {
         return Err(Refusal::for_good(Reason::Unschedulable));
     }
@@ -87,18 +155,19 @@ pub(crate) fn check(nodes: &Snapshot, row: usize, asked: &Asked<'_>) -> Result<(
     if !affinity::admits(spec, &facts.name, &facts.labels) {
         return Err(Refusal::for_good(Reason::Affinity));
     }
-    let taken = &nodes.ports[row];
-    if asked
-        .ports
-        .iter()
-        .any(|port| taken.iter().any(|other| port.conflicts(other)))
-    {
+    Ok(())
+}
+
+/// Whether the pod fits beside this load on the node in this row.
+pub(crate) fn fits(nodes: &Snapshot, row: usize, load: &Load<'_>, asked: &Asked<'_>) -> Result<(), Refusal> {
+    let is_taken = |port: &HostPort| load.ports.iter().any(|other| port.conflicts(other));
+    if asked.ports.iter().any(is_taken) {
         return Err(Refusal {
             reasons: vec![Reason::Ports],
             resolvable: true,
         });
     }
-    fits(nodes, row, &asked.amounts)
+    has_enough(nodes, row, load, &asked.amounts)
 }
 
 /// The taint that stands for `spec.unschedulable`.
@@ -111,13 +180,13 @@ fn cordon() -> Taint {
 }
 
 /// Whether enough is left of everything; names all that is short.
-fn fits(nodes: &Snapshot, row: usize, asked: &Amounts) -> Result<(), Refusal> {
-    let (has, used) = (&nodes.allocatable[row], &nodes.requested[row]);
+fn has_enough(nodes: &Snapshot, row: usize, load: &Load<'_>, asked: &Amounts) -> Result<(), Refusal> {
+    let (has, used) = (&nodes.allocatable[row], load.requested.as_ref());
     let mut refusal = Refusal {
         reasons: Vec::new(),
         resolvable: true,
     };
-    if nodes.pods[row] + 1 > nodes.max_pods[row] {
+    if load.pods + 1 > nodes.max_pods[row] {
         refusal.reasons.push(Reason::TooManyPods);
     }
     let mut need = |resource: &str, asked: i64, has: i64, used: i64| {

@@ -3,7 +3,10 @@
 use k8s_openapi::api::core::v1::{
     Container, ContainerPort, Node, NodeSpec, NodeStatus, Pod, PodSpec, ResourceRequirements, Taint,
 };
+use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec, PodDisruptionBudgetStatus};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
+use k8s_openapi::jiff::Timestamp;
 
 /// A node with 4 CPUs, 16 GiB and room for 110 pods, unless said otherwise.
 #[derive(Clone)]
@@ -130,7 +133,56 @@ impl PodBuilder {
         self
     }
 
+    pub(crate) fn label(mut self, key: &str, value: &str) -> Self {
+        let labels = self.0.metadata.labels.get_or_insert_default();
+        labels.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    pub(crate) fn on(mut self, node: &str) -> Self {
+        self.0.spec.as_mut().unwrap().node_name = Some(node.to_owned());
+        self
+    }
+
+    pub(crate) fn started(mut self, second: i64) -> Self {
+        let at = Timestamp::from_second(second).unwrap();
+        self.0.status.get_or_insert_default().start_time = Some(Time(at));
+        self
+    }
+
+    pub(crate) fn nominated(mut self, node: &str) -> Self {
+        self.0.status.get_or_insert_default().nominated_node_name = Some(node.to_owned());
+        self
+    }
+
+    pub(crate) fn never_preempts(mut self) -> Self {
+        self.0.spec.as_mut().unwrap().preemption_policy = Some("Never".to_owned());
+        self
+    }
+
     pub(crate) fn build(self) -> Pod {
         self.0
     }
+}
+
+/// A budget in the namespace `default` that allows so many disruptions of the pods with these labels.
+pub(crate) fn budget(name: &str, labels: &[(&str, &str)], allowed: i32) -> PodDisruptionBudget {
+    let labels = labels
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    let mut budget = PodDisruptionBudget::default();
+    budget.metadata.namespace = Some("default".to_owned());
+    budget.metadata.name = Some(name.to_owned());
+    budget.spec = Some(PodDisruptionBudgetSpec {
+        selector: Some(LabelSelector {
+            match_labels: Some(labels.collect()),
+            match_expressions: None,
+        }),
+        ..PodDisruptionBudgetSpec::default()
+    });
+    budget.status = Some(PodDisruptionBudgetStatus {
+        disruptions_allowed: Some(allowed),
+        ..PodDisruptionBudgetStatus::default()
+    });
+    budget
 }

@@ -3,6 +3,7 @@
 //! A pod is ready, or backs off after an attempt that failed (1 s, doubling to 10 s), or waits for something to change that
 //! may help it. Ready ones come by priority, then in the order they came.
 
+use crate::placed::priority;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use std::cmp::Reverse;
@@ -33,7 +34,7 @@ enum State {
         since: Timestamp,
         for_pods: bool,
     },
-    /// Taken out and being bound.
+    /// Taken out: it is being bound, or room is being made for it.
     Taken,
 }
 
@@ -81,10 +82,10 @@ impl Queue {
         self.pods.remove(uid);
     }
 
-    /// Whether the pod stands here.
+    /// The pod as it was last seen, if it stands here.
     #[must_use]
-    pub fn contains(&self, uid: &str) -> bool {
-        self.pods.contains_key(uid)
+    pub fn pod(&self, uid: &str) -> Option<&Arc<Pod>> {
+        self.pods.get(uid).map(|entry| &entry.pod)
     }
 
     /// The uids of all pods here.
@@ -120,6 +121,7 @@ impl Queue {
 
     /// No node can take the pod: it waits for a change.
     pub fn refused(&mut self, uid: &str, for_pods: bool, now: Timestamp) {
+        self.leave(uid);
         let Some(entry) = self.pods.get_mut(uid) else {
             return;
         };
@@ -140,8 +142,26 @@ impl Queue {
 
     /// Wakes the pods that this may help.
     pub fn wake(&mut self, event: Event, now: Timestamp) {
+        self.wake_where(now, |_, for_pods| event == Event::Nodes || for_pods);
+    }
+
+    /// Wakes pods up to this priority that wait for others to go: a node that was kept for a pod of this priority is kept no
+    /// more.
+    pub fn wake_up_to(&mut self, most: i32, now: Timestamp) {
+        self.wake_where(now, |pod, for_pods| for_pods && priority(pod) <= most);
+    }
+
+    /// Has this pod looked at again, if it waits.
+    pub fn wake_one(&mut self, uid: &str, now: Timestamp) {
+        let state = self.pods.get(uid).map(|entry| entry.state);
+        if matches!(state, Some(State::Waiting { .. })) {
+            self.after_backoff(uid, now);
+        }
+    }
+
+    fn wake_where(&mut self, now: Timestamp, helps: impl Fn(&Pod, bool) -> bool) {
         let helped = |entry: &Entry| match entry.state {
-            State::Waiting { for_pods, .. } => event == Event::Nodes || for_pods,
+            State::Waiting { for_pods, .. } => helps(&entry.pod, for_pods),
             State::Ready(_) | State::BackingOff(_) | State::Taken => false,
         };
         let mut woken: Vec<_> = self
@@ -176,13 +196,7 @@ impl Queue {
         let Some(entry) = self.pods.get_mut(uid) else {
             return;
         };
-        let priority = entry
-            .pod
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.priority)
-            .unwrap_or(0);
-        let order = (Reverse(priority), self.arrivals);
+        let order = (Reverse(priority(&entry.pod)), self.arrivals);
         self.arrivals += 1;
         entry.state = State::Ready(order);
         self.ready.insert((order, uid.to_owned()));

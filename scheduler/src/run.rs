@@ -1,22 +1,22 @@
-//! The shell: follows pods and nodes, lets the cluster decide, and has decisions carried out.
+//! The shell: follows pods, nodes and disruption budgets, lets the cluster decide, and has decisions carried out.
 //!
 //! One task owns all that is known, so nothing is locked and decisions come one after the other; binding runs beside it, so
 //! many at a time and no more.
 
-use crate::cluster::{Cluster, Decision};
+use crate::cluster::{Cluster, Decision, Displacement, Nomination};
 use crate::config::Config;
 use crate::events::{Note, Recorder};
 use crate::leader::{self, LeaderError};
-use crate::schedule::Unschedulable;
+use crate::relist::Relist;
+use crate::{displace, status};
 use futures::{Stream, StreamExt};
-use k8s_openapi::api::core::v1::{Binding, Node, ObjectReference, Pod, PodCondition};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::api::core::v1::{Binding, Node, ObjectReference, Pod};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::api::{Api, PostParams};
 use kube::runtime::watcher;
 use kube::runtime::{WatchStreamExt, watcher::Event};
-use serde_json::json;
-use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::pin::pin;
 use std::sync::Arc;
@@ -53,6 +53,8 @@ pub async fn run(client: kube::Client, config: Config, shutdown: CancellationTok
 enum Done {
     /// The pod was not bound.
     Unbound(Arc<Pod>),
+    /// Pods were told to leave for this one, but for those of these uids.
+    Displaced(Arc<Pod>, Displacement, Vec<String>),
     /// Nothing else is to be done.
     Settled,
 }
@@ -93,6 +95,7 @@ impl Shell {
     async fn work(&self, scheduler_name: &str) {
         let mut pods = pin!(self.pods());
         let mut nodes = pin!(self.nodes());
+        let mut budgets = pin!(self.budgets());
         let mut cluster = Cluster::new(scheduler_name);
         let mut relist = Relist::default();
         let mut tasks: JoinSet<Done> = JoinSet::new();
@@ -120,11 +123,8 @@ impl Shell {
                 biased;
                 Some(event) = nodes.next() => relist.node(&mut cluster, event, Timestamp::now()),
                 Some(event) = pods.next() => relist.pod(&mut cluster, event, Timestamp::now()),
-                Some(done) = tasks.join_next() => {
-                    if let Ok(Done::Unbound(pod)) = done {
-                        cluster.bind_failed(&pod, Timestamp::now());
-                    }
-                }
+                Some(event) = budgets.next() => relist.budget(&mut cluster, event),
+                Some(done) = tasks.join_next() => take_in(&mut cluster, done, Timestamp::now()),
                 () = tokio::time::sleep(pause) => {}
             }
         }
@@ -140,17 +140,44 @@ impl Shell {
         follow(Api::all(self.client.clone()), watcher::Config::default(), "nodes")
     }
 
+    fn budgets(&self) -> impl Stream<Item = Event<PodDisruptionBudget>> + use<> {
+        let api = Api::all(self.client.clone());
+        follow(api, watcher::Config::default(), "poddisruptionbudgets")
+    }
+
     fn carry_out(&self, decision: Decision, tasks: &mut JoinSet<Done>, now: Timestamp) {
         let (client, recorder) = (self.client.clone(), self.recorder.clone());
         match decision {
             Decision::Bind(pod, node) => {
                 tasks.spawn(async move { bind(client, recorder, pod, node).await });
             }
-            Decision::Refuse(pod, why) => {
+            Decision::Refuse(pod, why, nomination) => {
                 recorder.record(Note::failed(&pod, why.to_string()));
-                tasks.spawn(async move { tell_refused(client, pod, why, now).await });
+                tasks.spawn(async move {
+                    status::tell(&client, &pod, &why, &nomination, now).await;
+                    Done::Settled
+                });
+            }
+            Decision::MakeRoom(pod, why, displacement) => {
+                recorder.record(Note::failed(&pod, why.to_string()));
+                tasks.spawn(async move {
+                    let nomination = Nomination::Node(displacement.node.clone());
+                    status::tell(&client, &pod, &why, &nomination, now).await;
+                    let spared = displace::displace(&client, &recorder, &pod, &displacement).await;
+                    Done::Displaced(pod, displacement, spared)
+                });
             }
         }
+    }
+}
+
+fn take_in(cluster: &mut Cluster, done: Result<Done, tokio::task::JoinError>, now: Timestamp) {
+    match done {
+        Ok(Done::Unbound(pod)) => cluster.bind_failed(&pod, now),
+        Ok(Done::Displaced(pod, displacement, spared)) => {
+            cluster.displaced(&pod, &displacement, &spared, now);
+        }
+        Ok(Done::Settled) | Err(_) => {}
     }
 }
 
@@ -183,53 +210,6 @@ where
                 .inspect_err(|error| tracing::warn!(resource, %error, "could not follow the resource"))
                 .ok()
         })
-}
-
-/// What a new list has shown so far, and whether both kinds have been listed once.
-#[derive(Default)]
-struct Relist {
-    pods: HashSet<String>,
-    nodes: HashSet<String>,
-    pods_synced: bool,
-    nodes_synced: bool,
-}
-
-impl Relist {
-    fn synced(&self) -> bool {
-        self.pods_synced && self.nodes_synced
-    }
-
-    fn pod(&mut self, cluster: &mut Cluster, event: Event<Pod>, now: Timestamp) {
-        match event {
-            Event::Init => self.pods.clear(),
-            Event::InitApply(pod) => {
-                self.pods.extend(pod.metadata.uid.clone());
-                cluster.pod_seen(pod, now);
-            }
-            Event::InitDone => {
-                cluster.pods_listed(&std::mem::take(&mut self.pods), now);
-                self.pods_synced = true;
-            }
-            Event::Apply(pod) => cluster.pod_seen(pod, now),
-            Event::Delete(pod) => cluster.pod_gone(pod.metadata.uid.as_deref().unwrap_or_default(), now),
-        }
-    }
-
-    fn node(&mut self, cluster: &mut Cluster, event: Event<Node>, now: Timestamp) {
-        match event {
-            Event::Init => self.nodes.clear(),
-            Event::InitApply(node) => {
-                self.nodes.extend(node.metadata.name.clone());
-                cluster.node_seen(&node, now);
-            }
-            Event::InitDone => {
-                cluster.nodes_listed(&std::mem::take(&mut self.nodes));
-                self.nodes_synced = true;
-            }
-            Event::Apply(node) => cluster.node_seen(&node, now),
-            Event::Delete(node) => cluster.node_gone(node.metadata.name.as_deref().unwrap_or_default()),
-        }
-    }
 }
 
 async fn bind(client: kube::Client, recorder: Recorder, pod: Arc<Pod>, node: String) -> Done {
@@ -265,56 +245,4 @@ async fn bind(client: kube::Client, recorder: Recorder, pod: Arc<Pod>, node: Str
             Done::Unbound(pod)
         }
     }
-}
-
-/// Says in the pod's status why it goes nowhere, if it does not say so already.
-async fn tell_refused(client: kube::Client, pod: Arc<Pod>, why: Unschedulable, now: Timestamp) -> Done {
-    let condition = refused_condition(&pod, &why, now);
-    let Some(condition) = condition else {
-        return Done::Settled;
-    };
-    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-    let name = pod.metadata.name.as_deref().unwrap_or_default();
-    let api: Api<Pod> = Api::namespaced(client, namespace);
-    let change = json!({
-        "metadata": {"uid": pod.metadata.uid},
-        "status": {"conditions": [condition]},
-    });
-    let patched = api
-        .patch_status(name, &PatchParams::default(), &Patch::Strategic(change))
-        .await;
-    match patched {
-        Ok(_) => {}
-        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
-        Err(error) => tracing::warn!(namespace, pod = name, %error, "could not write the pod's condition"),
-    }
-    Done::Settled
-}
-
-fn refused_condition(pod: &Pod, why: &Unschedulable, now: Timestamp) -> Option<PodCondition> {
-    let message = why.to_string();
-    let conditions = pod
-        .status
-        .iter()
-        .flat_map(|status| status.conditions.iter().flatten());
-    let current = conditions
-        .into_iter()
-        .find(|condition| condition.type_ == "PodScheduled");
-    let same = current.is_some_and(|current| {
-        current.status == "False"
-            && current.reason.as_deref() == Some("Unschedulable")
-            && current.message.as_deref() == Some(&message)
-    });
-    let since = current
-        .filter(|current| current.status == "False")
-        .and_then(|c| c.last_transition_time.clone());
-    (!same).then(|| PodCondition {
-        type_: "PodScheduled".to_owned(),
-        status: "False".to_owned(),
-        reason: Some("Unschedulable".to_owned()),
-        message: Some(message),
-        observed_generation: pod.metadata.generation,
-        last_transition_time: since.or(Some(Time(now))),
-        last_probe_time: None,
-    })
 }

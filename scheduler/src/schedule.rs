@@ -1,10 +1,11 @@
 //! The decision: one pod, all nodes, one answer. Pure.
 
 use crate::filters::{self, Asked, Reason, Refusal};
+use crate::preemption::{self, Preemption};
 use crate::resources;
 use crate::scores;
-use crate::snapshot::{Snapshot, host_ports};
-use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use crate::snapshot::Snapshot;
+use k8s_openapi::api::core::v1::Pod;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -15,39 +16,29 @@ pub struct Placement {
     pub node: String,
 }
 
-/// Why a pod goes nowhere. Displays as upstream words it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Why a pod goes nowhere, and what can be done about it. Displays as upstream words it.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Unschedulable {
     /// How many nodes there are.
     pub nodes: usize,
     /// How many of them were refused for each reason; a node may have several.
     pub reasons: BTreeMap<Reason, usize>,
-    /// Nodes where evicting pods cannot help.
+    /// Nodes where the end of other pods cannot help.
     pub not_helpful: usize,
-    /// Nodes where it might, but no pod is of lower priority.
-    pub no_victims: usize,
-    /// Whether the pod says that it must not displace others (`preemptionPolicy: Never`).
-    pub never_preempts: bool,
+    /// Whether displacing others makes room.
+    pub preemption: Preemption,
 }
 
 impl Unschedulable {
-    fn of(nodes: &Snapshot, spec: &PodSpec, refusals: &[Refusal]) -> Self {
-        let priority = spec.priority.unwrap_or(0);
+    fn of(nodes: &Snapshot, asked: &Asked<'_>, refusals: &[Refusal], random: u64) -> Self {
         let mut why = Self {
             nodes: nodes.len(),
-            never_preempts: spec.preemption_policy.as_deref() == Some("Never"),
+            not_helpful: refusals.iter().filter(|refusal| !refusal.resolvable).count(),
+            preemption: preemption::attempt(nodes, asked, refusals, random),
             ..Self::default()
         };
-        let with_victims = nodes.with_lower_priority(priority);
-        for (facts, refusal) in nodes.facts.iter().zip(refusals) {
-            for reason in &refusal.reasons {
-                *why.reasons.entry(reason.clone()).or_default() += 1;
-            }
-            if !refusal.resolvable {
-                why.not_helpful += 1;
-            } else if !with_victims.contains(facts.name.as_str()) {
-                why.no_victims += 1;
-            }
+        for reason in refusals.iter().flat_map(|refusal| &refusal.reasons) {
+            *why.reasons.entry(reason.clone()).or_default() += 1;
         }
         why
     }
@@ -57,31 +48,16 @@ impl Unschedulable {
     pub fn waits_for_pods(&self) -> bool {
         self.not_helpful < self.nodes
     }
+}
 
-    fn preemption(&self) -> Option<String> {
-        if self.never_preempts {
-            return Some("preemption: not eligible due to preemptionPolicy=Never.".to_owned());
-        }
-        // Where a pod of lower priority is in the way, nothing is said: such pods are not displaced.
-        if self.not_helpful + self.no_victims < self.nodes {
-            return None;
-        }
-        let counts = [
-            (self.no_victims, "No preemption victims found for incoming pod"),
-            (self.not_helpful, "Preemption is not helpful for scheduling"),
-        ];
-        let counts: Vec<_> = counts.iter().filter(|(count, _)| *count > 0).collect();
-        let mut said: Vec<_> = counts
-            .iter()
-            .map(|(count, why)| format!("{count} {why}"))
-            .collect();
-        said.sort();
-        Some(format!(
-            "preemption: 0/{} nodes are available: {}.",
-            self.nodes,
-            said.join(", ")
-        ))
-    }
+/// Counts with what they count, in upstream's order.
+fn counted<R: fmt::Display>(nodes: usize, counts: &BTreeMap<R, usize>) -> String {
+    let mut said: Vec<_> = counts
+        .iter()
+        .map(|(why, count)| format!("{count} {why}"))
+        .collect();
+    said.sort();
+    format!("0/{nodes} nodes are available: {}.", said.join(", "))
 }
 
 impl fmt::Display for Unschedulable {
@@ -89,34 +65,35 @@ impl fmt::Display for Unschedulable {
         if self.nodes == 0 {
             return f.write_str("no nodes available to schedule pods");
         }
-        let mut reasons: Vec<_> = self
-            .reasons
-            .iter()
-            .map(|(why, count)| format!("{count} {why}"))
-            .collect();
-        reasons.sort();
-        write!(f, "0/{} nodes are available: {}.", self.nodes, reasons.join(", "))?;
-        // What upstream's two PostFilter plugins say: there is nothing to take back from claims, or from other pods.
-        f.write_str(" no new claims to deallocate")?;
-        match self.preemption() {
-            Some(preemption) => write!(f, ", {preemption}"),
-            None => Ok(()),
-        }
+        f.write_str(&counted(self.nodes, &self.reasons))?;
+        // What upstream's two PostFilter plugins say where neither helps: nothing is to be taken back from claims, nor from
+        // other pods.
+        let preemption = match &self.preemption {
+            Preemption::Candidate(_) => return Ok(()),
+            Preemption::Never => "not eligible due to preemptionPolicy=Never.".to_owned(),
+            Preemption::Waiting => "not eligible due to a terminating pod on the nominated node.".to_owned(),
+            Preemption::Helpless(counts) => counted(self.nodes, counts),
+        };
+        write!(f, " no new claims to deallocate, preemption: {preemption}")
     }
 }
 
-/// Finds the best node for a pod. Of equally good ones, `random` picks.
+/// Finds the best node for a pod: the one that is kept for it, if it fits there by now, or else the one with the highest
+/// score. Of equally good ones, `random` picks.
 ///
 /// # Errors
-/// [`Unschedulable`] with the reasons of every node when none can take the pod.
+/// [`Unschedulable`] with the reasons of every node when none can take the pod, and with what came of looking for pods to
+/// displace.
 pub fn schedule(nodes: &Snapshot, pod: &Pod, random: u64) -> Result<Placement, Unschedulable> {
-    let none = PodSpec::default();
-    let spec = pod.spec.as_ref().unwrap_or(&none);
-    let asked = Asked {
-        spec,
-        amounts: resources::requested(pod),
-        ports: host_ports(pod),
-    };
+    let asked = Asked::of(pod);
+    if let Some(node) = nodes.nominations.node_of(asked.uid)
+        && let Some(row) = nodes.row(node)
+        && filters::check(nodes, row, &asked).is_ok()
+    {
+        return Ok(Placement {
+            node: node.to_owned(),
+        });
+    }
     let mut rows = Vec::new();
     let mut refusals = Vec::new();
     for row in 0..nodes.len() {
@@ -126,7 +103,7 @@ pub fn schedule(nodes: &Snapshot, pod: &Pod, random: u64) -> Result<Placement, U
         }
     }
     if rows.is_empty() {
-        return Err(Unschedulable::of(nodes, spec, &refusals));
+        return Err(Unschedulable::of(nodes, &asked, &refusals, random));
     }
     let row = if rows.len() == 1 {
         rows[0]

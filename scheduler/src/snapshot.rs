@@ -2,10 +2,14 @@
 //!
 //! A row is a node; removing one moves the last row into its place, so rows are dense and a filter walks arrays.
 
-use crate::resources::{Amounts, requested, requested_for_score};
+use crate::budgets::Budgets;
+use crate::nominations::Nominations;
+use crate::placed::Placed;
+use crate::resources::Amounts;
 use coracle_api::quantity::Quantity;
 use k8s_openapi::api::core::v1::{Node, Pod, Taint};
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 /// A port of the node that a pod takes: address, protocol, number.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -101,18 +105,16 @@ pub struct Snapshot {
     pub pods: Vec<i64>,
     /// The node's ports that its pods take.
     pub ports: Vec<Vec<HostPort>>,
+    /// The pods that count on the node.
+    pub(crate) residents: Vec<Vec<Arc<Placed>>>,
     /// Pods on nodes that are not there (yet), and those that are, by uid.
-    placed: HashMap<String, Placed>,
-}
-
-/// A pod that counts on a node.
-#[derive(Clone, Debug)]
-struct Placed {
-    node: String,
-    requested: Amounts,
-    scored: Amounts,
-    ports: Vec<HostPort>,
-    priority: i32,
+    placed: HashMap<String, Arc<Placed>>,
+    /// Pods that were told to leave, by uid, whatever the watch shows of them until they are gone.
+    condemned: HashSet<String>,
+    /// Nodes that are kept for pods which do not count on them yet.
+    pub(crate) nominations: Nominations,
+    /// The budgets of disruptions.
+    pub budgets: Budgets,
 }
 
 impl Snapshot {
@@ -163,6 +165,7 @@ impl Snapshot {
         self.scored.push(Amounts::default());
         self.pods.push(0);
         self.ports.push(Vec::new());
+        self.residents.push(Vec::new());
         let waiting: Vec<_> = self
             .placed
             .values()
@@ -185,6 +188,7 @@ impl Snapshot {
         self.scored.swap_remove(row);
         self.pods.swap_remove(row);
         self.ports.swap_remove(row);
+        self.residents.swap_remove(row);
         if let Some(moved) = self.facts.get(row) {
             self.rows.insert(moved.name.clone(), row);
         }
@@ -192,29 +196,31 @@ impl Snapshot {
 
     /// Counts a pod on a node, wherever it was counted before.
     pub fn place(&mut self, uid: &str, pod: &Pod, node: &str) {
-        self.remove_pod(uid);
-        let placed = Placed {
-            node: node.to_owned(),
-            requested: requested(pod),
-            scored: requested_for_score(pod),
-            ports: host_ports(pod),
-            priority: pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or(0),
-        };
+        self.take_off(uid);
+        let mut placed = Placed::of(pod, node);
+        uid.clone_into(&mut placed.uid);
+        let placed = Arc::new(placed);
         self.count(&placed);
         self.placed.insert(uid.to_owned(), placed);
     }
 
-    fn count(&mut self, placed: &Placed) {
+    fn count(&mut self, placed: &Arc<Placed>) {
         if let Some(row) = self.row(&placed.node) {
             self.requested[row].add(&placed.requested);
             self.scored[row].add(&placed.scored);
             self.pods[row] += 1;
             self.ports[row].extend(placed.ports.iter().cloned());
+            self.residents[row].push(placed.clone());
         }
     }
 
     /// Counts a pod no more. Says whether it was counted.
     pub fn remove_pod(&mut self, uid: &str) -> bool {
+        self.condemned.remove(uid);
+        self.take_off(uid)
+    }
+
+    fn take_off(&mut self, uid: &str) -> bool {
         let Some(placed) = self.placed.remove(uid) else {
             return false;
         };
@@ -227,6 +233,7 @@ impl Snapshot {
                     self.ports[row].swap_remove(at);
                 }
             }
+            self.residents[row].retain(|resident| resident.uid != uid);
         }
         true
     }
@@ -237,11 +244,21 @@ impl Snapshot {
         self.placed.get(uid).map(|placed| placed.node.as_str())
     }
 
-    /// The nodes that have a pod of a lower priority than this.
-    #[must_use]
-    pub fn with_lower_priority(&self, priority: i32) -> HashSet<&str> {
-        let lower = self.placed.values().filter(|placed| placed.priority < priority);
-        lower.map(|placed| placed.node.as_str()).collect()
+    /// Takes a pod for one that leaves because room is made, before the watch shows it so.
+    pub(crate) fn condemn(&mut self, uid: &str) {
+        if self.placed.contains_key(uid) {
+            self.condemned.insert(uid.to_owned());
+        }
+    }
+
+    /// It does not leave after all.
+    pub(crate) fn pardon(&mut self, uid: &str) {
+        self.condemned.remove(uid);
+    }
+
+    /// Whether the pod leaves because room is made.
+    pub(crate) fn is_preempted(&self, pod: &Placed) -> bool {
+        pod.preempted || self.condemned.contains(&pod.uid)
     }
 }
 

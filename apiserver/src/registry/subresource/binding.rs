@@ -145,6 +145,10 @@ fn assign(pod: &mut Value, binding: &Value, now: Timestamp) -> Result<(), String
     }
     copy(pod, binding, "annotations");
     copy(pod, binding, "labels");
+    // A node that was kept for the pod means nothing from now on (ClearingNominatedNodeNameAfterBinding).
+    if let Some(status) = pod.get_mut("status").and_then(Value::as_object_mut) {
+        status.remove("nominatedNodeName");
+    }
     set_scheduled(pod, now);
     Ok(())
 }
@@ -183,8 +187,8 @@ mod tests {
     #[test]
     fn a_pod_is_assigned_once() {
         let binding = json!({"metadata": {"name": "p", "annotations": {"a": "b"}, "labels": {"zone": "z"}}, "target": {"kind": "Node", "name": "n1"}});
-        let mut pod = json!({"metadata": {"name": "p"}, "spec": {}, "status": {"conditions": [
-            {"type": "PodScheduled", "status": "False"}]}});
+        let mut pod = json!({"metadata": {"name": "p"}, "spec": {}, "status": {"nominatedNodeName": "n2",
+            "conditions": [{"type": "PodScheduled", "status": "False"}]}});
         assign(&mut pod, &binding, Timestamp::UNIX_EPOCH).unwrap();
         assert_eq!(
             pod,
