@@ -7,7 +7,7 @@ mod selection;
 
 use std::fmt;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::object::Fields;
 use crate::quantity::Quantity;
@@ -201,6 +201,36 @@ impl<'v> Volume<'v> {
                 && (uid.is_empty() || uid == claim.uid())
         })
     }
+}
+
+/// Keeps a volume for a claim: it refers to the claim, and is marked where no user has chosen so. Says whether that changed
+/// anything.
+pub fn keep_for(volume: &mut Value, claim: Claim<'_>) -> bool {
+    let chosen = Volume(volume).is_for(claim);
+    let knows = chosen
+        && Volume(volume)
+            .claim_ref()
+            .is_some_and(|reference| reference.text("uid") == claim.uid());
+    if !knows {
+        let meta = &claim.0["metadata"];
+        let mut reference = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim"});
+        for field in ["namespace", "name", "uid", "resourceVersion"] {
+            if let Some(value) = meta.field(field) {
+                reference[field] = value.clone();
+            }
+        }
+        volume["spec"]["claimRef"] = reference;
+    }
+    let mark = !chosen && annotation(volume, BOUND_BY_CONTROLLER).is_none();
+    if mark {
+        volume["metadata"]["annotations"][BOUND_BY_CONTROLLER] = json!("yes");
+    }
+    mark || !knows
+}
+
+/// Has a claim provided for at a node.
+pub fn select_node(claim: &mut Value, node: &str) {
+    claim["metadata"]["annotations"][SELECTED_NODE] = json!(node);
 }
 
 /// The name of the claim that is made for a volume of a pod (KEP-1698).
