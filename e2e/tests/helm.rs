@@ -142,7 +142,6 @@ impl Life {
                 ("logs job/one-site-seed-1", "seeded"),
                 ("get cronjob one-site-sweep -o jsonpath={.spec.schedule}", "@daily"),
                 ("get persistentvolumeclaims -o jsonpath={.items[*].status.phase}", "Bound Bound"),
-                ("get events --field-selector=reason=WaitForFirstConsumer", "waiting for first consumer to be created before binding"),
                 ("rollout status statefulset/one-site-store --timeout=90s", "roll"),
                 ("get horizontalpodautoscaler,poddisruptionbudget,networkpolicy,ingress,role,rolebinding one-site -o name", "ingress.networking.k8s.io/one-site"),
                 ("auth can-i list configmaps --as=system:serviceaccount:@ns:one-site-server", "yes"),
@@ -192,7 +191,14 @@ impl Life {
             .says(&[
                 ("exec one-site-store-0 -- hello append /own/word kept", ""),
                 ("delete pod one-site-store-0 --timeout=60s", "deleted"),
-                ("rollout status statefulset/one-site-store --timeout=90s", "roll"),
+                (
+                    "wait --for=create pod/one-site-store-0 --timeout=60s",
+                    "condition met",
+                ),
+                (
+                    "wait --for=condition=Ready pod/one-site-store-0 --timeout=90s",
+                    "condition met",
+                ),
                 ("exec one-site-store-0 -- hello cat /data/part/word", "kept"),
             ])
             .await?;
@@ -324,12 +330,11 @@ impl Life {
                     "get secrets,deployments,services,ingresses,roles,statefulsets,cronjobs",
                     "No resources found",
                 ),
-                ("wait --for=delete persistentvolumeclaim --all --timeout=60s", ""),
-                ("get persistentvolumeclaims", "No resources found"),
                 (
-                    "wait --for=jsonpath={.status.phase}=Released pv/@ns-0 pv/@ns-1 --timeout=30s",
+                    "wait --for=jsonpath={.status.phase}=Released pv/@ns-0 pv/@ns-1 --timeout=60s",
                     "condition met",
                 ),
+                ("get persistentvolumeclaims", "No resources found"),
                 ("delete pv @ns-0 @ns-1 --timeout=30s", "deleted"),
                 ("delete storageclass @ns", "deleted"),
                 ("delete crd pages.@ns.example.test", "deleted"),

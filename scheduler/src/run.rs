@@ -22,7 +22,6 @@ use kube::api::{Api, PostParams};
 use kube::runtime::watcher;
 use kube::runtime::{WatchStreamExt, watcher::Event};
 use std::hash::{BuildHasher, RandomState};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -99,12 +98,15 @@ struct Shell {
 
 impl Shell {
     async fn work(&self, scheduler_name: &str) {
-        let mut pods = pin!(self.pods());
-        let mut nodes = pin!(self.nodes());
-        let mut budgets = pin!(self.budgets());
-        let mut claims = pin!(self.all::<PersistentVolumeClaim>("persistentvolumeclaims"));
-        let mut volumes = pin!(self.all::<PersistentVolume>("persistentvolumes"));
-        let mut classes = pin!(self.all::<StorageClass>("storageclasses"));
+        // Boxed, for each is large, and all of them on one stack were too much for it.
+        let mut pods = self.pods().boxed();
+        let mut nodes = self.nodes().boxed();
+        let mut budgets = self.budgets().boxed();
+        let mut claims = self
+            .all::<PersistentVolumeClaim>("persistentvolumeclaims")
+            .boxed();
+        let mut volumes = self.all::<PersistentVolume>("persistentvolumes").boxed();
+        let mut classes = self.all::<StorageClass>("storageclasses").boxed();
         let mut cluster = Cluster::new(scheduler_name);
         let mut relist = Relist::default();
         let mut tasks: JoinSet<Done> = JoinSet::new();
