@@ -26,4 +26,5 @@ pub mod symbols;
 pub mod table;
 pub mod taints;
 pub mod validation;
+pub mod volumes;
 pub mod warnings;

@@ -59,6 +59,10 @@ pub enum ControllerName {
     CertificateSigning,
     /// Deletes requests for certificates that are done with.
     CertificateCleaning,
+    /// Binds claims and volumes to each other.
+    VolumeBinder,
+    /// Makes the claims of pods' ephemeral volumes.
+    EphemeralVolume,
     /// Keeps claims that pods use.
     ClaimProtection,
     /// Keeps volumes that are bound.
@@ -71,7 +75,7 @@ pub enum ControllerName {
 
 impl ControllerName {
     /// All of them, in the order they start.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 31] = [
         Self::ServiceAccount,
         Self::RootCaPublisher,
         Self::ClusterRoleAggregation,
@@ -94,6 +98,8 @@ impl ControllerName {
         Self::CertificateApproving,
         Self::CertificateSigning,
         Self::CertificateCleaning,
+        Self::VolumeBinder,
+        Self::EphemeralVolume,
         Self::ClaimProtection,
         Self::VolumeProtection,
         Self::AttributesClassProtection,
@@ -132,6 +138,8 @@ impl ControllerName {
             Self::CertificateApproving => "certificatesigningrequest-approving-controller",
             Self::CertificateSigning => "certificatesigningrequest-signing-controller",
             Self::CertificateCleaning => "certificatesigningrequest-cleaner-controller",
+            Self::VolumeBinder => "persistentvolume-binder-controller",
+            Self::EphemeralVolume => "ephemeral-volume-controller",
             Self::ClaimProtection => "persistentvolumeclaim-protection-controller",
             Self::VolumeProtection => "persistentvolume-protection-controller",
             Self::AttributesClassProtection => "volumeattributesclass-protection-controller",
@@ -166,10 +174,22 @@ impl ControllerName {
             Self::CertificateApproving | Self::CertificateSigning | Self::CertificateCleaning => {
                 "certificate-controller"
             }
+            Self::VolumeBinder => "persistent-volume-binder",
+            Self::EphemeralVolume => "ephemeral-volume-controller",
             Self::ClaimProtection => "pvc-protection-controller",
             Self::VolumeProtection => "pv-protection-controller",
             Self::AttributesClassProtection => "volumeattributesclass-protection-controller",
             Self::ValidatingAdmissionPolicyStatus => "validatingadmissionpolicy-status-controller",
+        }
+    }
+
+    /// As whom it tells of events.
+    #[must_use]
+    pub fn component(self) -> &'static str {
+        match self {
+            Self::VolumeBinder => "persistentvolume-controller",
+            Self::EphemeralVolume => "ephemeral_volume",
+            other => other.service_account(),
         }
     }
 }
@@ -202,6 +222,9 @@ pub struct Config {
     pub node_grace_period: Duration,
     /// How many finished pods may stay (`--terminated-pod-gc-threshold`); 0 keeps all.
     pub terminated_pod_threshold: usize,
+    /// Whether volumes are made of folders of this machine where a class asks for it (`--enable-hostpath-provisioner`), for trying
+    /// things out on a single node.
+    pub enable_host_path_provisioner: bool,
     /// Where they ask for the time.
     pub clock: Clock,
 }
@@ -216,6 +239,7 @@ impl Default for Config {
             workers: 5,
             node_grace_period: Duration::from_secs(50),
             terminated_pod_threshold: 12_500,
+            enable_host_path_provisioner: false,
             clock: Clock::system(),
         }
     }

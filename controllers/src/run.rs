@@ -20,7 +20,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::ClusterRole;
-use k8s_openapi::api::storage::v1::VolumeAttributesClass;
+use k8s_openapi::api::storage::v1::{StorageClass, VolumeAttributesClass};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::Api;
 use std::sync::Arc;
@@ -70,6 +70,7 @@ pub(crate) struct Informers {
     pub(crate) certificate_requests: Informer<CertificateSigningRequest>,
     pub(crate) claims: Informer<PersistentVolumeClaim>,
     pub(crate) volumes: Informer<PersistentVolume>,
+    pub(crate) storage_classes: Informer<StorageClass>,
     pub(crate) attributes_classes: Informer<VolumeAttributesClass>,
     pub(crate) policies: Informer<ValidatingAdmissionPolicy>,
 }
@@ -115,6 +116,7 @@ impl Informers {
             certificate_requests: Informer::new("certificate_requests", Api::all(all()), |_| Vec::new()),
             claims: Informer::new("claims", Api::all(all()), |_| Vec::new()),
             volumes: Informer::new("volumes", Api::all(all()), |_| Vec::new()),
+            storage_classes: Informer::new("storage_classes", Api::all(all()), |_| Vec::new()),
             attributes_classes: Informer::new("attributes_classes", Api::all(all()), |_| Vec::new()),
             policies: Informer::new("validating_admission_policies", Api::all(all()), |_| Vec::new()),
         }
@@ -147,6 +149,7 @@ impl Informers {
         synced(&self.certificate_requests).await;
         synced(&self.claims).await;
         synced(&self.volumes).await;
+        synced(&self.storage_classes).await;
         synced(&self.attributes_classes).await;
         synced(&self.policies).await;
     }
@@ -275,15 +278,11 @@ impl Starting {
             ControllerName::CertificateCleaning => {
                 self.work(name, certificates::cleaning::start(&context, informers));
             }
-            ControllerName::ClaimProtection => {
-                self.work(name, storage::protection::claims(&context, informers))
-            }
-            ControllerName::VolumeProtection => {
-                self.work(name, storage::protection::volumes(&context, informers))
-            }
-            ControllerName::AttributesClassProtection => {
-                self.work(name, storage::protection::attributes_classes(&context, informers));
-            }
+            ControllerName::VolumeBinder
+            | ControllerName::EphemeralVolume
+            | ControllerName::ClaimProtection
+            | ControllerName::VolumeProtection
+            | ControllerName::AttributesClassProtection => self.start_of_storage(name, &context),
             ControllerName::ValidatingAdmissionPolicyStatus => {
                 self.work(name, cluster::policies::start(&context, informers));
             }
@@ -300,13 +299,29 @@ impl Starting {
         Ok(())
     }
 
+    /// Starts one of those that have to do with volumes.
+    fn start_of_storage(&self, name: ControllerName, context: &Context) {
+        let informers = &self.informers;
+        match name {
+            ControllerName::VolumeBinder => self.work(name, storage::binder::start(context, informers)),
+            ControllerName::EphemeralVolume => self.work(name, storage::ephemeral::start(context, informers)),
+            ControllerName::ClaimProtection => {
+                self.work(name, storage::protection::claims(context, informers));
+            }
+            ControllerName::VolumeProtection => {
+                self.work(name, storage::protection::volumes(context, informers));
+            }
+            _ => self.work(name, storage::protection::attributes_classes(context, informers)),
+        }
+    }
+
     async fn context(&self, name: ControllerName) -> Result<Context, RunError> {
         let client = self.clients.client(name.service_account()).await;
         let client = client.map_err(|source| RunError::Client {
             controller: name.as_str(),
             source,
         })?;
-        let component = name.service_account();
+        let component = name.component();
         let (recorder, write) = Recorder::new(client.clone(), component, self.shutdown.clone());
         self.tasks.spawn(write);
         Ok(Context {
@@ -371,6 +386,7 @@ impl Starting {
         self.follow_one(all, |all| &all.certificate_requests);
         self.follow_one(all, |all| &all.claims);
         self.follow_one(all, |all| &all.volumes);
+        self.follow_one(all, |all| &all.storage_classes);
         self.follow_one(all, |all| &all.attributes_classes);
         self.follow_one(all, |all| &all.policies);
     }

@@ -237,6 +237,10 @@ pub(crate) struct ControllerFlags {
     /// How long a node may stay silent before it counts as unreachable
     #[arg(long, default_value = "50s", value_parser = duration)]
     pub(crate) node_monitor_grace_period: Duration,
+    /// Make volumes of folders below /tmp of this machine, for classes of the provisioner kubernetes.io/host-path; to try things
+    /// out on a single node
+    #[arg(long)]
+    pub(crate) enable_hostpath_provisioner: bool,
     /// The authority that signs certificates which were approved, in PEM; the cluster's own by default where it is at hand
     #[arg(long)]
     pub(crate) cluster_signing_cert_file: Option<PathBuf>,

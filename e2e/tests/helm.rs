@@ -10,6 +10,7 @@ use coracle_e2e::program::Program;
 use coracle_e2e::script::Script;
 use coracle_e2e::{charts, helm_binaries, kubectl_binaries, unique};
 use futures::future::try_join_all;
+use serde_json::json;
 
 #[tokio::test]
 async fn charts_live_their_lives() -> Result<()> {
@@ -36,9 +37,11 @@ async fn life(cluster: &Cluster, binary: &Path) -> Result<()> {
         helm,
         kubectl,
     };
+    life.volumes_are_offered().await.context("volumes")?;
     life.charts_are_packed().await.context("packed")?;
     life.release_is_installed().await.context("installed")?;
     life.release_is_told_of().await.context("told of")?;
+    life.data_outlives_pods().await.context("kept data")?;
     life.release_is_upgraded().await.context("upgraded")?;
     life.failed_upgrade_is_rolled_back()
         .await
@@ -61,6 +64,31 @@ struct Life {
 }
 
 impl Life {
+    /// Folders of the node, made by a pod, as volumes of a class of the release's own: bound once a pod wants them, on the node
+    /// where they are.
+    async fn volumes_are_offered(&self) -> Result<()> {
+        let node = self
+            .kubectl
+            .text("get nodes -o jsonpath={.items[0].metadata.name}")
+            .await?;
+        self.kubectl.write("volumes.yaml", &volumes(node.trim()))?;
+        self.kubectl
+            .says(&[
+                ("create namespace @ns", "created"),
+                ("apply -f volumes.yaml", "created"),
+                (
+                    "wait --for=jsonpath={.status.phase}=Succeeded pod/folders --timeout=90s",
+                    "condition met",
+                ),
+                (
+                    "wait --for=jsonpath={.status.phase}=Available pv/@ns-0 pv/@ns-1 --timeout=30s",
+                    "condition met",
+                ),
+                ("delete pod folders", "deleted"),
+            ])
+            .await
+    }
+
     /// The charts as they would come from a repository. Definitions belong to the whole cluster, so each release's are of a
     /// group of their own.
     async fn charts_are_packed(&self) -> Result<()> {
@@ -89,11 +117,11 @@ impl Life {
             .says(&[
                 // What is looked up is seen in a dry run too, and what no controller has to do with is accepted by the server.
                 (
-                    "install one site-1.2.0.tgz --create-namespace --dry-run=server --skip-crds --set page.enabled=false,store.enabled=true,jobs.enabled=true",
+                    "install one site-1.2.0.tgz --create-namespace --dry-run=server --skip-crds --set page.enabled=false",
                     "kind: StatefulSet",
                 ),
                 (
-                    "install one site-1.2.0.tgz --create-namespace --wait --timeout=120s --set page.title=One",
+                    "install one site-1.2.0.tgz --create-namespace --wait --wait-for-jobs --timeout=180s --set page.title=One,store.storageClass=@ns",
                     "site 1.2.0 greets with \"first words\" as release one, revision 1.",
                 ),
             ])
@@ -110,6 +138,11 @@ impl Life {
                     "condition met"),
                 ("get pod one-site-before -o jsonpath={.status.phase}", "Succeeded"),
                 ("logs one-site-before", "before 1"),
+                ("get job one-site-seed-1 -o jsonpath={.status.succeeded}", "1"),
+                ("logs job/one-site-seed-1", "seeded"),
+                ("get cronjob one-site-sweep -o jsonpath={.spec.schedule}", "@daily"),
+                ("get persistentvolumeclaims -o jsonpath={.items[*].status.phase}", "Bound Bound"),
+                ("rollout status statefulset/one-site-store --timeout=90s", "roll"),
                 ("get horizontalpodautoscaler,poddisruptionbudget,networkpolicy,ingress,role,rolebinding one-site -o name", "ingress.networking.k8s.io/one-site"),
                 ("auth can-i list configmaps --as=system:serviceaccount:@ns:one-site-server", "yes"),
                 ("auth can-i list nodes --as=system:serviceaccount:@ns:one-site-server", "yes"),
@@ -117,7 +150,10 @@ impl Life {
             ])
             .await?;
         self.kubectl
-            .refuses(&[("get pod one-site-after", "NotFound")])
+            .refuses(&[
+                ("get pod one-site-after", "NotFound"),
+                ("get job one-site-prepare", "NotFound"),
+            ])
             .await?;
         self.helm
             .says(&[("test one --logs --timeout=120s", "first words")])
@@ -147,6 +183,33 @@ impl Life {
             .await
     }
 
+    /// What a pod has written is there for the one that takes its place, also for one of another revision.
+    async fn data_outlives_pods(&self) -> Result<()> {
+        let starts = "exec one-site-store-0 -- hello cat /data/starts";
+        let once = self.kubectl.text(starts).await?;
+        self.kubectl
+            .says(&[
+                ("exec one-site-store-0 -- hello append /own/word kept", ""),
+                ("delete pod one-site-store-0 --timeout=60s", "deleted"),
+                (
+                    "wait --for=create pod/one-site-store-0 --timeout=60s",
+                    "condition met",
+                ),
+                (
+                    "wait --for=condition=Ready pod/one-site-store-0 --timeout=90s",
+                    "condition met",
+                ),
+                ("exec one-site-store-0 -- hello cat /data/part/word", "kept"),
+            ])
+            .await?;
+        let twice = self.kubectl.text(starts).await?;
+        ensure!(
+            twice == format!("{once}{once}"),
+            "one start more: {once:?}, then {twice:?}"
+        );
+        Ok(())
+    }
+
     async fn release_is_upgraded(&self) -> Result<()> {
         let word = "get secret one-site -o jsonpath={.data.word}";
         let before = self.kubectl.text(word).await?;
@@ -168,6 +231,10 @@ impl Life {
                 ),
                 ("logs one-site-before", "before 2"),
                 ("exec deployment/one-site -- hello env", "GREETING=second words"),
+                (
+                    "exec one-site-store-0 -- hello cat /data/starts",
+                    "first words\nfirst words\nsecond words",
+                ),
             ])
             .await?;
         self.kubectl
@@ -184,7 +251,7 @@ impl Life {
         } else {
             "--atomic"
         };
-        let upgrade = format!("upgrade one site --reuse-values --set image.tag=none {undone} --timeout=5s");
+        let upgrade = format!("upgrade one site --reuse-values --set image.tag=none {undone} --timeout=30s");
         self.helm.refuses(&[(&upgrade, "has been rolled back")]).await?;
         self.helm.says(&[("history one", "Rollback to 2")]).await?;
         self.helm
@@ -260,9 +327,16 @@ impl Life {
                     "configmap/one-site-farewell",
                 ),
                 (
-                    "get secrets,deployments,services,ingresses,roles",
+                    "get secrets,deployments,services,ingresses,roles,statefulsets,cronjobs",
                     "No resources found",
                 ),
+                (
+                    "wait --for=jsonpath={.status.phase}=Released pv/@ns-0 pv/@ns-1 --timeout=60s",
+                    "condition met",
+                ),
+                ("get persistentvolumeclaims", "No resources found"),
+                ("delete pv @ns-0 @ns-1 --timeout=30s", "deleted"),
+                ("delete storageclass @ns", "deleted"),
                 ("delete crd pages.@ns.example.test", "deleted"),
                 ("delete configmap one-site-kept", "deleted"),
             ])
@@ -290,6 +364,38 @@ impl Life {
             .await
             .map(drop)
     }
+}
+
+/// A class, two volumes of folders of a node, and a pod that makes the folders.
+fn volumes(node: &str) -> String {
+    let class = json!({
+        "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "@ns"},
+        "provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": "WaitForFirstConsumer",
+    });
+    let path = |number: u8| format!("/tmp/@ns/{number}");
+    let here = json!({"key": "kubernetes.io/hostname", "operator": "In", "values": [node]});
+    let volume = |number: u8| {
+        json!({
+            "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": format!("@ns-{number}")},
+            "spec": {
+                "storageClassName": "@ns", "capacity": {"storage": "16Mi"}, "accessModes": ["ReadWriteOnce"],
+                "persistentVolumeReclaimPolicy": "Retain", "local": {"path": path(number)},
+                "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [here]}]}},
+            },
+        })
+    };
+    let folder = |number: u8| json!({"name": format!("n{number}"), "hostPath": {"path": path(number), "type": "DirectoryOrCreate"}});
+    let mount = |number: u8| json!({"name": format!("n{number}"), "mountPath": format!("/n{number}")});
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "folders"},
+        "spec": {
+            "restartPolicy": "Never", "terminationGracePeriodSeconds": 1,
+            "containers": [{"name": "folders", "image": "coracle.dev/hello:1", "args": ["echo", "made"],
+                "volumeMounts": [mount(0), mount(1)]}],
+            "volumes": [folder(0), folder(1)],
+        },
+    });
+    json!({"apiVersion": "v1", "kind": "List", "items": [class, volume(0), volume(1), pod]}).to_string()
 }
 
 /// Copies charts into the script's folder, with the group of their definition made its own.

@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream, ToSocketAddrs};
 use std::process::ExitCode;
 use std::time::Duration;
 
-const USAGE: &str = "usage: hello serve | get URL | resolve NAME | env | cat FILE | echo WORDS | sleep SECONDS | fail [CODE]";
+const USAGE: &str = "usage: hello serve | get URL | resolve NAME | env | cat FILE | append FILE WORDS | echo WORDS | sleep SECONDS | fail [CODE]";
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 unsafe extern "C" {
@@ -38,6 +38,7 @@ fn main() -> ExitCode {
             Ok(())
         }
         ["cat", file] => cat(file),
+        ["append", file, words @ ..] => append(file, &words.join(" ")),
         ["cat"] => std::io::copy(&mut std::io::stdin(), &mut std::io::stdout()).map(drop),
         ["echo", words @ ..] => {
             println!("{}", words.join(" "));
@@ -143,6 +144,13 @@ fn resolve(name: &str) -> std::io::Result<()> {
         println!("{}", address.ip());
     }
     Ok(())
+}
+
+/// Adds a line to a file, which is made where it is missing.
+fn append(file: &str, line: &str) -> std::io::Result<()> {
+    let mut file = std::fs::OpenOptions::new().append(true).create(true).open(file)?;
+    file.write_all(format!("{line}\n").as_bytes())?;
+    file.sync_all()
 }
 
 fn cat(file: &str) -> std::io::Result<()> {

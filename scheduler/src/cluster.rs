@@ -12,16 +12,20 @@ use crate::preemption::{Candidate, Preemption};
 use crate::queue::{Event, Queue};
 use crate::schedule::{Unschedulable, schedule};
 use crate::snapshot::Snapshot;
+use crate::volumes::Choices;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::jiff::Timestamp;
 use std::collections::HashSet;
 use std::sync::Arc;
+use volumes::Providing;
 
 /// What was decided about one pod.
 #[derive(Debug)]
 pub enum Decision {
     /// It goes to this node.
     Bind(Arc<Pod>, String),
+    /// It is to go to a node, once its claims are bound; this is to be written so that they come to be.
+    Provide(Arc<Pod>, Choices),
     /// It goes nowhere for now.
     Refuse(Arc<Pod>, Unschedulable, Nomination),
     /// It goes nowhere for now, but others are to make room for it.
@@ -65,6 +69,8 @@ pub struct Cluster {
     assumed: HashSet<String>,
     /// Pods seen on nodes.
     bound: HashSet<String>,
+    /// Pods that are assumed, but whose claims are not bound yet, by uid.
+    providing: Providing,
 }
 
 fn uid(pod: &Pod) -> &str {
@@ -95,6 +101,7 @@ impl Cluster {
         {
             self.queue.remove(&uid);
             self.assumed.remove(&uid);
+            self.providing.forget(&uid);
             self.settle_on(&uid, node, now);
             self.snapshot.place(&uid, &pod, node);
             self.bound.insert(uid);
@@ -161,6 +168,9 @@ impl Cluster {
         self.queue.remove(uid);
         self.assumed.remove(uid);
         self.bound.remove(uid);
+        if let Some(choices) = self.providing.forget(uid) {
+            self.snapshot.volumes.revert(&choices);
+        }
         self.withdraw(uid, now);
         if self.snapshot.remove_pod(uid) {
             self.queue.wake(Event::Pods, now);
@@ -204,13 +214,22 @@ impl Cluster {
 
     /// Decides about the next pod, if one is ready.
     pub fn decide(&mut self, random: u64, now: Timestamp) -> Option<Decision> {
+        if let Some((pod, node)) = self.providing.next_bound() {
+            return Some(Decision::Bind(pod, node));
+        }
+        self.give_up_providing(now);
         let (uid, pod) = self.queue.pop(now)?;
         Some(match schedule(&self.snapshot, &pod, random) {
             Ok(placement) => {
                 self.settle_on(&uid, &placement.node, now);
                 self.snapshot.place(&uid, &pod, &placement.node);
-                self.assumed.insert(uid);
-                Decision::Bind(pod, placement.node)
+                self.assumed.insert(uid.clone());
+                if placement.choices.is_empty() {
+                    return Some(Decision::Bind(pod, placement.node));
+                }
+                self.snapshot.volumes.assume(&placement.choices);
+                self.providing.begin(&uid, &pod, &placement, now);
+                Decision::Provide(pod, placement.choices)
             }
             Err(why) => self.refuse(&uid, pod, why, now),
         })
@@ -270,13 +289,16 @@ impl Cluster {
     /// Whether [`Cluster::decide`] has something to decide.
     #[must_use]
     pub fn is_ready(&self, now: Timestamp) -> bool {
-        self.queue.is_ready(now)
+        self.providing.is_ready(now) || self.queue.is_ready(now)
     }
 
     /// When [`Cluster::decide`] may next have something to decide, if nothing changes.
     #[must_use]
     pub fn due(&self) -> Option<Timestamp> {
-        self.queue.due()
+        [self.queue.due(), self.providing.due()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Binding failed: the pod counts no more and is tried again. A pod that was meanwhile seen bound or gone stays so.
@@ -292,3 +314,4 @@ impl Cluster {
 
 #[cfg(test)]
 mod tests;
+mod volumes;

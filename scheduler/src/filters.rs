@@ -5,6 +5,7 @@
 use crate::placed::{Placed, priority};
 use crate::resources::{Amounts, requested};
 use crate::snapshot::{HostPort, Snapshot, host_ports};
+use crate::volumes::Needs;
 use crate::{affinity, taints};
 use k8s_openapi::api::core::v1::{Pod, PodSpec, Taint};
 use std::borrow::Cow;
@@ -27,6 +28,12 @@ pub enum Reason {
     TooManyPods,
     /// There is not enough left of this resource.
     Insufficient(String),
+    /// A claim is bound to a volume that cannot be used here.
+    VolumesElsewhere,
+    /// There is no volume here for a claim that is bound once a pod uses it.
+    NoVolumes,
+    /// A claim is bound to a volume that is not there.
+    VolumesGone,
 }
 
 impl fmt::Display for Reason {
@@ -39,6 +46,11 @@ impl fmt::Display for Reason {
             Self::Ports => f.write_str("node(s) didn't have free ports for the requested pod ports"),
             Self::TooManyPods => f.write_str("Too many pods"),
             Self::Insufficient(resource) => write!(f, "Insufficient {resource}"),
+            Self::VolumesElsewhere => f.write_str("node(s) didn't match PersistentVolume's node affinity"),
+            Self::NoVolumes => f.write_str("node(s) didn't find available persistent volumes to bind"),
+            Self::VolumesGone => {
+                f.write_str("node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)")
+            }
         }
     }
 }
@@ -69,6 +81,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) priority: i32,
     pub(crate) amounts: Amounts,
     pub(crate) ports: Vec<HostPort>,
+    /// What its claims ask of the node.
+    pub(crate) needs: Needs,
 }
 
 impl<'a> Asked<'a> {
@@ -81,6 +95,7 @@ impl<'a> Asked<'a> {
             priority: priority(pod),
             amounts: requested(pod),
             ports: host_ports(pod),
+            needs: Needs::default(),
         }
     }
 }
@@ -167,7 +182,14 @@ pub(crate) fn fits(nodes: &Snapshot, row: usize, load: &Load<'_>, asked: &Asked<
             resolvable: true,
         });
     }
-    has_enough(nodes, row, load, &asked.amounts)
+    has_enough(nodes, row, load, &asked.amounts)?;
+    match nodes.volumes.choose(&asked.needs, &nodes.facts[row]) {
+        Ok(_) => Ok(()),
+        Err(reasons) => Err(Refusal {
+            reasons,
+            resolvable: false,
+        }),
+    }
 }
 
 /// The taint that stands for `spec.unschedulable`.

@@ -17,6 +17,7 @@ pub mod leader;
 pub mod nominations;
 pub mod placed;
 pub mod preemption;
+mod provide;
 pub mod queue;
 mod relist;
 pub mod resources;
@@ -26,6 +27,7 @@ mod scores;
 pub mod snapshot;
 mod status;
 mod taints;
+pub mod volumes;
 
 pub use config::{Config, LeaderElection};
 pub use run::{RunError, run};

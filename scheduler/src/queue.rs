@@ -151,6 +151,11 @@ impl Queue {
         self.wake_where(now, |pod, for_pods| for_pods && priority(pod) <= most);
     }
 
+    /// Wakes pods of which this holds, if they wait.
+    pub fn wake_if(&mut self, now: Timestamp, helps: impl Fn(&Pod) -> bool) {
+        self.wake_where(now, |pod, _| helps(pod));
+    }
+
     /// Has this pod looked at again, if it waits.
     pub fn wake_one(&mut self, uid: &str, now: Timestamp) {
         let state = self.pods.get(uid).map(|entry| entry.state);

@@ -9,17 +9,20 @@ use crate::events::{Note, Recorder};
 use crate::leader::{self, LeaderError};
 use crate::relist::Relist;
 use crate::status::Why;
-use crate::{displace, status};
+use crate::volumes::Choices;
+use crate::{displace, provide, status};
 use futures::{Stream, StreamExt};
-use k8s_openapi::api::core::v1::{Binding, Node, ObjectReference, Pod};
+use k8s_openapi::api::core::v1::{
+    Binding, Node, ObjectReference, PersistentVolume, PersistentVolumeClaim, Pod,
+};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, PostParams};
 use kube::runtime::watcher;
 use kube::runtime::{WatchStreamExt, watcher::Event};
 use std::hash::{BuildHasher, RandomState};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -52,6 +55,8 @@ pub async fn run(client: kube::Client, config: Config, shutdown: CancellationTok
 
 /// What carrying out a decision came to.
 enum Done {
+    /// What was chosen for the pod's claims was written down, or not all of it.
+    Provided(Arc<Pod>, Option<Choices>),
     /// The pod was not bound.
     Unbound(Arc<Pod>),
     /// Pods were told to leave for this one, but for those of these uids.
@@ -94,9 +99,15 @@ struct Shell {
 
 impl Shell {
     async fn work(&self, scheduler_name: &str) {
-        let mut pods = pin!(self.pods());
-        let mut nodes = pin!(self.nodes());
-        let mut budgets = pin!(self.budgets());
+        // Boxed, for each is large, and all of them on one stack were too much for it.
+        let mut pods = self.pods().boxed();
+        let mut nodes = self.nodes().boxed();
+        let mut budgets = self.budgets().boxed();
+        let mut claims = self
+            .all::<PersistentVolumeClaim>("persistentvolumeclaims")
+            .boxed();
+        let mut volumes = self.all::<PersistentVolume>("persistentvolumes").boxed();
+        let mut classes = self.all::<StorageClass>("storageclasses").boxed();
         let mut cluster = Cluster::new(scheduler_name);
         let mut relist = Relist::default();
         let mut tasks: JoinSet<Done> = JoinSet::new();
@@ -125,6 +136,9 @@ impl Shell {
                 Some(event) = nodes.next() => relist.node(&mut cluster, event, Timestamp::now()),
                 Some(event) = pods.next() => relist.pod(&mut cluster, event, Timestamp::now()),
                 Some(event) = budgets.next() => relist.budget(&mut cluster, event),
+                Some(event) = classes.next() => relist.class(&mut cluster, event, Timestamp::now()),
+                Some(event) = volumes.next() => relist.volume(&mut cluster, event, Timestamp::now()),
+                Some(event) = claims.next() => relist.claim(&mut cluster, event, Timestamp::now()),
                 Some(done) = tasks.join_next() => take_in(&mut cluster, done, Timestamp::now()),
                 () = tokio::time::sleep(pause) => {}
             }
@@ -146,11 +160,30 @@ impl Shell {
         follow(api, watcher::Config::default(), "poddisruptionbudgets")
     }
 
+    fn all<K>(&self, resource: &'static str) -> impl Stream<Item = Event<K>> + use<K>
+    where
+        K: kube::Resource<DynamicType = ()>
+            + Clone
+            + std::fmt::Debug
+            + serde::de::DeserializeOwned
+            + Send
+            + 'static,
+    {
+        follow(
+            Api::all(self.client.clone()),
+            watcher::Config::default(),
+            resource,
+        )
+    }
+
     fn carry_out(&self, decision: Decision, tasks: &mut JoinSet<Done>, now: Timestamp) {
         let (client, recorder) = (self.client.clone(), self.recorder.clone());
         match decision {
             Decision::Bind(pod, node) => {
                 tasks.spawn(async move { bind(client, recorder, pod, node).await });
+            }
+            Decision::Provide(pod, choices) => {
+                tasks.spawn(async move { provide(client, recorder, pod, choices).await });
             }
             Decision::Refuse(pod, why, nomination) => {
                 let why = Why::unschedulable(why.to_string());
@@ -177,6 +210,7 @@ impl Shell {
 fn take_in(cluster: &mut Cluster, done: Result<Done, tokio::task::JoinError>, now: Timestamp) {
     match done {
         Ok(Done::Unbound(pod)) => cluster.bind_failed(&pod, now),
+        Ok(Done::Provided(pod, written)) => cluster.provided(&pod, written, now),
         Ok(Done::Displaced(pod, displacement, spared)) => {
             cluster.displaced(&pod, &displacement, &spared, now);
         }
@@ -213,6 +247,19 @@ where
                 .inspect_err(|error| tracing::warn!(resource, %error, "could not follow the resource"))
                 .ok()
         })
+}
+
+async fn provide(client: kube::Client, recorder: Recorder, pod: Arc<Pod>, choices: Choices) -> Done {
+    let written = provide::write(&client, choices).await;
+    if let Err(error) = &written {
+        let (namespace, name) = (&pod.metadata.namespace, &pod.metadata.name);
+        tracing::info!(namespace, pod = name, %error, "what was chosen for the pod's claims is not taken");
+        recorder.record(Note::failed(
+            &pod,
+            format!("running PreBind plugin \"VolumeBinding\": {error}"),
+        ));
+    }
+    Done::Provided(pod, written.ok())
 }
 
 async fn bind(client: kube::Client, recorder: Recorder, pod: Arc<Pod>, node: String) -> Done {

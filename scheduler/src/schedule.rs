@@ -5,6 +5,7 @@ use crate::preemption::{self, Preemption};
 use crate::resources;
 use crate::scores;
 use crate::snapshot::Snapshot;
+use crate::volumes::Choices;
 use k8s_openapi::api::core::v1::Pod;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,6 +15,8 @@ use std::fmt;
 pub struct Placement {
     /// The node's name.
     pub node: String,
+    /// What is to be done about its claims before it is bound there.
+    pub choices: Choices,
 }
 
 /// Why a pod goes nowhere, and what can be done about it. Displays as upstream words it.
@@ -21,6 +24,8 @@ pub struct Placement {
 pub struct Unschedulable {
     /// How many nodes there are.
     pub nodes: usize,
+    /// What keeps the pod off all of them alike; none of them was asked then.
+    pub everywhere: Option<String>,
     /// How many of them were refused for each reason; a node may have several.
     pub reasons: BTreeMap<Reason, usize>,
     /// Nodes where the end of other pods cannot help.
@@ -41,6 +46,19 @@ impl Unschedulable {
             *why.reasons.entry(reason.clone()).or_default() += 1;
         }
         why
+    }
+
+    /// No node was asked, for the pod itself can go nowhere.
+    fn everywhere(nodes: &Snapshot, asked: &Asked<'_>, why: String) -> Self {
+        let refusal = Refusal {
+            reasons: Vec::new(),
+            resolvable: false,
+        };
+        let refusals = vec![refusal; nodes.len()];
+        Self {
+            everywhere: Some(why),
+            ..Self::of(nodes, asked, &refusals, 0)
+        }
     }
 
     /// Whether pods on nodes are in the way, so that the end of one may help.
@@ -65,7 +83,10 @@ impl fmt::Display for Unschedulable {
         if self.nodes == 0 {
             return f.write_str("no nodes available to schedule pods");
         }
-        f.write_str(&counted(self.nodes, &self.reasons))?;
+        match &self.everywhere {
+            Some(why) => write!(f, "0/{} nodes are available: {why}.", self.nodes)?,
+            None => f.write_str(&counted(self.nodes, &self.reasons))?,
+        }
         // What upstream's two PostFilter plugins say where neither helps: nothing is to be taken back from claims, nor from
         // other pods.
         let preemption = match &self.preemption {
@@ -85,14 +106,16 @@ impl fmt::Display for Unschedulable {
 /// [`Unschedulable`] with the reasons of every node when none can take the pod, and with what came of looking for pods to
 /// displace.
 pub fn schedule(nodes: &Snapshot, pod: &Pod, random: u64) -> Result<Placement, Unschedulable> {
-    let asked = Asked::of(pod);
+    let mut asked = Asked::of(pod);
+    match nodes.volumes.needs(pod) {
+        Ok(needs) => asked.needs = needs,
+        Err(why) => return Err(Unschedulable::everywhere(nodes, &asked, why)),
+    }
     if let Some(node) = nodes.nominations.node_of(asked.uid)
         && let Some(row) = nodes.row(node)
         && filters::check(nodes, row, &asked).is_ok()
     {
-        return Ok(Placement {
-            node: node.to_owned(),
-        });
+        return Ok(placement(nodes, row, &asked));
     }
     let mut rows = Vec::new();
     let mut refusals = Vec::new();
@@ -110,9 +133,16 @@ pub fn schedule(nodes: &Snapshot, pod: &Pod, random: u64) -> Result<Placement, U
     } else {
         best(nodes, &rows, &asked, pod, random)
     };
-    Ok(Placement {
-        node: nodes.facts[row].name.clone(),
-    })
+    Ok(placement(nodes, row, &asked))
+}
+
+fn placement(nodes: &Snapshot, row: usize, asked: &Asked<'_>) -> Placement {
+    let facts = &nodes.facts[row];
+    Placement {
+        node: facts.name.clone(),
+        // It was found before that there is something to choose.
+        choices: nodes.volumes.choose(&asked.needs, facts).unwrap_or_default(),
+    }
 }
 
 fn best(nodes: &Snapshot, rows: &[usize], asked: &Asked<'_>, pod: &Pod, random: u64) -> usize {

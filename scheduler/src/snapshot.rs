@@ -6,6 +6,7 @@ use crate::budgets::Budgets;
 use crate::nominations::Nominations;
 use crate::placed::Placed;
 use crate::resources::Amounts;
+use crate::volumes::Volumes;
 use coracle_api::quantity::Quantity;
 use k8s_openapi::api::core::v1::{Node, Pod, Taint};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -115,6 +116,8 @@ pub struct Snapshot {
     pub(crate) nominations: Nominations,
     /// The budgets of disruptions.
     pub budgets: Budgets,
+    /// Claims and volumes.
+    pub volumes: Volumes,
 }
 
 impl Snapshot {

@@ -39,6 +39,14 @@ impl<'a, K> Change<'a, K> {
         }
     }
 
+    /// The object as it stands; none where it is gone.
+    pub(crate) fn standing(&self) -> Option<&'a Arc<K>> {
+        match self {
+            Self::Added(object) | Self::Updated(_, object) => Some(object),
+            Self::Deleted(_) => None,
+        }
+    }
+
     /// The object before, where there was one.
     pub(crate) fn old(&self) -> Option<&'a Arc<K>> {
         match self {

@@ -1,3 +1,5 @@
 //! Controllers of volumes and claims.
 
+pub(crate) mod binder;
+pub(crate) mod ephemeral;
 pub(crate) mod protection;

@@ -7,6 +7,7 @@ use crate::runtime::informer::Observable;
 use crate::runtime::write::{self, Part};
 use crate::runtime::{Cache, Informer, ObjectKey, Queue, Reconcile, ReconcileError};
 use crate::target::Target;
+use coracle_api::volumes;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::VolumeAttributesClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -131,7 +132,7 @@ fn follow<K: Observable>(informer: &Informer<K>) -> Arc<Queue<ObjectKey>> {
 }
 
 /// The claims that a pod names, or that are made for it.
-fn claim_names(pod: &Pod) -> Vec<String> {
+pub(super) fn claim_names(pod: &Pod) -> Vec<String> {
     let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
     volumes
         .filter_map(
@@ -144,9 +145,9 @@ fn claim_names(pod: &Pod) -> Vec<String> {
         .collect()
 }
 
-/// The name of the claim that is made for a pod's volume (KEP-1698).
-fn made_for(pod: &Pod, volume: &str) -> String {
-    format!("{}-{volume}", pod.metadata.name.as_deref().unwrap_or_default())
+/// The name of the claim that is made for a pod's volume.
+pub(super) fn made_for(pod: &Pod, volume: &str) -> String {
+    volumes::made_for(pod.metadata.name.as_deref().unwrap_or_default(), volume)
 }
 
 /// Whether a pod has the claim in use. One without a node has not: a kubelet starts no pod with a claim that is being deleted.

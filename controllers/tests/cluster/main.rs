@@ -7,6 +7,7 @@
 )]
 
 mod kubelet;
+mod storage;
 mod world;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};

@@ -3,7 +3,7 @@
 use crate::world::World;
 use serde_json::{Value, json};
 
-const RESOURCES: [&str; 13] = [
+const RESOURCES: [&str; 15] = [
     "/apis/apps/v1/deployments",
     "/apis/apps/v1/replicasets",
     "/apis/apps/v1/statefulsets",
@@ -17,6 +17,8 @@ const RESOURCES: [&str; 13] = [
     "/api/v1/serviceaccounts",
     "/api/v1/configmaps",
     "/api/v1/nodes",
+    "/api/v1/persistentvolumeclaims",
+    "/api/v1/persistentvolumes",
 ];
 
 /// One line an object, in order.
@@ -58,6 +60,8 @@ fn told(kind: &str, object: &Value) -> Value {
         "endpoints" => json!(addresses(&object["subsets"])),
         "endpointslices" => json!(object["endpoints"].as_array().map_or(0, Vec::len)),
         "nodes" => json!([spec["taints"], ready(status)]),
+        "persistentvolumeclaims" => json!([spec["volumeName"], status["phase"], status["capacity"]]),
+        "persistentvolumes" => json!([spec["claimRef"]["name"], status["phase"]]),
         _ => status["phase"].clone(),
     };
     let named_by_chance = matches!(kind, "pods" | "endpointslices");

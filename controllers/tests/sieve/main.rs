@@ -30,7 +30,7 @@ const SEED_VARIABLE: &str = "CORACLE_SIEVE_SEED";
 const TRIALS: usize = 3;
 
 /// Whose changes can be hidden.
-const HIDEABLE: [&str; 11] = [
+const HIDEABLE: [&str; 13] = [
     "pods",
     "replicasets",
     "deployments",
@@ -42,6 +42,8 @@ const HIDEABLE: [&str; 11] = [
     "statefulsets",
     "controllerrevisions",
     "jobs",
+    "persistentvolumeclaims",
+    "persistentvolumes",
 ];
 
 /// How a scenario went.
@@ -213,4 +215,6 @@ macro_rules! scenarios {
         }
     };
 }
-scenarios!(rollout, service, namespace, owners, silence, numbered, jobs);
+scenarios!(
+    rollout, service, namespace, owners, silence, numbered, jobs, claims
+);

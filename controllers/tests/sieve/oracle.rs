@@ -38,6 +38,7 @@ impl Oracle {
             "generic-garbage-collector" => self.collected_what_is_owned(path).await,
             "replicaset-controller" => self.deleted_what_is_needed(path).await,
             "deployment-controller" => self.deleted_a_set_in_use(path).await,
+            "persistent-volume-binder" => self.deleted_a_volume_in_use(path).await,
             _ => None,
         };
         crime.map(|crime| format!("{controller}: DELETE {path}: {crime}"))
@@ -149,6 +150,22 @@ impl Oracle {
         });
         let count = own.count();
         (count > 0).then(|| format!("it has {count} pods"))
+    }
+
+    /// A volume is deleted only once its claim is gone, or has another.
+    async fn deleted_a_volume_in_use(&self, path: &str) -> Option<String> {
+        let volume = self.get(path).await?;
+        let reference = &volume.data["spec"]["claimRef"];
+        let (namespace, name) = (reference["namespace"].as_str()?, reference["name"].as_str()?);
+        let claim = self
+            .get(&format!(
+                "/api/v1/namespaces/{namespace}/persistentvolumeclaims/{name}"
+            ))
+            .await?;
+        let is_its = claim.uid().as_deref() == reference["uid"].as_str();
+        let named = claim.data["spec"]["volumeName"].as_str().unwrap_or_default();
+        let in_use = is_its && (named.is_empty() || named == volume.name_any());
+        in_use.then(|| format!("claim {name} has it"))
     }
 
     async fn get(&self, path: &str) -> Option<DynamicObject> {

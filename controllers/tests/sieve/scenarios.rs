@@ -17,6 +17,7 @@ pub(crate) async fn play(name: &str, world: &mut World) {
         "silence" => silence(world).await,
         "numbered" => numbered(world).await,
         "jobs" => jobs(world).await,
+        "claims" => claims(world).await,
         other => panic!("no scenario is called {other}"),
     }
 }
@@ -173,6 +174,79 @@ async fn jobs(world: &mut World) {
     world.settle().await;
     world.create(jobs, job()).await;
     world.settle().await;
+}
+
+/// Claims get the volumes that suit them, let go of them in each way, and come anew under their names, as do those of a
+/// StatefulSet.
+async fn claims(world: &mut World) {
+    let (claims, volumes) = (
+        format!("{DEFAULT}/persistentvolumeclaims"),
+        "/api/v1/persistentvolumes",
+    );
+    for (name, size, policy) in [
+        ("small", "1Gi", "Retain"),
+        ("brief", "2Gi", "Delete"),
+        ("numbered", "3Gi", "Retain"),
+    ] {
+        world.create(volumes, volume(name, size, policy)).await;
+    }
+    for (name, size) in [("small", "1Gi"), ("brief", "2Gi")] {
+        world.create(&claims, claim(name, size)).await;
+        world.settle().await;
+    }
+    let sets = "/apis/apps/v1/namespaces/default/statefulsets";
+    let mut set = of_kind("StatefulSet", "web", 1);
+    let mut template = claim("data", "3Gi");
+    template["metadata"] = json!({"name": "data"});
+    set["spec"]["volumeClaimTemplates"] = json!([template]);
+    set["spec"]["template"]["spec"]["containers"][0]["volumeMounts"] =
+        json!([{"name": "data", "mountPath": "/data"}]);
+    world.create(sets, set).await;
+    world.settle().await;
+    for name in ["small", "brief"] {
+        world.delete(&format!("{claims}/{name}"), "Background").await;
+    }
+    world.settle().await;
+    // Whoever looks after the cluster gives the volume that was kept to the next one.
+    world
+        .patch(&format!("{volumes}/small"), json!({"spec": {"claimRef": null}}))
+        .await;
+    world.settle().await;
+    world.create(&claims, claim("small", "1Gi")).await;
+    world.create(volumes, volume("brief", "2Gi", "Retain")).await;
+    world.create(&claims, claim("brief", "2Gi")).await;
+    world.settle().await;
+    world.delete(&format!("{sets}/web"), "Background").await;
+    world.settle().await;
+}
+
+fn claim(name: &str, size: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": name},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": size.to_lowercase(),
+            "resources": {"requests": {"storage": size}},
+        },
+    })
+}
+
+/// A volume that only claims of its size ask for.
+fn volume(name: &str, size: &str, policy: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": name},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "capacity": {"storage": size},
+            "hostPath": {"path": format!("/tmp/volumes/{name}")},
+            "persistentVolumeReclaimPolicy": policy,
+            "storageClassName": size.to_lowercase(),
+        },
+    })
 }
 
 async fn uid(world: &World, name: &str) -> String {

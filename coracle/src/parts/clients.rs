@@ -78,6 +78,7 @@ pub(crate) fn controllers_config(
             node_prefix: NODE_PREFIX,
         }),
         node_grace_period: flags.node_monitor_grace_period,
+        enable_host_path_provisioner: flags.enable_hostpath_provisioner,
         ..coracle_controllers::Config::default()
     })
 }

@@ -1,6 +1,7 @@
 //! The pods of this node: one worker each, fed by a watch of the API and by what the runtime is seen to hold.
 
 mod allocation;
+mod claims;
 mod context;
 mod directory;
 mod hooks;

@@ -88,7 +88,11 @@ impl Job {
     }
 
     /// Makes the pod's volumes ready, or current again.
-    pub(super) async fn set_up_volumes(self, mut tokens: Tokens) -> Outcome {
+    pub(super) async fn set_up_volumes(
+        self,
+        mut tokens: Tokens,
+        ready: Option<Arc<MountedVolumes>>,
+    ) -> Outcome {
         let names = api_cache::referred(&self.spec());
         let references = self
             .context
@@ -100,6 +104,10 @@ impl Job {
         }
         let images = match self.volume_images(&references).await {
             Ok(images) => images,
+            Err(message) => return self.no_volumes(&message),
+        };
+        let claims = match self.claimed_volumes(ready.as_deref()).await {
+            Ok(claims) => claims,
             Err(message) => return self.no_volumes(&message),
         };
         let job = self.clone();
@@ -120,6 +128,7 @@ impl Job {
                 around: &around,
                 tokens: &texts,
                 images: &images,
+                claims: &claims,
             };
             volume::set_up(&job.pod, &facts, &sources)
         });

@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{
     ConfigMap, DownwardAPIVolumeFile, KeyToPath, Pod, Secret, Volume, VolumeProjection,
 };
 
+use super::claim::Found;
 use crate::env::field::{self, Surroundings};
 use crate::env::{FieldError, References};
 
@@ -38,6 +39,8 @@ pub(crate) struct Sources<'a> {
     pub(crate) tokens: &'a BTreeMap<(String, String), String>,
     /// What the runtime calls the images of volumes, by volume.
     pub(crate) images: &'a BTreeMap<String, String>,
+    /// What there is for the claims that volumes name, by volume.
+    pub(crate) claims: &'a BTreeMap<String, Found>,
 }
 
 /// Why a volume's content cannot be told.
@@ -355,6 +358,7 @@ mod tests {
             around: &Surroundings::default(),
             tokens: &tokens,
             images: &BTreeMap::new(),
+            claims: &BTreeMap::new(),
         };
         match payload(&pod(), &volume, &sources) {
             Err(error) => error.to_string(),

@@ -1,8 +1,10 @@
 //! Volumes of a pod: what their files say (pure), and the shells that write, mount and take them away.
 
+mod claim;
 pub(crate) mod content;
 mod host_path;
 mod image;
+mod local;
 mod mounts;
 mod subpath;
 mod tmpfs;
@@ -11,10 +13,13 @@ mod writer;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use k8s_openapi::api::core::v1::{Pod, PodSpec, Volume};
+use k8s_openapi::api::core::v1::{HostPathVolumeSource, Pod, PodSpec, Volume};
 
+pub(crate) use claim::{Claimed, Found, claimed, origin, volume_of};
 pub(crate) use content::{ContentError, Payload, Sources};
 pub(crate) use mounts::container_mounts;
+
+use claim::Origin;
 
 use crate::resources;
 
@@ -41,6 +46,8 @@ pub(crate) enum VolumeError {
     HostPath { volume: String, reason: String },
     #[error("MountVolume.SetUp failed for volume \"{volume}\" : {source}")]
     Io { volume: String, source: std::io::Error },
+    #[error("MountVolume.NewMounter initialization failed for volume \"{volume}\" : {reason}")]
+    Local { volume: String, reason: String },
     #[error("volume \"{volume}\" has a source that this node does not support")]
     Unsupported { volume: String },
     #[error("failed to prepare subPath for volumeMount \"{volume}\" of container \"{container}\": {source}")]
@@ -85,7 +92,9 @@ pub(crate) fn set_up(
     facts: &PodFacts<'_>,
     sources: &Sources<'_>,
 ) -> Result<MountedVolumes, VolumeError> {
-    let volumes = facts.spec.volumes.iter().flatten();
+    // What is claimed and used by no container has not been asked for.
+    let unused = |v: &&Volume| claim::is_claimed(v) && !sources.claims.contains_key(&v.name);
+    let volumes = facts.spec.volumes.iter().flatten().filter(|v| !unused(v));
     volumes
         .map(|v| set_up_one(pod, v, facts, sources).map(|m| (v.name.clone(), m)))
         .collect()
@@ -101,15 +110,11 @@ fn set_up_one(
         volume: volume.name.clone(),
         source,
     };
+    if let Some(found) = sources.claims.get(&volume.name) {
+        return set_up_claimed(found, facts);
+    }
     if let Some(source) = &volume.host_path {
-        host_path::check(source).map_err(|reason| VolumeError::HostPath {
-            volume: volume.name.clone(),
-            reason,
-        })?;
-        return Ok(Mounted {
-            path: PathBuf::from(&source.path),
-            read_only: false,
-        });
+        return set_up_host_path(&volume.name, source, false);
     }
     if let Some(source) = &volume.empty_dir {
         let path = facts.volume_dir("empty-dir", &volume.name);
@@ -166,6 +171,58 @@ fn set_up_one(
     })
 }
 
+fn set_up_host_path(
+    volume: &str,
+    source: &HostPathVolumeSource,
+    read_only: bool,
+) -> Result<Mounted, VolumeError> {
+    host_path::check(source).map_err(|reason| VolumeError::HostPath {
+        volume: volume.to_owned(),
+        reason,
+    })?;
+    Ok(Mounted {
+        path: PathBuf::from(&source.path),
+        read_only,
+    })
+}
+
+fn set_up_claimed(found: &Found, facts: &PodFacts<'_>) -> Result<Mounted, VolumeError> {
+    let (name, origin, read_only) = match found {
+        Found::Ready(mounted) => return Ok(mounted.clone()),
+        Found::Persistent {
+            name,
+            origin,
+            read_only,
+        } => (name, origin, *read_only),
+    };
+    let folder = match origin {
+        Origin::HostPath(source) => return set_up_host_path(name, source, read_only),
+        Origin::Local(folder) => folder,
+    };
+    let local = |reason: String| VolumeError::Local {
+        volume: name.clone(),
+        reason,
+    };
+    match std::fs::metadata(folder) {
+        Ok(meta) if meta.is_dir() => {}
+        Ok(_) => return Err(local(format!("{} is no directory", folder.display()))),
+        Err(_) => return Err(local(format!("path \"{}\" does not exist", folder.display()))),
+    }
+    let path = facts.volume_dir("local-volume", name);
+    let policy = facts.spec.security_context.as_ref();
+    let policy = policy.and_then(|context| context.fs_group_change_policy.as_deref());
+    let ownership = facts.fs_group().map(|group| local::Ownership {
+        group,
+        only_on_mismatch: policy == Some("OnRootMismatch"),
+        read_only,
+    });
+    local::show(folder, &path, ownership).map_err(|source| VolumeError::Io {
+        volume: name.clone(),
+        source,
+    })?;
+    Ok(Mounted { path, read_only })
+}
+
 fn empty_dir(path: &Path, memory_bytes: Option<i64>, fs_group: Option<u32>) -> std::io::Result<()> {
     let fresh = !path.exists();
     std::fs::create_dir_all(path)?;
@@ -218,6 +275,11 @@ pub(crate) fn remove_image_views(spec: &PodSpec, pod_dir: &Path, runtime_socket:
 /// Takes away everything below the pod's directory: mounts first, then files. Blocking; doing it again is harmless.
 pub(crate) fn tear_down(pod_dir: &Path) -> std::io::Result<()> {
     tmpfs::unmount_below(pod_dir)?;
+    // Whatever still shows here is not the pod's to be deleted.
+    if tmpfs::is_mounted_below(pod_dir)? {
+        let why = format!("something is still mounted below {}", pod_dir.display());
+        return Err(std::io::Error::other(why));
+    }
     match std::fs::remove_dir_all(pod_dir) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
         _ => Ok(()),

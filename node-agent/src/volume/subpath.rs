@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
 use nix::fcntl::{OFlag, open, openat};
@@ -30,6 +31,8 @@ pub(super) fn expose(volume: &Path, part: &Path, target: &Path) -> io::Result<Pa
 /// atomic writer makes, which are resolved and must stay inside.
 fn open_below(volume: &Path, part: &Path) -> io::Result<OwnedFd> {
     let part = resolve_writer_links(volume, part)?;
+    // What is made is as open as the volume itself, whatever this process's mask says: those who may write to it may write there.
+    let mode = std::fs::metadata(volume)?.permissions().mode() & 0o777;
     let walk = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let mut fd = open(volume, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
     for component in part.components() {
@@ -41,8 +44,13 @@ fn open_below(volume: &Path, part: &Path) -> io::Result<OwnedFd> {
         };
         fd = match openat(&fd, name, walk, Mode::empty()) {
             Err(nix::errno::Errno::ENOENT) => {
-                mkdirat(&fd, name, Mode::from_bits_truncate(0o750))?;
-                openat(&fd, name, walk | OFlag::O_DIRECTORY, Mode::empty())?
+                mkdirat(&fd, name, Mode::from_bits_truncate(0o700))?;
+                let made = openat(&fd, name, walk | OFlag::O_DIRECTORY, Mode::empty())?;
+                let path = format!("/proc/self/fd/{}", made.as_raw_fd());
+                // A folder of a volume for a group is the group's by inheritance; that stays.
+                let inherited = std::fs::metadata(&path)?.permissions().mode() & 0o7000;
+                std::fs::set_permissions(&path, std::fs::Permissions::from_mode(inherited | mode))?;
+                made
             }
             other => other?,
         };
@@ -93,5 +101,7 @@ mod tests {
             assert_eq!(open_below(&volume, Path::new(part)).is_ok(), ok, "{part}");
         }
         assert!(volume.join("new/deep").is_dir());
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&volume.join("new/deep")), mode(&volume));
     }
 }

@@ -39,6 +39,11 @@ pub(super) fn is_mounted(path: &Path) -> io::Result<bool> {
     Ok(mount_points()?.iter().any(|p| p == path))
 }
 
+/// Whether anything is mounted below `dir`.
+pub(super) fn is_mounted_below(dir: &Path) -> io::Result<bool> {
+    Ok(mount_points()?.iter().any(|p| p.starts_with(dir)))
+}
+
 /// Unmounts everything below `dir`, deepest first.
 pub(super) fn unmount_below(dir: &Path) -> io::Result<()> {
     let mut below: Vec<PathBuf> = mount_points()?

@@ -14,7 +14,7 @@ fn cluster() -> Cluster {
 fn bound_to(decision: Option<Decision>) -> Option<String> {
     match decision? {
         Decision::Bind(_, node) => Some(node),
-        Decision::Refuse(..) | Decision::MakeRoom(..) => None,
+        Decision::Provide(..) | Decision::Refuse(..) | Decision::MakeRoom(..) => None,
     }
 }
 
@@ -95,6 +95,13 @@ fn decided(cluster: &mut Cluster, second: i64) -> String {
     match cluster.decide(0, at(second)) {
         None => "nothing".to_owned(),
         Some(Decision::Bind(pod, node)) => format!("{} to {node}", name(&pod)),
+        Some(Decision::Provide(pod, choices)) => {
+            let kept = choices
+                .volumes
+                .iter()
+                .map(|volume| volume["metadata"]["name"].to_string());
+            format!("{} wants {}", name(&pod), kept.collect::<Vec<_>>().join(" "))
+        }
         Some(Decision::Refuse(pod, _, nomination)) => format!("{} waits, {nomination:?}", name(&pod)),
         Some(Decision::MakeRoom(pod, _, room)) => {
             let victims: Vec<_> = room.victims.iter().map(|victim| victim.name.clone()).collect();
@@ -202,4 +209,109 @@ fn what_was_kept_is_given_back() {
         .build();
     cluster.pod_seen(lost, at(3));
     assert_eq!(decided(&mut cluster, 3), "lost waits, None", "it can go nowhere");
+}
+
+/// A claim that waits for its first consumer, and a volume for it.
+fn with_late_claim() -> Cluster {
+    use serde_json::json;
+    let mut cluster = cluster();
+    let class = json!({"metadata": {"name": "late"}, "provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": "WaitForFirstConsumer"});
+    cluster.class_seen(class, at(0));
+    let spec = json!({"storageClassName": "late", "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
+    let claim = json!({"metadata": {"namespace": "default", "name": "data", "uid": "1", "resourceVersion": "1"}, "spec": spec});
+    cluster.claim_seen(claim, at(0));
+    let spec =
+        json!({"storageClassName": "late", "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}});
+    let volume = json!({"metadata": {"name": "v", "resourceVersion": "2"}, "spec": spec, "status": {"phase": "Available"}});
+    cluster.volume_seen(volume, at(0));
+    cluster
+}
+
+fn with_claim(name: &str) -> Pod {
+    use k8s_openapi::api::core::v1::{PersistentVolumeClaimVolumeSource, Volume};
+    let mut pod = PodBuilder::new(name).build();
+    let source = PersistentVolumeClaimVolumeSource {
+        claim_name: "data".to_owned(),
+        read_only: None,
+    };
+    pod.spec.as_mut().unwrap().volumes = Some(vec![Volume {
+        name: "data".to_owned(),
+        persistent_volume_claim: Some(source),
+        ..Volume::default()
+    }]);
+    pod
+}
+
+fn choices(cluster: &mut Cluster, second: i64) -> crate::volumes::Choices {
+    match cluster.decide(0, at(second)) {
+        Some(Decision::Provide(_, choices)) => choices,
+        other => panic!("nothing was chosen: {other:?}"),
+    }
+}
+
+fn bound_claim() -> serde_json::Value {
+    let annotations = serde_json::json!({"pv.kubernetes.io/bind-completed": "yes"});
+    serde_json::json!({
+        "metadata": {"namespace": "default", "name": "data", "uid": "1", "resourceVersion": "9", "annotations": annotations},
+        "spec": {"volumeName": "v", "storageClassName": "late"},
+        "status": {"phase": "Bound"},
+    })
+}
+
+#[test]
+fn a_pod_is_bound_once_its_claims_are() {
+    let mut cluster = with_late_claim();
+    let pod = with_claim("p");
+    cluster.pod_seen(pod.clone(), at(0));
+    let written = choices(&mut cluster, 0);
+    assert_eq!(decided(&mut cluster, 0), "nothing");
+    cluster.provided(&pod, Some(written), at(0));
+    assert_eq!(decided(&mut cluster, 1), "nothing", "its claim is not bound yet");
+    cluster.claim_seen(bound_claim(), at(2));
+    assert!(cluster.is_ready(at(2)));
+    assert_eq!(decided(&mut cluster, 2), "p to a");
+    assert_eq!(decided(&mut cluster, 2), "nothing");
+    // Whoever comes later finds the claim bound.
+    cluster.pod_seen(with_claim("q"), at(3));
+    assert_eq!(decided(&mut cluster, 3), "q to a");
+}
+
+#[test]
+fn a_pod_whose_claims_are_not_bound_is_tried_again() {
+    let mut cluster = with_late_claim();
+    let pod = with_claim("p");
+    cluster.pod_seen(pod.clone(), at(0));
+    choices(&mut cluster, 0);
+    cluster.provided(&pod, None, at(0));
+    assert_eq!(decided(&mut cluster, 0), "nothing", "it backs off");
+    let written = choices(&mut cluster, 1);
+    cluster.provided(&pod, Some(written), at(1));
+    assert_eq!(cluster.due(), Some(at(601)));
+    assert_eq!(decided(&mut cluster, 600), "nothing");
+    cluster.decide(0, at(601));
+    assert_eq!(decided(&mut cluster, 605), "p wants \"v\"");
+}
+
+#[test]
+fn a_pod_waits_for_what_its_claims_want() {
+    let mut cluster = with_late_claim();
+    cluster.volume_gone("v", at(0));
+    cluster.pod_seen(with_claim("p"), at(0));
+    match cluster.decide(0, at(0)) {
+        Some(Decision::Refuse(_, why, _)) => assert_eq!(
+            why.to_string(),
+            "0/1 nodes are available: 1 node(s) didn't find available persistent volumes to bind. no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
+        ),
+        other => panic!("{other:?}"),
+    }
+    cluster.claim_gone(&("default".to_owned(), "data".to_owned()), at(1));
+    match cluster.decide(0, at(1)) {
+        Some(Decision::Refuse(_, why, _)) => assert_eq!(
+            why.to_string(),
+            "0/1 nodes are available: persistentvolumeclaim \"data\" not found. no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
+        ),
+        other => panic!("{other:?}"),
+    }
+    cluster.pod_gone("uid-p", at(2));
+    assert!(!cluster.is_ready(at(1000)));
 }

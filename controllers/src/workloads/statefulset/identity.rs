@@ -86,6 +86,22 @@ impl<'s> Wanted<'s> {
         format!("{claim}-{}-{ordinal}", self.name())
     }
 
+    /// Whether a claim of this name is one of its pods'.
+    pub(crate) fn has_claim(&self, claim: &str) -> bool {
+        let Some((head, number)) = claim.rsplit_once('-') else {
+            return false;
+        };
+        let number = number
+            .parse::<u32>()
+            .ok()
+            .and_then(|number| i32::try_from(number).ok());
+        let is_of = |ordinal| {
+            let mut templates = self.claim_templates().iter();
+            templates.any(|template| self.claim_name(template, ordinal) == claim)
+        };
+        !head.is_empty() && number.is_some_and(is_of)
+    }
+
     pub(crate) fn claim_templates(&self) -> &'s [PersistentVolumeClaim] {
         self.spec.volume_claim_templates.as_deref().unwrap_or_default()
     }

@@ -18,7 +18,7 @@ use crate::owners::controller_of;
 use crate::run::{Context, Informers};
 use crate::runtime::worker::until;
 use crate::runtime::write::{self, Part};
-use crate::runtime::{Cache, Note, ObjectKey, Queue, Reconcile, ReconcileError};
+use crate::runtime::{Cache, Change, Note, ObjectKey, Queue, Reconcile, ReconcileError};
 use crate::target::Target;
 use identity::Wanted;
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet, StatefulSetStatus};
@@ -65,6 +65,17 @@ pub(crate) fn start(context: &Context, informers: &Informers) -> (Arc<StatefulSe
         if let Some(owner) = owner {
             let namespace = revision.metadata.namespace.as_deref().unwrap_or_default();
             own.add(ObjectKey::new(namespace, &owner.name));
+        }
+    });
+    // A pod that is to come again waits until the claim of the one before it is gone.
+    let (own, sets) = (queue.clone(), informers.stateful_sets.cache().clone());
+    informers.claims.subscribe(move |change| {
+        let Change::Deleted(claim) = change else { return };
+        let key = ObjectKey::of(&claim.metadata);
+        for set in sets.in_namespace(&key.namespace) {
+            if Wanted::of(&set).is_some_and(|wanted| wanted.has_claim(&key.name)) {
+                own.add(ObjectKey::of(&set.metadata));
+            }
         }
     });
     let controller = StatefulSets {

@@ -318,6 +318,18 @@ fn claims_are_owned_as_the_policy_has_it() {
     assert_eq!(owner(&world, "data-web-0"), ["StatefulSet"]);
     world.set_spec(|spec| spec.replicas = Some(1));
     assert_eq!(world.step(9), ["own data-web-1 [\"Pod\"]", "delete web-1"]);
+    let wanted = Wanted::of(&world.set).unwrap();
+    assert!(wanted.has_claim("data-web-1") && wanted.has_claim("data-web-7"));
+    for other in [
+        "data-web",
+        "data-web-x",
+        "data-web-01",
+        "other-web-1",
+        "data-other-1",
+        "-1",
+    ] {
+        assert!(!wanted.has_claim(other), "{other}");
+    }
     // The claim goes with its pod; until it has, no other is made in its place.
     world.settle();
     world.set_spec(|spec| spec.replicas = Some(2));

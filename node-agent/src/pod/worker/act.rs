@@ -125,8 +125,8 @@ impl Worker {
         let running = self.runtime.alive().next().is_some();
         if (self.volumes.is_none() && wanted) || (!self.volumes_current && (wanted || running)) || due {
             self.volumes_current = true;
-            let (job, tokens) = (self.job(), self.tokens.clone());
-            self.begin(Key::Volumes, now, move || job.set_up_volumes(tokens));
+            let (job, tokens, ready) = (self.job(), self.tokens.clone(), self.volumes.clone());
+            self.begin(Key::Volumes, now, move || job.set_up_volumes(tokens, ready));
             // Not begun, for it waits for its next try: then it is still to be done.
             self.volumes_current = self.in_flight.contains_key(&Key::Volumes);
         }
