@@ -42,6 +42,11 @@ pub trait ResourceHandler: Send + Sync {
         Vec::new()
     }
 
+    /// Whether there are custom resources of a group.
+    fn has_custom_group(&self, _group: &str) -> bool {
+        false
+    }
+
     /// What OpenAPI is to tell of custom resources.
     fn custom_resources(&self) -> Vec<CustomResource> {
         Vec::new()

@@ -174,6 +174,42 @@ pub fn with_type_and_meta(schema: &Json) -> Json {
     whole
 }
 
+/// What types and values are made by; the rest of a schema, of which descriptions are the most, says nothing to expressions.
+const COUNT: [&str; 9] = [
+    "type",
+    "format",
+    "nullable",
+    "x-kubernetes-int-or-string",
+    "x-kubernetes-embedded-resource",
+    "x-kubernetes-preserve-unknown-fields",
+    "x-kubernetes-list-type",
+    "x-kubernetes-list-map-keys",
+    "x-kubernetes-map-type",
+];
+
+/// A copy of a schema with nothing but what counts for expressions.
+pub(super) fn lean(schema: &Json) -> Json {
+    let kept = COUNT.iter().filter_map(|name| Some((*name, schema.get(name)?)));
+    let mut copy: serde_json::Map<String, Json> = kept
+        .map(|(name, value)| (name.to_owned(), value.clone()))
+        .collect();
+    for name in ["items", "additionalProperties"] {
+        if let Some(below) = schema.get(name) {
+            let below = if below.is_object() {
+                lean(below)
+            } else {
+                below.clone()
+            };
+            copy.insert(name.to_owned(), below);
+        }
+    }
+    if let Some(Json::Object(properties)) = schema.get("properties") {
+        let properties = properties.iter().map(|(name, of)| (name.clone(), lean(of)));
+        copy.insert("properties".to_owned(), properties.collect());
+    }
+    Json::Object(copy)
+}
+
 /// An object by its schema.
 #[derive(Debug)]
 struct Schema {
@@ -184,9 +220,9 @@ struct Schema {
 impl Schema {
     fn new(schema: &Json, name: &str, resource: bool) -> Self {
         let schema = if resource {
-            with_type_and_meta(schema)
+            with_type_and_meta(&lean(schema))
         } else {
-            schema.clone()
+            lean(schema)
         };
         Self {
             name: name.to_owned(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::approval;
 use super::conditions::{self, Condition, ESTABLISHED, NAMES_ACCEPTED};
@@ -36,7 +36,8 @@ impl Taken {
 /// are accepted, so that every server has come to serve it; here it is served by whoever writes this.
 pub fn settle(definition: &Value, taken: &Taken, now: Timestamp) -> Option<Value> {
     let (names, fault) = accepted(definition, taken);
-    let mut settled = definition.clone();
+    // Only the status may change: the rest can be large, and is copied where something has.
+    let mut settled = json!({"status": definition.get("status").unwrap_or(&Value::Null)});
     let (reason, message) = fault.unwrap_or(("NoConflicts", "no conflicts found".to_owned()));
     let accepted = reason == "NoConflicts";
     let named = Condition {
@@ -55,7 +56,15 @@ pub fn settle(definition: &Value, taken: &Taken, now: Timestamp) -> Option<Value
     if let Some(condition) = approval::condition(definition) {
         conditions::set(&mut settled, &condition, now);
     }
-    (settled != *definition).then_some(settled)
+    let status = settled["status"].take();
+    (Some(&status) != definition.get("status")).then(|| with_status(definition, status))
+}
+
+fn with_status(definition: &Value, status: Value) -> Value {
+    let fields = definition.as_object().into_iter().flatten();
+    let others = fields.filter(|(name, _)| *name != "status");
+    let others = others.map(|(name, value)| (name.clone(), value.clone()));
+    others.chain([("status".to_owned(), status)]).collect()
 }
 
 fn established(accepted: bool) -> Condition {

@@ -1,7 +1,7 @@
 //! Rules in CEL (`x-kubernetes-validations`): the last of what a custom resource is held against, once everything else about it
 //! is known to be in order.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use serde_json::Value;
 
@@ -13,7 +13,8 @@ use crate::validation::{BadValue, ErrorKind, FieldErrors, Path};
 /// most definitions of a cluster are idle.
 #[derive(Debug)]
 pub struct Compiled {
-    source: Value,
+    /// What they are compiled from, until they are.
+    source: Mutex<Option<Value>>,
     rules: OnceLock<Option<Rules>>,
 }
 
@@ -21,13 +22,16 @@ impl Compiled {
     /// Those in the JSON of a schema.
     pub(super) fn of(source: &Value) -> Self {
         Self {
-            source: source.clone(),
+            source: Mutex::new(Some(source.clone())),
             rules: OnceLock::new(),
         }
     }
 
     fn rules(&self) -> Option<&Rules> {
-        let rules = self.rules.get_or_init(|| Rules::compile(&self.source, true));
+        let rules = self.rules.get_or_init(|| {
+            let source = self.source.lock().unwrap_or_else(PoisonError::into_inner).take();
+            source.and_then(|source| Rules::compile(&source, true))
+        });
         rules.as_ref()
     }
 }

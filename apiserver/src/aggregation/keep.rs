@@ -3,7 +3,7 @@
 //! One loop: look, plan, act. It looks again when something that counts has changed, and at servers from time to time, for
 //! no event tells that one has gone away.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,9 +18,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::check::{self, Check, Finding};
+use super::registration::{self, Defined};
 use super::routes::{self, Remote};
-use super::{Aggregator, GROUP, GroupVersion, Served, registration};
-use crate::reader::{GroupResource, ObjectReader};
+use super::{Aggregator, GROUP, GroupVersion, Served};
+use crate::reader::{Followed, GroupResource, ObjectReader};
 
 const PATH: &str = "/apis/apiregistration.k8s.io/v1/apiservices";
 /// How often a server that is well is looked at.
@@ -54,9 +55,21 @@ struct Question {
 }
 
 /// The loop's memory.
-#[derive(Default)]
 struct Memory {
     servers: BTreeMap<String, Known>,
+    /// What definitions ask for.
+    definitions: Followed<Defined>,
+    api_services: Followed<ApiService>,
+}
+
+/// What is to be known of an APIService.
+struct ApiService {
+    /// Whether it is kept for a definition.
+    managed: bool,
+    at: GroupVersion,
+    /// The object, where there may be something to do: another server answers, or its condition is not what it has to be.
+    /// There may be a thousand of which nothing more is to be said.
+    looked_at: Option<Arc<Value>>,
 }
 
 /// Changes that make a look due.
@@ -70,7 +83,7 @@ struct Changes {
 /// Runs until cancelled. What could not be written is tried again at the next look.
 pub(crate) async fn keep(aggregator: Arc<Aggregator>, client: kube::Client, cancel: CancellationToken) {
     let mut changes = Changes::of(&*aggregator.reader);
-    let mut memory = Memory::default();
+    let mut memory = Memory::new();
     loop {
         changes.seen();
         let looking = look(&aggregator, &client, &mut memory);
@@ -131,12 +144,9 @@ impl Changes {
 /// One look at everything. Says when the next is due.
 async fn look(aggregator: &Aggregator, client: &kube::Client, memory: &mut Memory) -> Option<Instant> {
     let reader = &*aggregator.reader;
-    let api_services = reader.list(&GroupResource::new(GROUP, "apiservices"), "");
-    let definitions = reader.list(
-        &GroupResource::new("apiextensions.k8s.io", "customresourcedefinitions"),
-        "",
-    );
-    register(client, registration::plan(&definitions, &api_services)).await;
+    memory.look(reader);
+    register(client, memory.plan()).await;
+    let api_services = memory.looked_at();
     let questions = memory.questions(&api_services, reader);
     let before = aggregator.served.load_full();
     let answers = join_all(questions.iter().map(async |question| {
@@ -152,7 +162,10 @@ async fn look(aggregator: &Aggregator, client: &kube::Client, memory: &mut Memor
     }))
     .await;
     let mut served = Served::clone(&before);
-    served.retain(|at, _| api_services.iter().any(|service| group_version(service) == *at));
+    if !served.is_empty() {
+        let there: BTreeSet<&GroupVersion> = memory.api_services.iter().map(|(_, known)| &known.at).collect();
+        served.retain(|at, _| there.contains(at));
+    }
     let mut fresh = served.len() != before.len();
     for (question, answer) in questions.into_iter().zip(answers) {
         let finding = Finding::of_answer(&answer.as_ref().map(drop).map_err(Clone::clone));
@@ -208,14 +221,64 @@ fn checked(service: &Value, reader: &dyn ObjectReader) -> (Check, String) {
     )
 }
 
+impl ApiService {
+    fn read(service: &Arc<Value>) -> Self {
+        let settled = match check::check(service, None, &[]) {
+            Check::Known(finding) => {
+                let is_local = !service["spec"].has("service");
+                is_local && check::with_finding(service, &finding, Timestamp::UNIX_EPOCH).is_none()
+            }
+            Check::Ask => false,
+        };
+        Self {
+            managed: registration::is_managed(service),
+            at: group_version(service),
+            looked_at: (!settled).then(|| Arc::clone(service)),
+        }
+    }
+}
+
 impl Memory {
-    /// The servers that have to be asked now. Forgets those that are no more.
+    fn new() -> Self {
+        Self {
+            servers: BTreeMap::new(),
+            definitions: Followed::new(GroupResource::new(
+                "apiextensions.k8s.io",
+                "customresourcedefinitions",
+            )),
+            api_services: Followed::new(GroupResource::new(GROUP, "apiservices")),
+        }
+    }
+
+    fn look(&mut self, reader: &dyn ObjectReader) {
+        self.definitions
+            .look(reader, |definition| Defined::read(definition));
+        self.api_services.look(reader, ApiService::read);
+        // What is local now has nothing to be remembered for.
+        let services = &self.api_services;
+        let matters = |name: &String| services.get(name).is_some_and(|known| known.looked_at.is_some());
+        self.servers.retain(|name, _| matters(name));
+    }
+
+    fn plan(&self) -> registration::Plan {
+        let definitions = self.definitions.iter().map(|(_, defined)| defined);
+        let api_services = self.api_services.iter();
+        registration::plan(
+            definitions,
+            api_services.map(|(name, known)| (name, known.managed)),
+        )
+    }
+
+    /// The APIServices of which more may have to be said.
+    fn looked_at(&self) -> Vec<Arc<Value>> {
+        let services = self.api_services.iter();
+        services
+            .filter_map(|(_, service)| service.looked_at.clone())
+            .collect()
+    }
+
+    /// The servers that have to be asked now.
     fn questions(&mut self, api_services: &[Arc<Value>], reader: &dyn ObjectReader) -> Vec<Question> {
-        let names: Vec<&str> = api_services
-            .iter()
-            .map(|service| service["metadata"].text("name"))
-            .collect();
-        self.servers.retain(|name, _| names.contains(&name.as_str()));
         let now = Instant::now();
         let mut questions = Vec::new();
         for service in api_services {

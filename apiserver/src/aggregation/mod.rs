@@ -115,7 +115,7 @@ impl Aggregator {
     ) -> Result<Self, TlsError> {
         let services = GroupResource::new(GROUP, "apiservices");
         Ok(Self {
-            routes: Prepared::new(&[services], &*reader, Routes::read),
+            routes: Prepared::new(&[services], &*reader, routes::reading()),
             reader,
             own: ArcSwap::from_pointee(ClientCertificate::of(own)?),
             pool: Arc::default(),
@@ -150,6 +150,11 @@ impl Aggregator {
     /// The groups that are told of: `own` ones, and those that other servers answer for, in the order of their priorities.
     pub(crate) fn groups(&self, own: &[Group]) -> Vec<Group> {
         self.routes.now(&*self.reader).merged(own, &self.served.load())
+    }
+
+    /// Whether another server answers for anything of a group.
+    pub(crate) fn has_group(&self, group: &str) -> bool {
+        self.routes.with(&*self.reader, |routes| routes.has_remote(group))
     }
 
     /// What other servers publish of their schemas.

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -11,7 +12,7 @@ use serde_json::Value;
 use super::{GROUP, GroupVersion, Served};
 use crate::discovery::{Group, Version};
 use crate::outbound::{Place, Reached, Trust};
-use crate::reader::{GroupResource, ObjectReader};
+use crate::reader::{Followed, GroupResource, ObjectReader};
 use crate::request::RequestInfo;
 
 const HTTPS: u16 = 443;
@@ -28,7 +29,7 @@ pub(crate) struct Remote {
 
 /// What an APIService says of a group version.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Route {
+pub(super) struct Route {
     group_priority: i64,
     version_priority: i64,
     /// None where this server answers itself.
@@ -43,26 +44,9 @@ pub(crate) struct Routes {
 }
 
 impl Routes {
-    /// Reads the APIServices.
-    pub(super) fn read(reader: &dyn ObjectReader) -> Self {
-        let services = reader.list(&GroupResource::new(GROUP, "apiservices"), "");
-        Self::of(services.iter().map(AsRef::as_ref))
-    }
-
-    fn of<'a>(services: impl Iterator<Item = &'a Value>) -> Self {
-        let routes = services.map(|service| {
-            let spec = &service["spec"];
-            let route = Route {
-                group_priority: spec.number("groupPriorityMinimum").unwrap_or_default(),
-                version_priority: spec.number("versionPriority").unwrap_or_default(),
-                remote: remote(service),
-            };
-            (
-                (spec.text("group").to_owned(), spec.text("version").to_owned()),
-                route,
-            )
-        });
-        let routes: BTreeMap<GroupVersion, Route> = routes.collect();
+    /// What the APIServices say of their group versions.
+    pub(super) fn of(services: impl Iterator<Item = (GroupVersion, Route)>) -> Self {
+        let routes: BTreeMap<GroupVersion, Route> = services.collect();
         Self {
             any_remote: routes.values().any(|route| route.remote.is_some()),
             routes,
@@ -76,8 +60,17 @@ impl Routes {
 
     /// The server that answers for a group version, where it is not this one.
     pub(super) fn remote(&self, group: &str, version: &str) -> Option<&Remote> {
+        if !self.any_remote {
+            return None;
+        }
         let key = (group.to_owned(), version.to_owned());
         self.routes.get(&key)?.remote.as_ref()
+    }
+
+    /// Whether another server answers for anything of a group.
+    pub(super) fn has_remote(&self, group: &str) -> bool {
+        let mut of_group = self.routes.iter().filter(|((name, _), _)| name == group);
+        self.any_remote && of_group.any(|(_, route)| route.remote.is_some())
     }
 
     /// `own` groups along with those of other servers, of which `served` knows the resources. Groups stand in the order of
@@ -133,6 +126,33 @@ impl Routes {
     fn group_priority(&self, group: &str) -> i64 {
         let of_group = self.routes.iter().filter(|((name, _), _)| name == group);
         of_group.map(|(_, route)| route.group_priority).max().unwrap_or(0)
+    }
+}
+
+/// Reads the APIServices; those that did not change are not read again.
+pub(super) fn reading() -> impl Fn(&dyn ObjectReader) -> Routes + Send + Sync + 'static {
+    let services = Followed::new(GroupResource::new(GROUP, "apiservices"));
+    let services = Mutex::new(services);
+    move |reader| {
+        let mut services = services.lock().unwrap_or_else(PoisonError::into_inner);
+        services.look(reader, |service| Route::read(service));
+        Routes::of(services.iter().map(|(_, route)| route.clone()))
+    }
+}
+
+impl Route {
+    /// What an APIService says, and of which group version.
+    fn read(service: &Value) -> (GroupVersion, Self) {
+        let spec = &service["spec"];
+        let route = Self {
+            group_priority: spec.number("groupPriorityMinimum").unwrap_or_default(),
+            version_priority: spec.number("versionPriority").unwrap_or_default(),
+            remote: remote(service),
+        };
+        (
+            (spec.text("group").to_owned(), spec.text("version").to_owned()),
+            route,
+        )
     }
 }
 
@@ -218,7 +238,7 @@ mod tests {
             service("batch", "v2", (17400, 20), true),
             service("batch", "v0", (17400, 1), true),
         ];
-        let routes = Routes::of(services.iter());
+        let routes = Routes::of(services.iter().map(Route::read));
         let own = [
             group("", &["v1"]),
             group("unranked", &["v1"]),

@@ -21,18 +21,17 @@ pub(crate) struct Catalogue {
     /// The names of the groups of which anything is built in.
     built_in: BTreeSet<String>,
     published: ArcSwap<Published>,
+    /// The documents, and the generation of custom resources that they are about.
+    openapi: ArcSwap<(u64, Arc<OpenApi>)>,
 }
 
-/// What is told, and what it was made of.
+/// What discovery tells, and what it was made of.
 struct Published {
     /// Of custom resources.
     generation: u64,
     /// Of what other servers serve.
     made_of: Option<Mark>,
     discovery: Discovery,
-    openapi: Arc<OpenApi>,
-    /// The names of the groups of which anything is built in, or served by others.
-    groups: BTreeSet<String>,
 }
 
 impl Catalogue {
@@ -44,8 +43,6 @@ impl Catalogue {
             generation: 0,
             made_of: None,
             discovery: Discovery::new(groups, server_address),
-            openapi: Arc::default(),
-            groups: built_in.clone(),
         };
         Self {
             server_address: server_address.to_owned(),
@@ -53,6 +50,7 @@ impl Catalogue {
             aggregator: None,
             built_in,
             published: ArcSwap::from_pointee(published),
+            openapi: ArcSwap::default(),
         }
     }
 
@@ -67,7 +65,12 @@ impl Catalogue {
     /// Whether anything of an API group is built in, or served by other servers; core has an empty name. What is said of a
     /// group of nothing but custom resources depends on the resource.
     pub(crate) fn has_group(&self, group: &str) -> bool {
-        self.built_in.contains(group) || self.published().groups.contains(group)
+        let of_others = || {
+            self.aggregator
+                .as_ref()
+                .is_some_and(|others| others.has_group(group))
+        };
+        self.built_in.contains(group) || of_others() && !self.resources.has_custom_group(group)
     }
 
     /// What is told now: made again by the first who asks after custom resources, or what other servers serve, have changed.
@@ -77,30 +80,27 @@ impl Catalogue {
         if current.generation == generation && same(current.made_of.as_ref(), mark.as_ref()) {
             return current;
         }
-        let customs = self.resources.custom_groups();
-        let only_custom: BTreeSet<String> = customs
-            .iter()
-            .map(|group| group.name.to_string())
-            .filter(|name| !self.built_in.contains(name))
-            .collect();
-        let mut groups = with_customs(built_in(), customs);
+        let mut groups = with_customs(built_in(), self.resources.custom_groups());
         if let Some(aggregator) = &self.aggregator {
             groups = aggregator.groups(&groups);
         }
-        let names = groups.iter().map(|group| group.name.to_string());
-        let openapi = if current.generation == generation {
-            current.openapi.clone()
-        } else {
-            Arc::new(current.openapi.with(self.resources.custom_resources()))
-        };
         let fresh = Arc::new(Published {
             generation,
             made_of: mark,
-            groups: names.filter(|name| !only_custom.contains(name)).collect(),
             discovery: Discovery::new(groups, &self.server_address),
-            openapi,
         });
         self.published.store(fresh.clone());
+        fresh
+    }
+
+    /// The documents of now: what they are about is looked at anew by the first who asks for one after a change.
+    fn described(&self) -> Arc<OpenApi> {
+        let (current, generation) = (self.openapi.load_full(), self.resources.generation());
+        if current.0 == generation {
+            return Arc::clone(&current.1);
+        }
+        let fresh = Arc::new(current.1.with(self.resources.custom_resources()));
+        self.openapi.store(Arc::new((generation, Arc::clone(&fresh))));
         fresh
     }
 
@@ -125,7 +125,7 @@ impl Catalogue {
         }
         match path.trim_matches('/').split('/').collect::<Vec<_>>()[..] {
             // A version that is not served, of a group that is: upstream's own router answers, and with a Status.
-            ["apis", group, _] if published.groups.contains(group) => Err(ApiError::generic(404, "")),
+            ["apis", group, _] if self.has_group(group) => Err(ApiError::generic(404, "")),
             ["api", _] => Err(ApiError::generic(404, "")),
             _ => Ok(None),
         }
@@ -133,8 +133,7 @@ impl Catalogue {
 
     /// The documents are big and made when first asked for: not on a thread that others wait for.
     async fn openapi(&self, context: &RequestContext) -> Result<Option<Response<ResponseBody>>, ApiError> {
-        let published = self.published();
-        let openapi = published.openapi.clone();
+        let openapi = self.described();
         let others = self.aggregator.as_ref().map(|aggregator| aggregator.schemas());
         let (path, headers) = (context.info.path.clone(), context.headers.clone());
         let hash = context

@@ -6,7 +6,6 @@ use coracle_api::custom::Version;
 use coracle_api::object::Fields as _;
 use coracle_api::table::{self, Type};
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha512};
 
 use super::descriptions::Descriptions;
 use super::operations::customs::model_name;
@@ -105,13 +104,6 @@ impl CustomResource {
             schema["x-kubernetes-selectable-fields"] = fields.into();
         }
     }
-}
-
-/// The `ETag` of the document of some custom resources, which changes when one of them does.
-pub(super) fn etag<'r>(resources: impl Iterator<Item = &'r CustomResource>) -> String {
-    let marks: Vec<u8> = resources.flat_map(|resource| resource.mark).collect();
-    let digest = Sha512::digest(marks);
-    digest.iter().map(|byte| format!("{byte:02X}")).collect()
 }
 
 fn meta(kind: &str) -> &'static Type {

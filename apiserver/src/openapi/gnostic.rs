@@ -1,7 +1,7 @@
 //! OpenAPI 2 as gnostic's `openapi.v2.Document` message, the only form that client-go's `OpenAPISchema` reads.
 //!
 //! Numbers are those of gnostic's OpenAPIv2.proto. Only what our own documents hold is written: this encodes the JSON of
-//! [`super::v2::document`], it does not translate OpenAPI at large.
+//! [`super::v2`], it does not translate OpenAPI at large. It does so in parts, which are put together when asked for.
 
 use coracle_api::codec::protobuf::field_head;
 use serde_json::{Map, Value};
@@ -83,22 +83,39 @@ impl Message {
     }
 }
 
-/// The document as protobuf.
-pub(super) fn encode(document: &Value) -> Vec<u8> {
+/// What stands before paths and definitions.
+pub(super) fn before(frame: &Value) -> Vec<u8> {
     let info = |info: &Value| {
         Message::default()
             .text_of(1, info, "title")
             .text_of(2, info, "version")
     };
-    let paths = |paths: &Value| Message::default().named(2, paths, path_item);
-    let definitions = |definitions: &Value| Message::default().named(1, definitions, schema);
     Message::default()
-        .text_of(1, document, "swagger")
-        .message_of(2, document, "info", info)
-        .message_of(8, document, "paths", paths)
-        .message_of(9, document, "definitions", definitions)
-        .messages_of(12, document, "security", requirement)
-        .message_of(13, document, "securityDefinitions", |of| {
+        .text_of(1, frame, "swagger")
+        .message_of(2, frame, "info", info)
+        .0
+}
+
+/// Some paths: what follows [`PATHS`].
+pub(super) fn paths(paths: &Value) -> Vec<u8> {
+    Message::default().named(2, paths, path_item).0
+}
+
+/// Some definitions: what follows [`DEFINITIONS`].
+pub(super) fn definitions(definitions: &Value) -> Vec<u8> {
+    Message::default().named(1, definitions, schema).0
+}
+
+/// The field of all paths.
+pub(super) const PATHS: u32 = 8;
+/// The field of all definitions.
+pub(super) const DEFINITIONS: u32 = 9;
+
+/// What stands behind them.
+pub(super) fn after(frame: &Value) -> Vec<u8> {
+    Message::default()
+        .messages_of(12, frame, "security", requirement)
+        .message_of(13, frame, "securityDefinitions", |of| {
             Message::default().named(1, of, api_key)
         })
         .0

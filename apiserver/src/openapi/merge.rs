@@ -10,7 +10,8 @@ use coracle_api::object::Fields;
 use serde_json::{Map, Value, json};
 
 const REFERENCE: &str = "#/definitions/";
-const KINDS: &str = "x-kubernetes-group-version-kind";
+/// The extension of a definition that names the kinds it is of.
+pub(super) const KINDS: &str = "x-kubernetes-group-version-kind";
 
 /// The part of a document that is about a group version: its paths, and the definitions that they lead to.
 pub(crate) fn part(document: &Value, group: &str, version: &str) -> Value {

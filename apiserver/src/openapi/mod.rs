@@ -1,10 +1,15 @@
 //! The OpenAPI documents: `/openapi/v2` in JSON and in gnostic's protobuf, `/openapi/v3` with a document per group version.
 //!
-//! Pure but for a cache: each document is made from the type table and the descriptions when it is first asked for and
-//! kept as the gzipped bytes that nearly every client asks for. Nothing is made at start.
+//! Pure but for a cache: what a document is made of (`entries`) is made from the type table, the descriptions and the schemas of
+//! definitions when it is first asked for, and kept compressed (`chunk`). Documents are put together of that for each answer,
+//! so a definition that changes costs the making of its own entries. Nothing is made at start.
 
+mod built_in;
+mod chunk;
 mod customs;
+mod described;
 mod descriptions;
+mod entries;
 mod gnostic;
 pub(crate) mod merge;
 mod operations;
@@ -13,21 +18,21 @@ mod v2;
 mod v3;
 
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, HashMap};
-use std::io::{Read, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use coracle_api::codec::json;
 use coracle_api::status::ApiError;
-use flate2::Compression;
-use flate2::read::GzDecoder;
-use flate2::write::GzEncoder;
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, LOCATION, VARY};
 use serde_json::{Value, json as json_value};
 use sha2::{Digest, Sha512};
 
+use self::built_in::BuiltIn;
+use self::chunk::Chunk;
+use self::described::{Described, etag_of};
+use self::entries::Parts;
 use crate::discovery::{Answer, accepted};
 pub use customs::CustomResource;
 use descriptions::Descriptions;
@@ -58,34 +63,33 @@ pub(crate) struct Others {
     pub(crate) parts: Vec<Arc<Value>>,
 }
 
+/// The descriptions of types, opened by the first that needs them while an answer is made.
+#[derive(Default)]
+struct Opened(OnceCell<Descriptions>);
+
+impl Opened {
+    fn get(&self) -> &Descriptions {
+        self.0.get_or_init(Descriptions::open)
+    }
+}
+
 /// The documents about the built-in resources, and about custom ones as of one moment.
 #[derive(Debug, Default)]
 pub struct OpenApi {
+    built_in: Arc<BuiltIn>,
     /// By the paths of their documents below `/openapi/v3/`.
-    customs: BTreeMap<String, Vec<CustomResource>>,
-    made: Mutex<HashMap<Document, Made>>,
-    /// The documents in OpenAPI 2 that these parts of others made of ours: the newest, for a cluster has but one.
-    merged: Mutex<Option<Merged>>,
+    customs: BTreeMap<String, Vec<Described>>,
+    index: OnceLock<Made>,
 }
 
-/// Our OpenAPI 2 document with the parts of others.
-#[derive(Clone, Debug)]
-struct Merged {
-    parts: Vec<Arc<Value>>,
-    json: Made,
-    protobuf: Made,
+/// The forms of `/openapi/v2`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Json,
+    Protobuf,
 }
 
-/// A document in one encoding.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Document {
-    V2Json,
-    V2Protobuf,
-    V3Index,
-    /// The path below `/openapi/v3/`: `api/v1`, `apis/apps/v1`.
-    V3(String),
-}
-
+/// A whole document, kept.
 #[derive(Clone, Debug)]
 struct Made {
     zipped: Bytes,
@@ -96,44 +100,25 @@ impl OpenApi {
     /// The same with other custom resources; what does not change by that is not made again.
     #[must_use]
     pub fn with(&self, customs: Vec<CustomResource>) -> Self {
-        let mut by_document: BTreeMap<String, Vec<CustomResource>> = BTreeMap::new();
+        let mut by_document: BTreeMap<String, Vec<Described>> = BTreeMap::new();
         for custom in customs {
-            by_document.entry(custom.document()).or_default().push(custom);
+            let document = custom.document();
+            let mut before = self.customs.get(&document).into_iter().flatten();
+            let described = match before.find(|known| known.is_of(&custom)) {
+                Some(known) => known.clone(),
+                None => Described::new(custom),
+            };
+            by_document.entry(document).or_default().push(described);
         }
-        let fresh = Self {
+        Self {
+            built_in: Arc::clone(&self.built_in),
             customs: by_document,
-            made: Mutex::default(),
-            merged: Mutex::default(),
-        };
-        let stays = |document: &Document, made: &Made| match document {
-            Document::V2Json | Document::V2Protobuf | Document::V3Index => false,
-            Document::V3(below) if v3::has_document(below) => true,
-            Document::V3(below) => fresh.has_custom(below) && fresh.custom_etag(below) == made.etag,
-        };
-        let kept = self
-            .lock()
-            .iter()
-            .filter(|(document, made)| stays(document, made))
-            .map(|(document, made)| (document.clone(), made.clone()))
-            .collect();
-        *fresh.lock() = kept;
-        fresh
+            index: OnceLock::new(),
+        }
     }
 
-    fn customs_of(&self, below: &str) -> impl Iterator<Item = &CustomResource> {
-        self.customs.get(below).into_iter().flatten()
-    }
-
-    fn has_custom(&self, below: &str) -> bool {
-        self.customs.contains_key(below)
-    }
-
-    fn all_customs(&self) -> impl Iterator<Item = &CustomResource> {
+    fn all_customs(&self) -> impl Iterator<Item = &Described> {
         self.customs.values().flatten()
-    }
-
-    fn custom_etag(&self, below: &str) -> String {
-        customs::etag(self.customs_of(below))
     }
 
     /// Answers a GET of `path`, or nothing where no document has that path. `query` is what stands behind the question
@@ -155,8 +140,11 @@ impl OpenApi {
             "/openapi/v3" => Some(self.index(wanted, others)),
             path => {
                 let below = path.strip_prefix("/openapi/v3/")?;
-                let there = v3::has_document(below) || self.has_custom(below);
-                there.then(|| self.v3(below, query, wanted))
+                match self.customs.get(below) {
+                    Some(customs) => Some(self.custom_v3(below, customs, query, wanted)),
+                    None if v3::has_document(below) => Some(self.v3(below, query, wanted)),
+                    None => None,
+                }
             }
         }
     }
@@ -165,183 +153,157 @@ impl OpenApi {
         let found = accepted(wanted.accept)
             .iter()
             .find_map(|element| match element.media_type {
-                "*/*" | "application/*" | "application/json" => Some((Document::V2Json, "application/json")),
+                "*/*" | "application/*" | "application/json" => Some((Form::Json, "application/json")),
                 // Answered without the `@`, however it was asked for: Go's clients refuse a Content-Type that has one.
-                V2_PROTOBUF | V2_PROTOBUF_AT => Some((Document::V2Protobuf, V2_PROTOBUF)),
+                V2_PROTOBUF | V2_PROTOBUF_AT => Some((Form::Protobuf, V2_PROTOBUF)),
                 _ => None,
             });
-        match found {
-            Some((document, content_type)) if others.parts.is_empty() => {
-                self.answer(document, content_type, wanted)
-            }
-            Some((document, content_type)) => {
-                let merged = self.merged(&others.parts);
-                let made = match document {
-                    Document::V2Protobuf => merged.protobuf,
-                    _ => merged.json,
-                };
-                made.answer(content_type, wanted)
-            }
-            None => Answer::failure(&ApiError::not_acceptable(&["application/json", V2_PROTOBUF])),
-        }
-    }
-
-    /// Our OpenAPI 2 document with these parts; made again where they are not those of the last time.
-    fn merged(&self, parts: &[Arc<Value>]) -> Merged {
-        let same = |merged: &&Merged| {
-            merged.parts.len() == parts.len()
-                && merged
-                    .parts
-                    .iter()
-                    .zip(parts)
-                    .all(|(ours, theirs)| Arc::ptr_eq(ours, theirs))
+        let Some((form, content_type)) = found else {
+            return Answer::failure(&ApiError::not_acceptable(&["application/json", V2_PROTOBUF]));
         };
-        let kept = self.merged.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(kept) = kept.as_ref().filter(same) {
-            return kept.clone();
-        }
-        let own = self.made(&Document::V2Json, &OnceCell::new());
-        let mut document: Value =
-            serde_json::from_slice(&unzipped(&own.zipped)).expect("the document was written as JSON");
-        merge::add(&mut document, parts);
-        let merged = Merged {
-            parts: parts.to_vec(),
-            json: Made::of(&json::encode(&document)),
-            protobuf: Made::of(&gnostic::encode(&document)),
+        let descriptions = Opened::default();
+        let added = (!others.parts.is_empty()).then(|| {
+            let customs: Vec<&CustomResource> = self.all_customs().map(Described::resource).collect();
+            self.built_in.added(&others.parts, &customs, &descriptions)
+        });
+        let own = self.built_in.v2(form, &descriptions);
+        let customs = self.all_customs().map(|custom| custom.v2(form, &descriptions));
+        let added = added.as_ref().map(|added| added.of_form(form));
+        let parts: Vec<&Parts> = std::iter::once(own).chain(customs).chain(added).collect();
+        let document = match form {
+            Form::Json => entries::json(
+                &v2::frame(),
+                [r#""paths":{"#, r#"},"definitions":{"#, "}"],
+                &parts,
+            ),
+            Form::Protobuf => entries::gnostic(&v2::frame(), &parts),
         };
-        *self.merged.lock().unwrap_or_else(PoisonError::into_inner) = Some(merged.clone());
-        merged
+        document.answer(content_type, wanted)
     }
 
     fn index(&self, wanted: Wanted<'_>, others: &Others) -> Answer {
-        let own = self.json(Document::V3Index, wanted);
-        if others.index.is_empty() || own.status.is_client_error() {
-            return own;
+        if !accepts_json(wanted) {
+            return not_json();
         }
-        let made = self.made(&Document::V3Index, &OnceCell::new());
+        let made = self
+            .index
+            .get_or_init(|| Made::of(&json::encode(&self.index_of_own())));
+        if others.index.is_empty() {
+            return made.answer("application/json", wanted);
+        }
         let mut index: Value =
-            serde_json::from_slice(&unzipped(&made.zipped)).expect("the index was written as JSON");
+            serde_json::from_slice(&chunk::unzipped(&made.zipped)).expect("the index was written as JSON");
         for (place, url) in &others.index {
             index["paths"][place] = json_value!({"serverRelativeURL": url});
         }
-        let made = Made::of(&json::encode(&index));
-        made.answer("application/json", wanted)
+        Made::of(&json::encode(&index)).answer("application/json", wanted)
+    }
+
+    /// What describes custom resources is not made for its hash alone: there may be many.
+    fn index_of_own(&self) -> Value {
+        let descriptions = Opened::default();
+        v3::index(self.customs.keys().cloned(), |below| {
+            match self.customs.get(below) {
+                Some(customs) => etag_of(customs),
+                None => self.built_in.v3(below, &descriptions).etag.clone(),
+            }
+        })
     }
 
     fn v3(&self, below: &str, query: &str, wanted: Wanted<'_>) -> Answer {
-        let document = Document::V3(below.to_owned());
-        let asked = query.split('&').find_map(|pair| pair.strip_prefix("hash="));
-        let Some(asked) = asked else {
-            return self.json(document, wanted);
-        };
-        let hash = self.made(&document, &OnceCell::new()).etag;
-        let mut answer = self.json(document, wanted);
-        if asked.eq_ignore_ascii_case(&hash) {
-            // The hash names the content, so that it may be kept for ever.
-            answer.set(CACHE_CONTROL, "public, immutable");
-        } else {
-            answer.status = StatusCode::MOVED_PERMANENTLY;
-            answer.body = Bytes::new();
-            answer.headers.remove(CONTENT_ENCODING);
-            answer.set(LOCATION, &format!("/openapi/v3/{below}?hash={hash}"));
+        if !accepts_json(wanted) {
+            return not_json();
         }
-        answer
-    }
-
-    fn json(&self, document: Document, wanted: Wanted<'_>) -> Answer {
-        let is_json = |media_type: &str| matches!(media_type, "*/*" | "application/*" | "application/json");
-        if accepted(wanted.accept)
-            .iter()
-            .any(|element| is_json(element.media_type))
-        {
-            self.answer(document, "application/json", wanted)
-        } else {
-            Answer::failure(&ApiError::not_acceptable(&["application/json"]))
+        let made = self.built_in.v3(below, &Opened::default());
+        match hash_asked(query) {
+            Some(hash) => by_hash(below, hash, &made.etag, || {
+                made.answer("application/json", wanted)
+            }),
+            None => made.answer("application/json", wanted),
         }
     }
 
-    fn answer(&self, document: Document, content_type: &str, wanted: Wanted<'_>) -> Answer {
-        self.made(&document, &OnceCell::new())
-            .answer(content_type, wanted)
-    }
-
-    /// The document, made if need be; `descriptions` are opened at the first that is.
-    fn made(&self, document: &Document, descriptions: &OnceCell<Descriptions>) -> Made {
-        if let Some(made) = self.lock().get(document) {
-            return made.clone();
+    fn custom_v3(&self, below: &str, customs: &[Described], query: &str, wanted: Wanted<'_>) -> Answer {
+        if !accepts_json(wanted) {
+            return not_json();
         }
-        // Made without the lock: the index asks for the documents it lists.
-        let described = || descriptions.get_or_init(Descriptions::open);
-        let body = match document {
-            Document::V2Json => json::encode(&v2::document(self.all_customs(), described())),
-            Document::V2Protobuf => gnostic::encode(&v2::document(self.all_customs(), described())),
-            // What describes custom resources is not made for its hash alone: there may be many.
-            Document::V3Index => json::encode(&v3::index(self.customs.keys().cloned(), |below| {
-                if self.has_custom(below) {
-                    self.custom_etag(below)
-                } else {
-                    self.made(&Document::V3(below.to_owned()), descriptions).etag
-                }
-            })),
-            Document::V3(below) if self.has_custom(below) => {
-                json::encode(&v3::custom_document(self.customs_of(below), described()))
-            }
-            Document::V3(below) => json::encode(&v3::document(below, described())),
+        let etag = etag_of(customs);
+        let answer = || {
+            let descriptions = Opened::default();
+            let scaled = customs.iter().any(Described::is_scaled);
+            let types = self.built_in.custom_types(scaled, &descriptions);
+            let customs = customs.iter().map(|custom| custom.v3(&descriptions));
+            let parts: Vec<&Parts> = std::iter::once(types).chain(customs).collect();
+            let between = [r#""paths":{"#, r#"},"components":{"schemas":{"#, "}}"];
+            let document = entries::json(&v3::custom_frame(), between, &parts).with_etag(&etag);
+            document.answer("application/json", wanted)
         };
-        let made = match document {
-            Document::V3(below) if self.has_custom(below) => Made {
-                zipped: zipped(&body),
-                etag: self.custom_etag(below),
-            },
-            _ => Made::of(&body),
-        };
-        self.lock().insert(document.clone(), made.clone());
-        made
+        match hash_asked(query) {
+            Some(hash) => by_hash(below, hash, &etag, answer),
+            None => answer(),
+        }
     }
+}
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Document, Made>> {
-        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+/// The hash that a question names.
+fn hash_asked(query: &str) -> Option<&str> {
+    query.split('&').find_map(|pair| pair.strip_prefix("hash="))
+}
+
+/// The answer to a question for a document of a hash: that document, or where it is now.
+fn by_hash(below: &str, asked: &str, hash: &str, answer: impl FnOnce() -> Answer) -> Answer {
+    let mut answer = answer();
+    if asked.eq_ignore_ascii_case(hash) {
+        // The hash names the content, so that it may be kept for ever.
+        answer.set(CACHE_CONTROL, "public, immutable");
+    } else {
+        answer.status = StatusCode::MOVED_PERMANENTLY;
+        answer.body = Bytes::new();
+        answer.headers.remove(CONTENT_ENCODING);
+        answer.set(LOCATION, &format!("/openapi/v3/{below}?hash={hash}"));
     }
+    answer
+}
+
+fn accepts_json(wanted: Wanted<'_>) -> bool {
+    let is_json = |media_type: &str| matches!(media_type, "*/*" | "application/*" | "application/json");
+    accepted(wanted.accept)
+        .iter()
+        .any(|element| is_json(element.media_type))
+}
+
+fn not_json() -> Answer {
+    Answer::failure(&ApiError::not_acceptable(&["application/json"]))
 }
 
 impl Made {
     fn of(body: &[u8]) -> Self {
-        let etag = Sha512::digest(body)
-            .iter()
-            .map(|byte| format!("{byte:02X}"))
-            .collect();
         Self {
-            zipped: zipped(body),
-            etag,
+            zipped: chunk::zipped(std::iter::once(&Chunk::of(body))),
+            etag: chunk::hexadecimal(&Sha512::digest(body)),
         }
     }
 
-    fn answer(self, content_type: &str, wanted: Wanted<'_>) -> Answer {
-        let zip = accepted(wanted.accept_encoding)
-            .iter()
-            .any(|element| element.media_type == "gzip");
-        let body = if zip { self.zipped } else { unzipped(&self.zipped) };
-        let mut answer = Answer::found(body, content_type);
-        if zip {
-            answer.set(CONTENT_ENCODING, "gzip");
-        }
-        answer.set(VARY, "Accept, Accept-Encoding");
-        answer.with_etag(&self.etag, wanted.if_none_match)
+    fn answer(&self, content_type: &str, wanted: Wanted<'_>) -> Answer {
+        answer(content_type, wanted, &self.etag, || self.zipped.clone())
     }
 }
 
-fn zipped(body: &[u8]) -> Bytes {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(body).expect("memory takes every write");
-    encoder.finish().expect("memory takes every write").into()
-}
-
-fn unzipped(zipped: &[u8]) -> Bytes {
-    let mut body = Vec::new();
-    GzDecoder::new(zipped)
-        .read_to_end(&mut body)
-        .expect("what was zipped here can be unzipped");
-    body.into()
+/// The answer with a document, which is only put together for whoever does not have it.
+fn answer(content_type: &str, wanted: Wanted<'_>, etag: &str, zipped: impl FnOnce() -> Bytes) -> Answer {
+    let mut answer = Answer::found(Bytes::new(), content_type).with_etag(etag, wanted.if_none_match);
+    let zip = accepted(wanted.accept_encoding)
+        .iter()
+        .any(|element| element.media_type == "gzip");
+    if zip {
+        answer.set(CONTENT_ENCODING, "gzip");
+    }
+    answer.set(VARY, "Accept, Accept-Encoding");
+    if answer.status == StatusCode::OK {
+        let zipped = zipped();
+        answer.body = if zip { zipped } else { chunk::unzipped(&zipped) };
+    }
+    answer
 }
 
 #[cfg(test)]

@@ -5,14 +5,12 @@ use serde_json::{Map, Value, json};
 
 use super::customs::CustomResource;
 use super::descriptions::Descriptions;
+use super::entries::Entries;
 use super::operations::{self, Operation, Path, delete_options};
 use super::schemas::{Dialect, Types, reach, reference, schemas};
 
-/// The document.
-pub(super) fn document<'r>(
-    customs: impl Iterator<Item = &'r CustomResource>,
-    descriptions: &Descriptions,
-) -> Value {
+/// What is built in.
+pub(super) fn built_in(descriptions: &Descriptions) -> Entries {
     let mut types = Types::new();
     let mut paths = Map::new();
     for document in operations::documents() {
@@ -24,26 +22,33 @@ pub(super) fn document<'r>(
             paths.insert(path.path.clone(), path_item(&path, descriptions));
         }
     }
-    let mut definitions = Map::new();
-    for custom in customs {
-        for path in operations::customs::paths(&custom.version, custom.list_kind) {
-            for operation in &path.operations {
-                operation.types().for_each(|ty| reach(&mut types, ty));
-            }
-            paths.insert(path.path.clone(), path_item(&path, descriptions));
-        }
-        definitions.extend(custom.schemas(Dialect::V2, descriptions));
-    }
     let versions: Vec<(&str, &str)> = resources::groups()
         .into_iter()
         .flat_map(|(group, versions)| versions.into_iter().map(move |version| (group, version)))
         .collect();
-    definitions.extend(schemas(&types, Dialect::V2, &versions, descriptions));
+    Entries {
+        paths,
+        schemas: schemas(&types, Dialect::V2, &versions, descriptions),
+    }
+}
+
+/// What a custom resource adds. The types of the table that its operations have are those of built-in ones, too.
+pub(super) fn custom(custom: &CustomResource, descriptions: &Descriptions) -> Entries {
+    let paths = operations::customs::paths(&custom.version, custom.list_kind);
+    let paths = paths.iter();
+    Entries {
+        paths: paths
+            .map(|path| (path.path.clone(), path_item(path, descriptions)))
+            .collect(),
+        schemas: custom.schemas(Dialect::V2, descriptions).into_iter().collect(),
+    }
+}
+
+/// The document without paths and definitions.
+pub(super) fn frame() -> Value {
     json!({
         "swagger": "2.0",
         "info": {"title": "Kubernetes", "version": table::kubernetes_version()},
-        "paths": paths,
-        "definitions": definitions,
         "securityDefinitions": {"BearerToken": {
             "description": "Bearer Token authentication", "type": "apiKey", "name": "authorization", "in": "header",
         }},

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::customs::CustomResource;
 use super::descriptions::Descriptions;
+use super::entries::Entries;
 use super::operations::{self, Operation, Path, delete_options};
 use super::schemas::{Dialect, Types, reach, reference, schemas};
 
@@ -54,31 +55,35 @@ pub(super) fn document(below: &str, descriptions: &Descriptions) -> Value {
     })
 }
 
-/// The document of the custom resources of a group and version.
-pub(super) fn custom_document<'r>(
-    customs: impl Iterator<Item = &'r CustomResource>,
-    descriptions: &Descriptions,
-) -> Value {
-    let (mut types, mut paths, mut own) = (Types::new(), Map::new(), Map::new());
-    for custom in customs {
-        for path in operations::customs::paths(&custom.version, custom.list_kind) {
-            for operation in &path.operations {
-                operation.types().for_each(|ty| reach(&mut types, ty));
-            }
-            paths.insert(path.path.clone(), path_item(&path, descriptions));
-        }
-        own.extend(custom.schemas(Dialect::V3, descriptions));
+/// What a custom resource adds to the document of its group and version, but for types of the table.
+pub(super) fn custom(custom: &CustomResource, descriptions: &Descriptions) -> Entries {
+    let paths = operations::customs::paths(&custom.version, custom.list_kind);
+    let paths = paths.iter();
+    Entries {
+        paths: paths
+            .map(|path| (path.path.clone(), path_item(path, descriptions)))
+            .collect(),
+        schemas: custom.schemas(Dialect::V3, descriptions).into_iter().collect(),
     }
-    for kind in ["ObjectMeta", "ListMeta"] {
+}
+
+/// The types of the table that custom resources refer to; `scaled` where one of them has a scale.
+pub(super) fn custom_types(scaled: bool, descriptions: &Descriptions) -> Map<String, Value> {
+    let mut types = Types::new();
+    for kind in ["ObjectMeta", "ListMeta", "Status", "Patch", "DeleteOptions"] {
         let ty = table::by_name(&format!("io.k8s.apimachinery.pkg.apis.meta.v1.{kind}"));
         ty.into_iter().for_each(|ty| reach(&mut types, ty));
     }
-    own.extend(schemas(&types, Dialect::V3, &[("", "v1")], descriptions));
+    let scale = table::by_gvk("autoscaling", "v1", "Scale").filter(|_| scaled);
+    scale.into_iter().for_each(|ty| reach(&mut types, ty));
+    schemas(&types, Dialect::V3, &[("", "v1")], descriptions)
+}
+
+/// The document of custom resources without paths and schemas.
+pub(super) fn custom_frame() -> Value {
     json!({
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes CRD Swagger", "version": "v0.1.0"},
-        "paths": paths,
-        "components": {"schemas": own},
     })
 }
 

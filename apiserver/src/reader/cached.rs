@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::{GroupResource, ObjectReader};
+use super::{GroupResource, ObjectReader, Revision};
 use crate::registry::Catalog;
 
 /// Reads from the watch cache: what was answered to a writer is seen here.
@@ -44,6 +44,20 @@ impl ObjectReader for CacheReader {
             .entries
             .with_prefix(&prefix)
             .map(|entry| entry.value())
+            .collect()
+    }
+
+    fn revisions(&self, resource: &GroupResource) -> Vec<Revision> {
+        let Some(served) = self.catalog.stored(&resource.group, &resource.resource) else {
+            return Vec::new();
+        };
+        let snapshot = served.cache.snapshot();
+        let entries = snapshot.entries.with_prefix("");
+        entries
+            .map(|entry| Revision {
+                name: entry.name().to_owned(),
+                revision: entry.revision(),
+            })
             .collect()
     }
 

@@ -88,6 +88,11 @@ impl Custom {
             .ok_or_else(|| Refusal::NotSupported.message(name))
     }
 
+    /// Whether clients are told of it.
+    fn is_told(&self) -> bool {
+        self.version.served && self.definition.is_established
+    }
+
     fn described(&self) -> CustomResource {
         let (schemas, version) = (Arc::clone(&self.schemas), self.version.resource.version);
         CustomResource {
@@ -244,7 +249,17 @@ impl Customs {
     pub(crate) fn established(&self) -> impl Iterator<Item = &Custom> {
         let all = self.served.values().flat_map(HashMap::values).flatten();
         all.filter_map(|served| served.custom.as_ref())
-            .filter(|custom| custom.version.served && custom.definition.is_established)
+            .filter(|custom| custom.is_told())
+    }
+
+    /// Whether anything of a group is served and established.
+    pub(crate) fn has_group(&self, group: &str) -> bool {
+        let served = self.served.get(group).into_iter();
+        let mut customs = served
+            .flat_map(HashMap::values)
+            .flatten()
+            .filter_map(|served| served.custom.as_ref());
+        customs.any(Custom::is_told)
     }
 
     /// What OpenAPI tells of them, in the order of their groups, versions and names.

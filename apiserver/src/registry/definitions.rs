@@ -6,6 +6,7 @@
 //! reads that finds it served, told in discovery and described. Who changes a definition is answered after that.
 
 mod cleanup;
+mod marks;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, Weak};
@@ -17,7 +18,6 @@ use coracle_api::status::ApiError;
 use coracle_api::symbols::symbol;
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -258,7 +258,7 @@ impl Follower {
         replaced: &mut Vec<Arc<ResourceCache>>,
     ) -> Result<bool, LoadError> {
         let definition = Arc::new(Definition::read(object));
-        let (served_by, kept_by) = (served_by(object, &definition), kept_by(object));
+        let (served_by, kept_by) = (marks::served_by(object, &definition), marks::kept_by(object));
         let before = self.known.remove(entry.key());
         let names = &object["status"]["acceptedNames"];
         let mut known = Known {
@@ -361,43 +361,4 @@ impl Follower {
                 .remove(&name);
         });
     }
-}
-
-/// Everything that serving a definition depends on.
-fn served_by(object: &Value, definition: &Definition) -> [u8; 32] {
-    let parts = json!([
-        object["spec"],
-        object["status"]["acceptedNames"],
-        definition.uid,
-        [
-            definition.is_named,
-            definition.is_established,
-            definition.is_terminating
-        ],
-    ]);
-    Sha256::digest(parts.to_string()).into()
-}
-
-/// Everything that keeping its objects depends on.
-fn kept_by(object: &Value) -> [u8; 32] {
-    let versions = object["spec"].items("versions").iter();
-    let versions: Vec<Value> = versions
-        .map(|version| {
-            json!([
-                version["name"],
-                version["storage"],
-                version["schema"],
-                version["selectableFields"]
-            ])
-        })
-        .collect();
-    let parts = json!([
-        versions,
-        object["metadata"]["uid"],
-        object["spec"]["names"]["plural"],
-        object["status"]["acceptedNames"]["kind"],
-        // What a webhook made of objects is kept with them.
-        Some(&object["spec"]["conversion"]).filter(|conversion| conversion.text("strategy") == "Webhook"),
-    ]);
-    Sha256::digest(parts.to_string()).into()
 }

@@ -305,6 +305,10 @@ impl ResourceHandler for Registry {
         self.catalog.customs().groups()
     }
 
+    fn has_custom_group(&self, group: &str) -> bool {
+        self.catalog.customs().has_group(group)
+    }
+
     fn custom_resources(&self) -> Vec<CustomResource> {
         self.catalog.customs().described()
     }

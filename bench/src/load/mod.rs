@@ -1,6 +1,7 @@
 //! The loads: the same work for whatever cluster a kubeconfig names. Every answer is looked at, after its time was taken; a
 //! wrong one ends the run.
 
+mod customs;
 pub(crate) mod dns;
 mod informers;
 mod leases;
@@ -60,6 +61,8 @@ pub(crate) enum Group {
     Deployment,
     /// Many pods and many nodes
     Scheduling,
+    /// Custom resources: many definitions, and large ones
+    Customs,
     /// A namespace with many objects goes
     Namespace,
     /// Questions to the DNS servers
@@ -105,6 +108,7 @@ pub(crate) async fn run(group: Group, target: &Target, scale: Scale) -> anyhow::
         Group::Leases => leases::run(target, scale).await,
         Group::Deployment => workloads::deployment(target, scale).await,
         Group::Scheduling => workloads::scheduling(target, scale).await,
+        Group::Customs => customs::run(target, scale).await,
         Group::Namespace => workloads::namespace(target, scale).await,
     }
 }

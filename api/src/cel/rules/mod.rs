@@ -38,15 +38,24 @@ struct Rule {
 /// The rules of a schema and of all below it.
 #[derive(Debug)]
 pub struct Rules {
+    /// Those of the schema itself, where it has some.
+    own: Option<Box<Own>>,
+    /// What items of a list are known again by; none where they are not.
+    keys: Vec<String>,
+    items: Option<Box<Rules>>,
+    values: Option<Box<Rules>>,
+    properties: BTreeMap<String, Rules>,
+    all_of: Vec<Rules>,
+}
+
+/// The rules of one schema, and what they are evaluated by.
+#[derive(Debug)]
+struct Own {
     /// The schema of the values, with what every resource has where they are resources.
     schema: Json,
     environment: Environment,
     optional: Environment,
     rules: Vec<Rule>,
-    items: Option<Box<Rules>>,
-    values: Option<Box<Rules>>,
-    properties: BTreeMap<String, Rules>,
-    all_of: Vec<Rules>,
 }
 
 /// What is to be known of a rule before a definition may have it.
@@ -63,10 +72,11 @@ pub struct Judged {
 impl Rules {
     /// The rules of a schema, whose values are resources where `resource`; none where there are none.
     pub fn compile(schema: &Json, resource: bool) -> Option<Self> {
+        let lean = schema::lean(schema);
         let root = if resource {
-            schema::with_type_and_meta(schema)
+            schema::with_type_and_meta(&lean)
         } else {
-            schema.clone()
+            lean
         };
         Self::node(schema, &root, "selfType", resource)
     }
@@ -93,8 +103,6 @@ impl Rules {
 
     /// `rules` is the schema that has the rules, `schema` that of the values; they differ below `allOf`.
     fn node(rules: &Json, schema: &Json, name: &str, resource: bool) -> Option<Self> {
-        let (environment, optional) = environments(schema, name, resource);
-        let own = rules.items("x-kubernetes-validations").iter();
         let below = |rules: &Json, schema: &Json, step: &str| {
             let embedded = schema["x-kubernetes-embedded-resource"] == Json::Bool(true);
             Self::node(rules, schema, &format!("{name}.{step}"), embedded)
@@ -111,9 +119,8 @@ impl Rules {
             }
         }
         let node = Self {
-            rules: own
-                .map(|rule| Rule::read(rule, &environment, &optional))
-                .collect(),
+            own: Own::read(rules, schema, name, resource).map(Box::new),
+            keys: keys(schema),
             items: both("items")
                 .and_then(|(rules, schema)| below(rules, schema, "@idx"))
                 .map(Box::new),
@@ -126,11 +133,8 @@ impl Rules {
                 .iter()
                 .filter_map(|part| Self::node(part, schema, name, resource))
                 .collect(),
-            schema: schema.clone(),
-            environment,
-            optional,
         };
-        let empty = node.rules.is_empty()
+        let empty = node.own.is_none()
             && node.items.is_none()
             && node.values.is_none()
             && node.properties.is_empty()
@@ -154,6 +158,35 @@ impl Rules {
         };
         // Where the budget runs out, that was told.
         let _ = run.node(self, value, old, &Path::ROOT);
+    }
+}
+
+/// What items are known again by: only those of a list of type map are.
+fn keys(schema: &Json) -> Vec<String> {
+    if schema.text("x-kubernetes-list-type") != "map" {
+        return Vec::new();
+    }
+    let keys = schema.items("x-kubernetes-list-map-keys").iter();
+    keys.filter_map(Json::as_str).map(str::to_owned).collect()
+}
+
+impl Own {
+    /// What types are made of is only worked out where there are rules: a large schema has few.
+    fn read(rules: &Json, schema: &Json, name: &str, resource: bool) -> Option<Self> {
+        let own = rules.items("x-kubernetes-validations");
+        if own.is_empty() {
+            return None;
+        }
+        let (environment, optional) = environments(schema, name, resource);
+        Some(Self {
+            rules: own
+                .iter()
+                .map(|rule| Rule::read(rule, &environment, &optional))
+                .collect(),
+            schema: schema.clone(),
+            environment,
+            optional,
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value as Json};
 
-use super::{Rule, Rules, field_path};
+use super::{Own, Rule, Rules, field_path};
 use crate::cel::error::EvalError;
 use crate::cel::meter::PER_CALL_LIMIT;
 use crate::cel::program::Activation;
@@ -59,14 +59,7 @@ impl Run<'_> {
         let Some(of_items) = &rules.items else {
             return Ok(());
         };
-        // Only items of a list of type map are known again.
-        let keys: Vec<&str> = match rules.schema.text("x-kubernetes-list-type") {
-            "map" => {
-                let keys = rules.schema.items("x-kubernetes-list-map-keys").iter();
-                keys.filter_map(Json::as_str).collect()
-            }
-            _ => Vec::new(),
-        };
+        let keys = &rules.keys;
         for (index, item) in items.iter().enumerate() {
             let same = |old: &&Json| keys.iter().all(|key| old.get(key) == item.get(key));
             let before = match (old, keys.is_empty()) {
@@ -99,9 +92,9 @@ impl Run<'_> {
 
     /// The rules of the node itself.
     fn own(&mut self, rules: &Rules, value: &Json, old: Option<&Json>, at: &Path<'_>) -> Result<(), Stop> {
-        if rules.rules.is_empty() {
+        let Some(rules) = &rules.own else {
             return Ok(());
-        }
+        };
         let of_self = schema::value(value, Some(&rules.schema));
         let of_old = old.map(|old| schema::value(old, Some(&rules.schema)));
         let (Ok(of_self), Ok(of_old)) = (of_self, of_old.transpose()) else {
@@ -133,7 +126,7 @@ impl Run<'_> {
 
     fn rule(
         &mut self,
-        rules: &Rules,
+        rules: &Own,
         rule: &Rule,
         activation: &Activation<'_>,
         value: &Json,
