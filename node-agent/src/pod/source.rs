@@ -36,16 +36,22 @@ pub(super) async fn follow(context: Arc<Context>, directory: Directory) {
             Some(Ok(Event::InitDone)) => {
                 if let Some(listed) = listed.take() {
                     let gone = directory.uids().into_iter().filter(|uid| !listed.contains(uid));
-                    gone.for_each(|uid| directory.remove(&uid));
+                    gone.for_each(|uid| forget(&context, &directory, &uid));
                     directory.set_synced();
                 }
             }
             Some(Ok(Event::Apply(pod))) => directory.apply(&context, pod),
             Some(Ok(Event::Delete(pod))) => {
                 if let Some(uid) = &pod.metadata.uid {
-                    directory.remove(uid);
+                    forget(&context, &directory, uid);
                 }
             }
         }
     }
+}
+
+/// The API no longer has the pod. What it held may be another's from now on, who may be the next in the watch.
+fn forget(context: &Context, directory: &Directory, uid: &str) {
+    context.allocations.remove(uid);
+    directory.remove(uid);
 }

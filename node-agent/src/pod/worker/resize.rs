@@ -110,7 +110,10 @@ impl Worker {
     /// Keeps the books: what the pod holds, containers that are gone, and the end of a resize.
     pub(super) fn settle_resize(&mut self, plan: &PodPlan) {
         let uid = &self.identity.uid;
-        if plan.stage == Stage::Ended {
+        // What the API takes for finished or gone is nothing that the scheduler counts, so it must not stand in the way of
+        // whom the scheduler sends next. The phase is told after this.
+        let finished = matches!(plan.status.phase.as_deref(), Some("Succeeded" | "Failed"));
+        if finished || self.removed || plan.stage == Stage::Ended {
             self.context.allocations.remove(uid);
         } else {
             self.context.allocations.set(uid, self.pod.clone());
