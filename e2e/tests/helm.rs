@@ -310,6 +310,10 @@ impl Life {
     }
 
     async fn release_is_uninstalled(&self) -> Result<()> {
+        // A pod that names a claim keeps it, though it is finished.
+        self.kubectl
+            .says(&[("delete pod one-site-test-store", "deleted")])
+            .await?;
         self.helm
             .says(&[
                 (

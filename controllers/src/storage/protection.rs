@@ -165,10 +165,17 @@ fn names_claim(pod: &Pod, claim: &PersistentVolumeClaim) -> bool {
     spec.volumes.iter().flatten().any(
         |volume| match (&volume.persistent_volume_claim, &volume.ephemeral) {
             (Some(source), _) => source.claim_name == name,
-            (None, Some(_)) => made_for(pod, &volume.name) == name && is_its(),
+            (None, Some(_)) => !is_shut_down(pod) && made_for(pod, &volume.name) == name && is_its(),
             (None, None) => false,
         },
     )
+}
+
+/// Whether its node is done with a pod that is being deleted. Such a pod may wait for the claims that were made for it to go
+/// first, so that these do not wait for the pod.
+fn is_shut_down(pod: &Pod) -> bool {
+    let meta = &pod.metadata;
+    meta.deletion_timestamp.is_some() && meta.deletion_grace_period_seconds == Some(0)
 }
 
 /// The classes that a claim asks for, has, or is on its way to.
@@ -290,6 +297,12 @@ mod tests {
         assert!(!names_claim(&pod(Value::Null, named), &claim("data", "9")));
         assert!(names_claim(&pod(json!("n"), made.clone()), &claim("web-v", "1")));
         assert!(!names_claim(&pod(json!("n"), made.clone()), &claim("web-v", "2")));
+        let mut ended = pod(json!("n"), made.clone());
+        ended.metadata.deletion_timestamp =
+            meta(json!({"deletionTimestamp": "2026-01-01T00:00:00Z"})).deletion_timestamp;
+        assert!(names_claim(&ended, &claim("web-v", "1")));
+        ended.metadata.deletion_grace_period_seconds = Some(0);
+        assert!(!names_claim(&ended, &claim("web-v", "1")));
         assert_eq!(claim_names(&pod(Value::Null, made)), ["web-v"]);
     }
 
