@@ -49,6 +49,15 @@ pub struct Config {
     pub authorization: Vec<AuthorizerConfig>,
     /// Which admission plugins run, and what they are told.
     pub admission: AdmissionOptions,
+    /// The file that `authorization` was read from, and that of ABAC's policies, where they name some: what it says from now on
+    /// counts, too.
+    pub authorization_file: Option<(PathBuf, Option<PathBuf>)>,
+    /// How often the files of authentication and authorization are looked at for changes.
+    pub look_every: Duration,
+    /// Files with keys in PEM that service account tokens are verified with, besides the one that signs.
+    pub service_account_key_files: Vec<PathBuf>,
+    /// The file with the key that signs service account tokens, in PEM; the server's own where none is named.
+    pub service_account_signing_key_file: Option<PathBuf>,
     /// In whose name service account tokens are issued; the Service's URL where empty.
     pub service_account_issuer: String,
     /// The audiences this server counts for; the issuer where empty.
@@ -142,6 +151,10 @@ impl Config {
             authorization: [AuthorizationMode::Node, AuthorizationMode::Rbac]
                 .map(AuthorizerConfig::Mode)
                 .to_vec(),
+            authorization_file: None,
+            look_every: Duration::from_secs(5),
+            service_account_key_files: Vec::new(),
+            service_account_signing_key_file: None,
             service_account_issuer: String::new(),
             api_audiences: Vec::new(),
             service_account_max_expiration: None,

@@ -2,6 +2,7 @@
 
 use crate::Clock;
 use crate::certificates::CertificateSigner;
+use crate::cluster::tokens::TokenSigner;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +38,8 @@ pub enum ControllerName {
     Namespace,
     /// Makes the `default` ServiceAccount of every namespace.
     ServiceAccount,
+    /// Keeps the tokens in secrets of ServiceAccounts.
+    ServiceAccountToken,
     /// Publishes the cluster's CA bundle into every namespace.
     RootCaPublisher,
     /// Gives every node a pod CIDR.
@@ -75,7 +78,8 @@ pub enum ControllerName {
 
 impl ControllerName {
     /// All of them, in the order they start.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
+        Self::ServiceAccountToken,
         Self::ServiceAccount,
         Self::RootCaPublisher,
         Self::ClusterRoleAggregation,
@@ -126,6 +130,7 @@ impl ControllerName {
             Self::EndpointSliceMirroring => "endpointslice-mirroring-controller",
             Self::Endpoints => "endpoints-controller",
             Self::Namespace => "namespace-controller",
+            Self::ServiceAccountToken => "serviceaccount-token-controller",
             Self::ServiceAccount => "serviceaccount-controller",
             Self::RootCaPublisher => "root-ca-certificate-publisher-controller",
             Self::NodeIpam => "node-ipam-controller",
@@ -147,7 +152,7 @@ impl ControllerName {
         }
     }
 
-    /// The service account in `kube-system` it acts as.
+    /// The service account in `kube-system` it acts as; that which keeps the tokens of accounts acts as the process itself does.
     #[must_use]
     pub fn service_account(self) -> &'static str {
         match self {
@@ -164,6 +169,7 @@ impl ControllerName {
             Self::EndpointSliceMirroring => "endpointslicemirroring-controller",
             Self::Endpoints => "endpoint-controller",
             Self::Namespace => "namespace-controller",
+            Self::ServiceAccountToken => "token-controller",
             Self::ServiceAccount => "service-account-controller",
             Self::RootCaPublisher => "root-ca-cert-publisher",
             Self::NodeIpam | Self::NodeLifecycle | Self::TaintEviction => "node-controller",
@@ -214,6 +220,8 @@ pub struct Config {
     pub root_ca: Option<String>,
     /// Signs certificates that were approved. Without one, none is signed.
     pub signer: Option<Arc<dyn CertificateSigner>>,
+    /// Signs the tokens in secrets of ServiceAccounts. Without one, none is made.
+    pub token_signer: Option<Arc<dyn TokenSigner>>,
     /// The network that node networks are cut from. Without one, nodes get none.
     pub cluster_cidr: Option<ClusterCidr>,
     /// Reconciles that one controller may run at once.
@@ -235,6 +243,7 @@ impl Default for Config {
             controllers: vec!["*".to_owned()],
             root_ca: None,
             signer: None,
+            token_signer: None,
             cluster_cidr: None,
             workers: 5,
             node_grace_period: Duration::from_secs(50),

@@ -27,6 +27,7 @@ mod workloads;
 
 pub use certificates::{CertificateSigner, SigningOrder};
 pub use clients::{ClientError, ClientFactory};
+pub use cluster::tokens::{TokenOrder, TokenSigner};
 pub use config::{Config, ControllerName};
 pub use kubeconfig::KubeconfigClients;
 pub use run::{RunError, run};

@@ -15,7 +15,7 @@ use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod,
-    ReplicationController, ResourceQuota, Service, ServiceAccount,
+    ReplicationController, ResourceQuota, Secret, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -60,6 +60,8 @@ pub(crate) struct Informers {
     pub(crate) endpoints: Informer<Endpoints>,
     pub(crate) namespaces: Informer<Namespace>,
     pub(crate) service_accounts: Informer<ServiceAccount>,
+    /// Only those that hold a token of a ServiceAccount.
+    pub(crate) token_secrets: Informer<Secret>,
     /// Only those named `kube-root-ca.crt`.
     pub(crate) root_cas: Informer<ConfigMap>,
     pub(crate) nodes: Informer<Node>,
@@ -103,8 +105,9 @@ impl Informers {
             }),
             endpoints: Informer::new("endpoints", Api::all(all()), |_| Vec::new()),
             namespaces: Informer::new("namespaces", Api::all(all()), |_| Vec::new()),
-            service_accounts: Informer::new("service_accounts", Api::all(all()), |_| Vec::new())
-                .with_fields("metadata.name=default"),
+            service_accounts: Informer::new("service_accounts", Api::all(all()), |_| Vec::new()),
+            token_secrets: Informer::new("token_secrets", Api::all(all()), |_| Vec::new())
+                .with_fields("type=kubernetes.io/service-account-token"),
             root_cas: Informer::new("root_cas", Api::all(all()), |_| Vec::new())
                 .with_fields("metadata.name=kube-root-ca.crt"),
             nodes: Informer::new("nodes", Api::all(all()), |_| Vec::new()),
@@ -141,6 +144,7 @@ impl Informers {
         synced(&self.endpoints).await;
         synced(&self.namespaces).await;
         synced(&self.service_accounts).await;
+        synced(&self.token_secrets).await;
         synced(&self.root_cas).await;
         synced(&self.nodes).await;
         synced(&self.node_leases).await;
@@ -232,6 +236,7 @@ struct Starting {
 }
 
 impl Starting {
+    #[allow(clippy::too_many_lines, reason = "an arm for each controller, and nothing else")]
     async fn start(&self, name: ControllerName) -> Result<(), RunError> {
         let context = self.context(name).await?;
         let informers = &self.informers;
@@ -251,6 +256,11 @@ impl Starting {
             ControllerName::EndpointSliceMirroring => self.work(name, mirroring::start(&context, informers)),
             ControllerName::Endpoints => self.work(name, endpoints::start(&context, informers)),
             ControllerName::Namespace => self.work(name, cluster::namespace::start(&context, informers)),
+            ControllerName::ServiceAccountToken => {
+                if let Some(started) = cluster::tokens::start(&context, informers) {
+                    self.work(name, started);
+                }
+            }
             ControllerName::ServiceAccount => {
                 self.work(name, cluster::service_accounts::start(&context, informers));
             }
@@ -316,7 +326,11 @@ impl Starting {
     }
 
     async fn context(&self, name: ControllerName) -> Result<Context, RunError> {
-        let client = self.clients.client(name.service_account()).await;
+        let client = match name {
+            // Without tokens nobody can act as an account.
+            ControllerName::ServiceAccountToken => Ok(self.shared.clone()),
+            name => self.clients.client(name.service_account()).await,
+        };
         let client = client.map_err(|source| RunError::Client {
             controller: name.as_str(),
             source,
@@ -378,6 +392,7 @@ impl Starting {
         self.follow_one(all, |all| &all.endpoints);
         self.follow_one(all, |all| &all.namespaces);
         self.follow_one(all, |all| &all.service_accounts);
+        self.follow_one(all, |all| &all.token_secrets);
         self.follow_one(all, |all| &all.root_cas);
         self.follow_one(all, |all| &all.nodes);
         self.follow_one(all, |all| &all.node_leases);

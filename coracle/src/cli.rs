@@ -247,6 +247,12 @@ pub(crate) struct ControllerFlags {
     /// Its key
     #[arg(long)]
     pub(crate) cluster_signing_key_file: Option<PathBuf>,
+    /// The key that signs the tokens in secrets of service accounts, in PEM; that of the API server where it is at hand
+    #[arg(long)]
+    pub(crate) service_account_private_key_file: Option<PathBuf>,
+    /// The authority that pods verify the API with, in PEM; the cluster's own, or the kubeconfig's, by default
+    #[arg(long)]
+    pub(crate) root_ca_file: Option<PathBuf>,
 }
 
 /// Flags of the controllers in a process of their own.
@@ -255,9 +261,6 @@ pub(crate) struct ControllerManager {
     /// How to reach the API
     #[arg(long)]
     pub(crate) kubeconfig: PathBuf,
-    /// The authority that pods verify the API with, in PEM; the kubeconfig's by default
-    #[arg(long)]
-    pub(crate) root_ca_file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) controllers: ControllerFlags,
 }

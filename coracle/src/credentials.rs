@@ -12,6 +12,11 @@ use crate::parts::NodeFiles;
 /// The name under which a node's DNS speaks to the API: a service account, so that RBAC for it reads as usual.
 const DNS_USER: &str = "system:serviceaccount:kube-system:coracle-dns";
 
+/// Who a node's DNS is.
+pub(crate) fn dns_identity() -> Identity {
+    Identity::new(DNS_USER, &["system:serviceaccounts"])
+}
+
 /// Writes what the node's agent, proxy and DNS need to speak to the API at `server`, and to be spoken to.
 ///
 /// # Errors
@@ -28,7 +33,7 @@ pub(crate) fn write_for_node(
     let identities = [
         (&files.kubelet, Identity::node(node)),
         (&files.proxy, Identity::proxy()),
-        (&files.dns, Identity::new(DNS_USER, &["system:serviceaccounts"])),
+        (&files.dns, dns_identity()),
     ];
     for (file, identity) in identities {
         let kubeconfig = pki.kubeconfig(&identity, "default", server, now)?;

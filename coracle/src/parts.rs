@@ -2,6 +2,8 @@
 
 pub(crate) mod addons;
 pub(crate) mod clients;
+#[cfg(test)]
+mod fixture;
 pub(crate) mod node;
 mod rotation;
 pub(crate) mod server;

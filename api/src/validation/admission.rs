@@ -186,7 +186,7 @@ fn client_config(config: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
 }
 
 /// A path whose steps are names.
-fn service_path(path: &str, at: &Path<'_>, errors: &mut FieldErrors) {
+pub(super) fn service_path(path: &str, at: &Path<'_>, errors: &mut FieldErrors) {
     match path {
         "" | "/" => return,
         "//" => return errors.invalid(at, path, "segment[0] may not be empty"),
@@ -209,7 +209,7 @@ fn service_path(path: &str, at: &Path<'_>, errors: &mut FieldErrors) {
     }
 }
 
-fn webhook_url(url: &str, at: &Path<'_>, errors: &mut FieldErrors) {
+pub(super) fn webhook_url(url: &str, at: &Path<'_>, errors: &mut FieldErrors) {
     let form = "desired format: https://host[/path]";
     let (scheme, rest) = url.split_once("://").unwrap_or(("", ""));
     if scheme != "https" {

@@ -2,18 +2,24 @@
 //!
 //! Rules in CEL have to compile, and to cost no more than they may.
 
+mod conversion;
+mod options;
 mod rules;
 mod schema;
+mod structural;
 
 use serde_json::Value;
 
-use self::schema::validation;
+use self::options::Options;
+use self::schema::{Case, validation};
 use super::field::{BadValue, FieldErrors, Path};
 use super::meta::immutable;
 use crate::custom::approval;
 use crate::names;
 use crate::object::{Fields, same};
 
+/// How many fields a version's objects may be selected by.
+const SELECTABLE_MAX: usize = 8;
 const COLUMN_TYPES: [&str; 5] = ["boolean", "date", "integer", "number", "string"];
 const COLUMN_FORMATS: [&str; 8] = [
     "byte",
@@ -38,15 +44,18 @@ pub(super) fn definition(object: &Value, errors: &mut FieldErrors) {
             r#"must be spec.names.plural+"."+spec.group"#,
         );
     }
-    self::spec(spec, None, &Path::new("spec"), errors);
+    self::spec(spec, Options::NEW, None, &Path::new("spec"), errors);
+    accepted_names(object, errors);
     stored_versions(object, errors);
     approval::faults(object, None, errors);
+    unknown_fields(object, None, errors);
 }
 
 pub(super) fn definition_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
     let at = Path::new("spec");
     let names = at.child("names");
-    spec(&new["spec"], Some(&old["spec"]), &at, errors);
+    let options = Options::of_change(old);
+    spec(&new["spec"], options, Some(&old["spec"]), &at, errors);
     let (new_spec, old_spec) = (&new["spec"], &old["spec"]);
     let established =
         |condition: &Value| condition.text("type") == "Established" && condition.text("status") == "True";
@@ -73,11 +82,31 @@ pub(super) fn definition_update(new: &Value, old: &Value, errors: &mut FieldErro
         &names.child("plural"),
         errors,
     );
+    accepted_names(new, errors);
     stored_versions(new, errors);
     approval::faults(new, Some(old), errors);
+    unknown_fields(new, Some(old), errors);
 }
 
-fn spec(spec: &Value, old: Option<&Value>, at: &Path<'_>, errors: &mut FieldErrors) {
+fn accepted_names(object: &Value, errors: &mut FieldErrors) {
+    let status = Path::new("status");
+    names(
+        &object["status"]["acceptedNames"],
+        &status.child("acceptedNames"),
+        errors,
+    );
+}
+
+/// Pruning may be switched off by schemas only, but where it was off as a whole before.
+fn unknown_fields(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
+    const FIELD: &str = "preserveUnknownFields";
+    if new["spec"].flag(FIELD) && !old.is_some_and(|old| old["spec"].flag(FIELD)) {
+        let rule = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
+        errors.invalid(&Path::new("spec").child(FIELD), true, rule);
+    }
+}
+
+fn spec(spec: &Value, options: Options, old: Option<&Value>, at: &Path<'_>, errors: &mut FieldErrors) {
     let group = spec.text("group");
     if group.is_empty() {
         errors.required(&at.child("group"), "");
@@ -98,7 +127,12 @@ fn spec(spec: &Value, old: Option<&Value>, at: &Path<'_>, errors: &mut FieldErro
         "Cluster" | "Namespaced" => {}
         other => errors.not_supported(&at.child("scope"), other, &["Cluster", "Namespaced"]),
     }
-    versions(spec, old, at, errors);
+    let options = options.with(spec);
+    if spec.flag("preserveUnknownFields") && options::has_defaults(spec) {
+        let rule = "must be false in order to use defaults in the schema";
+        errors.invalid(&at.child("preserveUnknownFields"), true, rule);
+    }
+    versions(spec, options, old, at, errors);
     for name in ["plural", "singular", "kind", "listKind"] {
         if spec["names"].text(name).is_empty() {
             errors.required(&at.child("names").child(name), "");
@@ -109,8 +143,14 @@ fn spec(spec: &Value, old: Option<&Value>, at: &Path<'_>, errors: &mut FieldErro
     let versions = spec.items("versions");
     let Some(first) = versions.first() else { return };
     if shared(versions, "schema") {
-        let unchanged = is_unchanged(first, old);
-        validation(&first["schema"], &at.child("validation"), unchanged, errors);
+        let case = Case {
+            options,
+            unchanged: is_unchanged(first, old),
+            has_status: versions
+                .iter()
+                .any(|version| version["subresources"].has("status")),
+        };
+        validation(&first["schema"], &at.child("validation"), case, errors);
     }
     if shared(versions, "subresources") {
         subresources(&first["subresources"], &at.child("subresources"), errors);
@@ -120,7 +160,7 @@ fn spec(spec: &Value, old: Option<&Value>, at: &Path<'_>, errors: &mut FieldErro
     }
     if shared(versions, "selectableFields") && !first.items("selectableFields").is_empty() {
         if first.has("schema") {
-            selectable_fields(first, at, errors);
+            selectable_fields(first, old, at, errors);
         } else {
             errors.invalid(
                 &at.child("selectableFields"),
@@ -129,6 +169,7 @@ fn spec(spec: &Value, old: Option<&Value>, at: &Path<'_>, errors: &mut FieldErro
             );
         }
     }
+    conversion::validate(spec, options, &at.child("conversion"), errors);
 }
 
 fn shared(versions: &[Value], name: &str) -> bool {
@@ -143,12 +184,20 @@ fn is_unchanged(version: &Value, old: Option<&Value>) -> bool {
     before.any(|other| other["name"] == version["name"] && same(other.get("schema"), version.get("schema")))
 }
 
-fn versions(spec: &Value, old: Option<&Value>, at: &Path<'_>, errors: &mut FieldErrors) {
+fn versions(spec: &Value, options: Options, old: Option<&Value>, at: &Path<'_>, errors: &mut FieldErrors) {
     let list = at.child("versions");
     let versions = spec.items("versions");
     for (index, version) in versions.iter().enumerate() {
-        if !version["schema"].has("openAPIV3Schema") {
-            errors.required(&list.index(index).child("schema").child("openAPIV3Schema"), "");
+        if version["schema"].has("openAPIV3Schema") {
+            continue;
+        }
+        let at = list.index(index);
+        let at = at.child("schema");
+        if options.schemas {
+            errors.required(&at.child("openAPIV3Schema"), "");
+        } else if version.flag("served") && !spec.flag("preserveUnknownFields") {
+            let why = "because otherwise all fields are pruned";
+            errors.required(&at.child("openAPIV3Schema"), why);
         }
     }
     for (index, version) in versions.iter().enumerate() {
@@ -159,8 +208,12 @@ fn versions(spec: &Value, old: Option<&Value>, at: &Path<'_>, errors: &mut Field
         }
         deprecation_warning(version, &at.child("deprecationWarning"), errors);
         if !shared(versions, "schema") {
-            let unchanged = is_unchanged(version, old);
-            validation(&version["schema"], &at.child("schema"), unchanged, errors);
+            let case = Case {
+                options,
+                unchanged: is_unchanged(version, old),
+                has_status: version["subresources"].has("status"),
+            };
+            validation(&version["schema"], &at.child("schema"), case, errors);
         }
         if !shared(versions, "subresources") {
             subresources(&version["subresources"], &at.child("subresources"), errors);
@@ -169,7 +222,7 @@ fn versions(spec: &Value, old: Option<&Value>, at: &Path<'_>, errors: &mut Field
             columns(version, &at, errors);
         }
         if !shared(versions, "selectableFields") {
-            selectable_fields(version, &at, errors);
+            selectable_fields(version, old, &at, errors);
         }
     }
     let shown = || BadValue::rendered(internal(versions));
@@ -214,11 +267,18 @@ fn deprecation_warning(version: &Value, at: &Path<'_>, errors: &mut FieldErrors)
     if !version.flag("deprecated") {
         errors.invalid(at, warning, "can only be set for deprecated versions");
     }
+    if warning.len() > 256 {
+        errors.invalid(at, warning, "must be <= 256 characters long");
+    }
     if warning.is_empty() {
         errors.invalid(at, warning, "must not be an empty string");
     }
-    if warning.len() > 256 {
-        errors.invalid(at, warning, "must be <= 256 characters long");
+    let unprintable = |letter: char| letter.is_control() || letter.is_whitespace() && letter != ' ';
+    if let Some(index) = warning.find(unprintable) {
+        let rule = format!(
+            "must only contain printable UTF-8 characters; non-printable character found at index {index}"
+        );
+        errors.invalid(at, warning, rule);
     }
 }
 
@@ -362,7 +422,7 @@ fn subresources(subresources: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
     }
 }
 
-fn selectable_fields(version: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+fn selectable_fields(version: &Value, old: Option<&Value>, at: &Path<'_>, errors: &mut FieldErrors) {
     let list = at.child("selectableFields");
     let fields = version.items("selectableFields");
     for (index, field) in fields.iter().enumerate() {
@@ -395,8 +455,9 @@ fn selectable_fields(version: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
             Some(_) => {}
         }
     }
-    if fields.len() > 8 {
-        errors.too_many(&list, fields.len(), 8);
+    let kept = options::had_too_many_fields(version, old, SELECTABLE_MAX);
+    if fields.len() > SELECTABLE_MAX && !kept {
+        errors.too_many(&list, fields.len(), SELECTABLE_MAX);
     }
 }
 
@@ -420,6 +481,144 @@ mod tests {
     fn version(name: &str, properties: &Value) -> Value {
         let schema = json!({"openAPIV3Schema": {"type": "object", "properties": properties}});
         json!({"name": name, "served": true, "storage": name == "v1", "schema": schema})
+    }
+
+    fn faults_of_change(old: &Value, new: &Value) -> String {
+        let object = |versions: &Value| {
+            json!({"metadata": {"name": "gadgets.example.com"},
+                "spec": {"group": "example.com", "scope": "Namespaced", "versions": versions, "names": {
+                    "plural": "gadgets", "singular": "gadget", "kind": "Gadget", "listKind": "GadgetList"}},
+                "status": {"storedVersions": ["v1"]}})
+        };
+        let mut errors = FieldErrors::default();
+        definition_update(&object(new), &object(old), &mut errors);
+        errors.aggregate()
+    }
+
+    /// Each fault may stay where it was, and may not come where there was none.
+    #[test]
+    fn rules_that_came_later_are_not_held_against_what_broke_them_before() {
+        let with = |schema: Value, more: &str| {
+            json!([version(
+                "v1",
+                &json!({"a": schema, "b": {"type": "string", "description": more}})
+            )])
+        };
+        let sound = json!({"type": "string"});
+        let later = [
+            json!({"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "object"}}),
+            json!({"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string", "nullable": true}}),
+            json!({"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"],
+                "items": {"type": "object", "properties": {"k": {"type": "string"}}}}),
+            json!({"type": "object", "properties": {"k": {"type": "string"}}, "default": {"unknown": 1}}),
+        ];
+        for schema in later {
+            let (one, other) = (with(schema.clone(), "one"), with(schema.clone(), "other"));
+            assert_ne!(faults_of(&one), "[]", "{schema}");
+            assert_eq!(faults_of_change(&one, &other), "[]", "{schema}");
+            assert_ne!(
+                faults_of_change(&with(sound.clone(), "one"), &other),
+                "[]",
+                "{schema}"
+            );
+        }
+        // What was never allowed is told all the same.
+        let always = json!({"type": "array"});
+        let (one, other) = (with(always.clone(), "one"), with(always, "other"));
+        assert_ne!(faults_of_change(&one, &other), "[]");
+    }
+
+    #[test]
+    fn more_fields_to_select_by_than_there_may_be_can_stay() {
+        let with = |count: usize, more: &str| {
+            let names = (0..count).map(|number| format!("f{number}"));
+            let properties: serde_json::Map<String, Value> = names
+                .clone()
+                .map(|name| (name, json!({"type": "string", "description": more})))
+                .collect();
+            let mut version = version("v1", &Value::Object(properties));
+            version["selectableFields"] = names
+                .map(|name| json!({"jsonPath": format!(".{name}")}))
+                .collect();
+            json!([version])
+        };
+        assert_eq!(faults_of(&with(8, "")), "[]");
+        assert!(faults_of(&with(9, "")).contains("must have at most 8 items"));
+        assert_eq!(faults_of_change(&with(9, "one"), &with(9, "other")), "[]");
+        assert!(faults_of_change(&with(9, "one"), &with(10, "one")).contains("must have at most 8 items"));
+    }
+
+    #[test]
+    fn what_json_schema_has_and_definitions_may_not() {
+        let at = "spec.validation.openAPIV3Schema";
+        let table = [
+            (
+                json!({"a": {"type": "array", "uniqueItems": true, "items": {"type": "string"}}}),
+                format!(
+                    "{at}.properties[a].uniqueItems: Forbidden: uniqueItems cannot be set to true since the runtime complexity becomes quadratic"
+                ),
+            ),
+            (
+                json!({"a": {"type": "object", "properties": {"b": {"type": "string"}}, "additionalProperties": {"type": "string"}}}),
+                format!(
+                    "{at}.properties[a].additionalProperties: Forbidden: additionalProperties and properties are mutual exclusive"
+                ),
+            ),
+            (
+                json!({"a": {"$ref": "#/definitions/x"}}),
+                format!("{at}.properties[a].$ref: Forbidden: $ref is not supported"),
+            ),
+            (
+                json!({"metadata": {"type": "object", "properties": {"labels": {"type": "object"}}}}),
+                format!(
+                    "{at}.properties[metadata]: Forbidden: must not specify anything other than name and generateName, but metadata is implicitly specified"
+                ),
+            ),
+            (
+                json!({"a": {"type": "object", "properties": {"b": {"type": "string"}}, "anyOf": [{"type": "object"}]}}),
+                format!("{at}.properties[a].anyOf[0].type: Forbidden: must be empty to be structural"),
+            ),
+            (
+                json!({"a": {"x-kubernetes-int-or-string": true, "anyOf": [{"type": "integer"}, {"type": "string"}]}}),
+                "[]".to_owned(),
+            ),
+        ];
+        for (properties, want) in table {
+            assert_eq!(
+                faults_of(&json!([version("v1", &properties)])),
+                want,
+                "{properties}"
+            );
+        }
+    }
+
+    #[test]
+    fn conversion_names_a_webhook_that_can_be_reached() {
+        let faults = |conversion: Value| {
+            let spec = json!({"conversion": conversion});
+            let mut errors = FieldErrors::new();
+            let options = Options {
+                authorities: true,
+                ..Options::NEW
+            };
+            conversion::validate(&spec, options, &Path::new("c"), &mut errors);
+            errors.aggregate()
+        };
+        let webhook = |client: Value, versions: Value| json!({"strategy": "Webhook", "webhook": {"clientConfig": client, "conversionReviewVersions": versions}});
+        let url = json!({"url": "https://example.com/convert"});
+        assert_eq!(faults(json!({"strategy": "None"})), "[]");
+        assert_eq!(faults(webhook(url.clone(), json!(["v1"]))), "[]");
+        assert_eq!(
+            faults(webhook(url.clone(), json!(["v7"]))),
+            "c.conversionReviewVersions: Invalid value: [\"v7\"]: must include at least one of v1, v1beta1"
+        );
+        assert_eq!(
+            faults(webhook(json!({}), json!(["v1"]))),
+            "c.webhookClientConfig: Required value: exactly one of url or service is required"
+        );
+        let mut unsigned = url;
+        unsigned["caBundle"] = json!("bm9uZQ==");
+        assert!(faults(webhook(unsigned, json!(["v1"]))).contains("unable to parse bytes as PEM block"));
     }
 
     #[test]

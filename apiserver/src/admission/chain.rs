@@ -6,6 +6,7 @@ use coracle_api::status::ApiError;
 use serde_json::Value;
 
 use super::configuration::{AdmissionError, Told};
+use super::image_policy::{self, ImagePolicy};
 use super::{Attributes, Cluster, Operation, Plugin, order, registered};
 
 /// The plugins that are switched on.
@@ -13,6 +14,8 @@ pub(crate) struct Chain {
     /// The names of all that are on, those included that are somebody else's to run.
     enabled: Vec<&'static str>,
     plugins: Vec<(&'static str, Box<dyn Plugin>)>,
+    /// The service that is asked about images, where one is, and before which plugin.
+    image_policy: Option<(usize, ImagePolicy)>,
 }
 
 impl Chain {
@@ -22,15 +25,25 @@ impl Chain {
     /// Flags that name what there is not, or a configuration that a plugin cannot take.
     pub(super) fn new(enable: &[String], disable: &[String], told: &Told) -> Result<Self, AdmissionError> {
         let enabled = order::selected(enable, disable)?;
-        let mut plugins = Vec::new();
+        let (mut plugins, mut image_policy) = (Vec::new(), None);
         for &name in &enabled {
-            let made = registered::make(name, told.of(name)).map_err(|why| AdmissionError::Plugin {
+            let failed = |why| AdmissionError::Plugin {
                 name: name.to_owned(),
                 why,
-            })?;
+            };
+            if name == image_policy::NAME {
+                let policy = ImagePolicy::new(told.of(name)).map_err(failed)?;
+                image_policy = Some((plugins.len(), policy));
+                continue;
+            }
+            let made = registered::make(name, told.of(name)).map_err(failed)?;
             plugins.extend(made.map(|plugin| (name, plugin)));
         }
-        Ok(Self { enabled, plugins })
+        Ok(Self {
+            enabled,
+            plugins,
+            image_policy,
+        })
     }
 
     /// Whether a plugin is switched on.
@@ -57,7 +70,30 @@ impl Chain {
         Ok(())
     }
 
-    /// Runs the validating plugins.
+    /// Runs the validating plugins, those included that ask others.
+    ///
+    /// # Errors
+    /// The first refusal.
+    pub(crate) async fn validate_asking(
+        &self,
+        attributes: &Attributes<'_>,
+        object: &Value,
+        old: Option<&Value>,
+        cluster: Cluster<'_>,
+    ) -> Result<(), ApiError> {
+        let Some((place, policy)) = &self.image_policy else {
+            return self.validate(attributes, Some(object), old, cluster);
+        };
+        let (before, after) = self.plugins.split_at(*place);
+        validate(before, attributes, Some(object), old, cluster)?;
+        policy
+            .validate(attributes, object)
+            .await
+            .inspect_err(|error| refused(image_policy::NAME, error))?;
+        validate(after, attributes, Some(object), old, cluster)
+    }
+
+    /// Runs the validating plugins that ask nobody.
     ///
     /// # Errors
     /// The first refusal.
@@ -68,13 +104,23 @@ impl Chain {
         old: Option<&Value>,
         cluster: Cluster<'_>,
     ) -> Result<(), ApiError> {
-        for (name, plugin) in &self.plugins {
-            plugin
-                .validate(attributes, object, old, cluster)
-                .inspect_err(|error| refused(name, error))?;
-        }
-        Ok(())
+        validate(&self.plugins, attributes, object, old, cluster)
     }
+}
+
+fn validate(
+    plugins: &[(&'static str, Box<dyn Plugin>)],
+    attributes: &Attributes<'_>,
+    object: Option<&Value>,
+    old: Option<&Value>,
+    cluster: Cluster<'_>,
+) -> Result<(), ApiError> {
+    for (name, plugin) in plugins {
+        plugin
+            .validate(attributes, object, old, cluster)
+            .inspect_err(|error| refused(name, error))?;
+    }
+    Ok(())
 }
 
 impl Default for Chain {

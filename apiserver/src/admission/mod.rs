@@ -14,6 +14,7 @@ mod default_classes;
 mod event_rate_limit;
 mod extended_resources;
 mod external_ips;
+mod image_policy;
 mod images;
 mod limit_ranger;
 mod namespace_exists;

@@ -99,16 +99,13 @@ impl Plugin for Guarding {
 /// Makes the plugin of a name; none where somebody else does its part, or where nothing is served that it is about.
 ///
 /// # Errors
-/// What is wrong with what the plugin is told, or that it does not run here.
+/// What is wrong with what the plugin is told.
 pub(super) fn make(name: &str, told: Option<&Value>) -> Result<Option<Box<dyn Plugin>>, String> {
     if let Some(plugin) = configured(name, told)? {
         return Ok(Some(plugin));
     }
     if told.is_some() {
         return Err("it takes no configuration here".to_owned());
-    }
-    if name == "ImagePolicyWebhook" {
-        return Err("it does not run here; use a ValidatingWebhookConfiguration in its place".to_owned());
     }
     Ok(plain(name))
 }
@@ -151,7 +148,7 @@ fn plain(name: &str) -> Option<Box<dyn Plugin>> {
         "PodTopologyLabels" => Box::new(Mutating(topology_labels::admit)),
         "PodResizeValidator" => Box::new(Validating(pod_resize::validate)),
         "AlwaysDeny" => Box::new(AlwaysDeny),
-        // Webhooks, policies, quotas and the making of namespaces are the registry's; nothing is served of pod groups.
+        // Webhooks, policies, quotas, the service that is asked about images and the making of namespaces are the registry's; nothing is served of pod groups.
         _ => return None,
     })
 }

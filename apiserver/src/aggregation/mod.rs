@@ -222,7 +222,12 @@ impl Aggregator {
                 502,
                 "the backend attempted to redirect this request, which is not permitted",
             )),
-            Ok(answer) => returned(answer, upgrade, &self.tasks, &self.shutdown),
+            Ok(answer) => returned(
+                answer,
+                upgrade,
+                context.warnings.audit(),
+                (&self.tasks, &self.shutdown),
+            ),
         }
     }
 

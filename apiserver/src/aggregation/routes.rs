@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use coracle_api::custom::kube_aware;
 use coracle_api::object::Fields;
 use serde_json::Value;
 
@@ -16,6 +17,8 @@ use crate::reader::{Followed, GroupResource, ObjectReader};
 use crate::request::RequestInfo;
 
 const HTTPS: u16 = 443;
+/// The priority of versions of custom resources, whose APIServices may be yet to come.
+const OWN_PRIORITY: i64 = 100;
 
 /// A server that answers for a group version.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,58 +77,59 @@ impl Routes {
     }
 
     /// `own` groups along with those of other servers, of which `served` knows the resources. Groups stand in the order of
-    /// their priorities, and so do the versions of each; what stands in `own` keeps its order.
+    /// their priorities, and so do the versions of each, as upstream sorts them; those that no APIService is about stay where
+    /// they are.
     pub(super) fn merged(&self, own: &[Group], served: &Served) -> Vec<Group> {
         let mut groups = own.to_vec();
         let remotes = self.routes.iter().filter(|(_, route)| route.remote.is_some());
-        for ((group, version), route) in remotes {
+        for (at @ (group, version), _) in remotes {
             let made = Version {
                 version: version.clone().into(),
                 resources: served
-                    .get(&(group.clone(), version.clone()))
+                    .get(at)
                     .map(|serves| serves.resources.clone())
                     .unwrap_or_default(),
             };
             match groups.iter_mut().find(|known| known.name == *group) {
-                Some(known) => self.add_version(known, made, route),
-                None => self.add_group(&mut groups, group, made),
+                Some(known) => {
+                    known.versions.retain(|known| known.version != made.version);
+                    known.versions.push(made);
+                }
+                None => groups.push(Group {
+                    name: group.clone().into(),
+                    versions: vec![made],
+                }),
             }
         }
+        self.sort(&mut groups);
         groups
     }
 
-    fn add_group(&self, groups: &mut Vec<Group>, name: &str, version: Version) {
-        let rank = |name: &str| (Reverse(self.group_priority(name)), name.to_owned());
-        let own = rank(name);
-        // Groups that no APIService is about (core here, the APIServices' own) say nothing of the order.
-        let ranked = |group: &Group| self.routes.keys().any(|(name, _)| *name == group.name);
-        let before = |group: &Group| ranked(group) && rank(&group.name) < own;
-        let at = groups
+    fn sort(&self, groups: &mut [Group]) {
+        let mut priorities: BTreeMap<&str, i64> = BTreeMap::new();
+        for ((group, _), route) in &self.routes {
+            let highest = priorities.entry(group).or_insert(route.group_priority);
+            *highest = route.group_priority.max(*highest);
+        }
+        let (places, mut ranked): (Vec<usize>, Vec<Group>) = groups
             .iter()
-            .rposition(before)
-            .map_or(groups.len(), |last| last + 1);
-        let group = Group {
-            name: name.to_owned().into(),
-            versions: vec![version],
-        };
-        groups.insert(at, group);
-    }
-
-    fn add_version(&self, group: &mut Group, version: Version, route: &Route) {
-        group.versions.retain(|known| known.version != version.version);
-        let name = group.name.to_string();
-        let lower = |known: &Version| {
-            let key = (name.clone(), known.version.to_string());
-            let priority = self.routes.get(&key).map_or(0, |known| known.version_priority);
-            priority < route.version_priority
-        };
-        let at = group.versions.iter().position(lower);
-        group.versions.insert(at.unwrap_or(group.versions.len()), version);
-    }
-
-    fn group_priority(&self, group: &str) -> i64 {
-        let of_group = self.routes.iter().filter(|((name, _), _)| name == group);
-        of_group.map(|(_, route)| route.group_priority).max().unwrap_or(0)
+            .enumerate()
+            .filter(|(_, group)| priorities.contains_key(&*group.name))
+            .map(|(place, group)| (place, group.clone()))
+            .unzip();
+        ranked.sort_by_key(|group| (Reverse(priorities[&*group.name]), group.name.to_string()));
+        for (place, mut group) in places.into_iter().zip(ranked) {
+            let name = group.name.to_string();
+            let priority = |version: &Version| {
+                let route = self.routes.get(&(name.clone(), version.version.to_string()));
+                route.map_or(OWN_PRIORITY, |route| route.version_priority)
+            };
+            group.versions.sort_by(|one, other| {
+                let priorities = priority(other).cmp(&priority(one));
+                priorities.then_with(|| kube_aware(&other.version, &one.version))
+            });
+            groups[place] = group;
+        }
     }
 }
 
@@ -265,6 +269,40 @@ mod tests {
                 "low.example.com v1"
             ]
         );
+    }
+
+    /// Custom resources have priorities like any other, which somebody may have changed.
+    #[test]
+    fn priorities_of_custom_resources_count() {
+        let services = [
+            service("apps", "v1", (17800, 15), false),
+            service("a.example.com", "v1", (1000, 100), false),
+            service("b.example.com", "v1", (1000, 100), false),
+            service("b.example.com", "v2", (1000, 50), false),
+            service("first.example.com", "v1", (18000, 100), false),
+        ];
+        let routes = Routes::of(services.iter().map(Route::read));
+        let own = [
+            group("apps", &["v1"]),
+            group("a.example.com", &["v2", "v1"]),
+            group("b.example.com", &["v2", "v1"]),
+            group("first.example.com", &["v1"]),
+        ];
+        let merged = routes.merged(&own, &Served::new());
+        let names: Vec<&str> = merged.iter().map(|group| &*group.name).collect();
+        assert_eq!(
+            names,
+            ["first.example.com", "apps", "a.example.com", "b.example.com"]
+        );
+        let versions = |group: &Group| {
+            group
+                .versions
+                .iter()
+                .map(|v| v.version.to_string())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(versions(&merged[2]), ["v2", "v1"]);
+        assert_eq!(versions(&merged[3]), ["v1", "v2"]);
     }
 
     #[test]

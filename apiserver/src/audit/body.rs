@@ -115,7 +115,7 @@ impl Drop for Recorded {
         {
             self.recorder.answered(object);
         }
-        self.recorder.completed();
+        self.recorder.sent();
     }
 }
 

@@ -18,7 +18,23 @@ pub(crate) struct Recorder(Option<Arc<Recording>>);
 struct Recording {
     wanted: Wanted,
     event: Mutex<Event>,
+    going: Mutex<Going>,
     sink: Arc<Sink>,
+}
+
+/// What has not ended yet.
+struct Going {
+    answer: bool,
+    connections: usize,
+}
+
+/// Something that was made of a request's connection, and goes on.
+pub(crate) struct Held(Recorder);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.ends(|going| going.connections -= 1);
+    }
 }
 
 impl std::fmt::Debug for Recorder {
@@ -32,6 +48,10 @@ impl Recorder {
         Self(Some(Arc::new(Recording {
             wanted,
             event: Mutex::new(event),
+            going: Mutex::new(Going {
+                answer: true,
+                connections: 0,
+            }),
             sink,
         })))
     }
@@ -151,40 +171,66 @@ impl Recorder {
         }
     }
 
-    /// Writes the event as it is at a stage. False where that failed and the request is not to go on.
-    #[must_use]
-    fn stage(&self, stage: Stage) -> bool {
-        let Some(recording) = &self.0 else {
-            return true;
-        };
+    /// The event as it is at a stage; none where that stage is not recorded.
+    fn at(&self, stage: Stage) -> Option<(Event, &Sink)> {
+        let recording = self.0.as_ref()?;
         if recording.wanted.omit_stages.contains(&stage) {
-            return true;
+            return None;
         }
-        let event = {
-            let mut event = recording.event();
-            event.stage = stage;
-            if stage != Stage::RequestReceived {
-                event.stage_timestamp = Timestamp::now();
-            }
-            event.clone()
-        };
-        recording.sink.take(event)
+        let mut event = recording.event();
+        event.stage = stage;
+        if stage != Stage::RequestReceived {
+            event.stage_timestamp = Timestamp::now();
+        }
+        Some((event.clone(), &*recording.sink))
+    }
+
+    fn stage(&self, stage: Stage) {
+        if let Some((event, sink)) = self.at(stage) {
+            sink.take(event);
+        }
     }
 
     /// The request came in. False where that could not be recorded and must be.
     #[must_use]
-    pub(crate) fn received(&self) -> bool {
-        self.stage(Stage::RequestReceived)
+    pub(crate) async fn received(&self) -> bool {
+        match self.at(Stage::RequestReceived) {
+            Some((event, sink)) => sink.take_first(event).await,
+            None => true,
+        }
     }
 
     /// The head of a stream is sent.
     pub(super) fn started(&self) {
-        let _ = self.stage(Stage::ResponseStarted);
+        self.stage(Stage::ResponseStarted);
     }
 
-    /// Everything is sent.
-    pub(super) fn completed(&self) {
-        let _ = self.stage(Stage::ResponseComplete);
+    /// Everything of the answer is sent. What was made of its connection may go on.
+    pub(super) fn sent(&self) {
+        self.ends(|going| going.answer = false);
+    }
+
+    /// Keeps the record open for what was made of the request's connection, until this is dropped.
+    pub(crate) fn held(&self) -> Held {
+        if let Some(recording) = &self.0 {
+            recording.going().connections += 1;
+        }
+        Held(self.clone())
+    }
+
+    /// Ends the record where nothing goes on any more.
+    fn ends(&self, what: impl FnOnce(&mut Going)) {
+        let Some(recording) = &self.0 else {
+            return;
+        };
+        let over = {
+            let mut going = recording.going();
+            what(&mut going);
+            !going.answer && going.connections == 0
+        };
+        if over {
+            self.stage(Stage::ResponseComplete);
+        }
     }
 
     /// Answering panicked.
@@ -195,7 +241,7 @@ impl Recorder {
                 "message": format!("APIServer panic'd: {message}"),
             }));
         });
-        let _ = self.stage(Stage::Panic);
+        self.stage(Stage::Panic);
     }
 
     /// The sender is not known: nothing follows but the refusal.
@@ -210,6 +256,10 @@ impl Recorder {
 impl Recording {
     fn event(&self) -> MutexGuard<'_, Event> {
         self.event.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn going(&self) -> MutexGuard<'_, Going> {
+        self.going.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An object as it is written.

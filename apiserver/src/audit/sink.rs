@@ -60,7 +60,9 @@ enum Way<T> {
 /// Everywhere that events go.
 pub(super) struct Sink {
     log: Option<(Truncation, Way<Log>)>,
-    webhook: Option<(Truncation, Queue)>,
+    webhook: Option<(Truncation, Way<Webhook>)>,
+    /// Where what is sent at once and not waited for is tracked.
+    tasks: TaskTracker,
 }
 
 impl Sink {
@@ -105,29 +107,74 @@ impl Sink {
             None => None,
             Some(flags) => {
                 let webhook = Arc::new(Webhook::open(flags).await?);
-                let (queue, events) = batch::queue(&flags.limits);
-                let deliver = move |events| Arc::clone(&webhook).send(events);
-                let size = flags.truncation.max_batch_size;
-                tasks.spawn(batch::run(
-                    events,
-                    flags.limits.clone(),
-                    size,
-                    shutdown.clone(),
-                    deliver,
-                ));
-                Some((flags.truncation.clone(), queue))
+                let way = match flags.mode {
+                    Mode::Batch => {
+                        let (queue, events) = batch::queue(&flags.limits);
+                        let deliver = move |events| {
+                            let webhook = Arc::clone(&webhook);
+                            async move { _ = webhook.send(events).await }
+                        };
+                        let size = flags.truncation.max_batch_size;
+                        tasks.spawn(batch::run(
+                            events,
+                            flags.limits.clone(),
+                            size,
+                            shutdown.clone(),
+                            deliver,
+                        ));
+                        Way::Batched(queue)
+                    }
+                    mode => Way::AtOnce {
+                        to: webhook,
+                        strict: mode == Mode::BlockingStrict,
+                    },
+                };
+                Some((flags.truncation.clone(), way))
             }
         };
-        Ok(Self { log, webhook })
+        let tasks = tasks.clone();
+        Ok(Self { log, webhook, tasks })
     }
 
-    /// Takes an event. False where it could not be written and must be.
-    pub(super) fn take(&self, event: Event) -> bool {
-        if let Some((truncation, queue)) = &self.webhook
-            && let Some(event) = truncation.fit(event.clone())
-        {
-            queue.put(event);
+    /// Takes the first event of a request, which waits until it is taken where that is wanted. False where it was not, and the
+    /// request is not to go on.
+    pub(super) async fn take_first(&self, event: Event) -> bool {
+        let sent = match &self.webhook {
+            Some((truncation, Way::AtOnce { to, strict })) => match truncation.fit(event.clone()) {
+                Some(event) => Arc::clone(to).send(vec![event]).await || !strict,
+                None => true,
+            },
+            Some((_, Way::Batched(_))) => {
+                self.send_later(&event);
+                true
+            }
+            None => true,
+        };
+        self.log(event) && sent
+    }
+
+    /// Takes an event that nobody waits for any more.
+    pub(super) fn take(&self, event: Event) {
+        self.send_later(&event);
+        // Its failure was told; what it is about has happened.
+        let _ = self.log(event);
+    }
+
+    fn send_later(&self, event: &Event) {
+        let Some((truncation, way)) = &self.webhook else {
+            return;
+        };
+        match (truncation.fit(event.clone()), way) {
+            (None, _) => {}
+            (Some(event), Way::Batched(queue)) => queue.put(event),
+            (Some(event), Way::AtOnce { to, .. }) => {
+                self.tasks.spawn(Arc::clone(to).send(vec![event]));
+            }
         }
+    }
+
+    /// Writes an event. False where it could not be written and must be.
+    fn log(&self, event: Event) -> bool {
         let Some((truncation, way)) = &self.log else {
             return true;
         };

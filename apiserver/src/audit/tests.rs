@@ -8,11 +8,13 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::batch::{self, BatchLimits};
 use super::event::{Event, ObjectReference, Stage, User};
-use super::policy::Level;
-use super::sink::Truncation;
+use super::policy::{Level, Wanted};
+use super::sink::{Sink, Truncation};
+use super::{AuditFlags, LogFlags, Recorder};
 use crate::request::UserInfo;
 
 fn event(uri: &str) -> Event {
@@ -88,6 +90,43 @@ fn what_is_too_long_loses_its_objects_first() {
     assert_eq!(cut.request_object, None);
     assert_eq!(cut.annotations["audit.k8s.io/truncated"], "true");
     assert_eq!(truncation(100).fit(long), None);
+}
+
+/// The end of a tunnel is the end of its record: not the answer that opened it.
+#[tokio::test]
+async fn a_record_ends_with_what_was_made_of_the_connection() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.log");
+    let flags = AuditFlags {
+        log: Some(LogFlags::new(&path)),
+        ..AuditFlags::default()
+    };
+    let sink = Sink::open(&flags, &TaskTracker::new(), &CancellationToken::new()).await;
+    let wanted = Wanted {
+        level: Level::Metadata,
+        omit_stages: Vec::new(),
+        omit_managed_fields: false,
+    };
+    let recorder = Recorder::new(wanted, event("/exec"), Arc::new(sink.unwrap()));
+    let stages = || {
+        let lines = std::fs::read_to_string(&path).unwrap();
+        let stage = |line: &str| {
+            let event: Value = serde_json::from_str(line).unwrap();
+            event["stage"].as_str().unwrap().to_owned()
+        };
+        lines.lines().map(stage).collect::<Vec<_>>()
+    };
+    assert!(recorder.received().await);
+    recorder.started();
+    let (one, other) = (recorder.held(), recorder.held());
+    recorder.sent();
+    drop(one);
+    assert_eq!(stages(), ["RequestReceived", "ResponseStarted"]);
+    drop(other);
+    assert_eq!(
+        stages(),
+        ["RequestReceived", "ResponseStarted", "ResponseComplete"]
+    );
 }
 
 /// Runs a queue until shutdown, and says when which batches went.

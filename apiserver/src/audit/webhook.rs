@@ -11,7 +11,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::json;
 
 use super::AuditError;
-use super::batch::BatchLimits;
+use super::batch::{BatchLimits, Mode};
 use super::event::Event;
 use super::sink::Truncation;
 
@@ -28,6 +28,8 @@ pub struct WebhookFlags {
     pub config_file: PathBuf,
     /// `--audit-webhook-initial-backoff`: the pause after the first failure.
     pub initial_backoff: Duration,
+    /// `--audit-webhook-mode`.
+    pub mode: Mode,
     /// `--audit-webhook-batch-*`.
     pub limits: BatchLimits,
     /// `--audit-webhook-truncate-*`.
@@ -40,6 +42,7 @@ impl WebhookFlags {
         Self {
             config_file: config_file.into(),
             initial_backoff: Duration::from_secs(10),
+            mode: Mode::Batch,
             limits: BatchLimits::of_webhook(),
             truncation: Truncation::default(),
         }
@@ -76,8 +79,8 @@ impl Webhook {
         })
     }
 
-    /// Sends a list, again and again for a while where that fails.
-    pub(super) async fn send(self: Arc<Self>, events: Vec<Event>) {
+    /// Sends a list, again and again for a while where that fails. False where it was not taken after all.
+    pub(super) async fn send(self: Arc<Self>, events: Vec<Event>) -> bool {
         let list =
             json!({"kind": "EventList", "apiVersion": "audit.k8s.io/v1", "metadata": {}, "items": events});
         let body = list.to_string().into_bytes();
@@ -85,7 +88,7 @@ impl Webhook {
         for attempt in 1..=TRIES {
             let tried = tokio::time::timeout(PATIENCE, self.send_once(body.clone())).await;
             let why = match tried {
-                Ok(Ok(())) => return,
+                Ok(Ok(())) => return true,
                 Ok(Err(why)) => why,
                 Err(_) => "it did not answer in time".to_owned(),
             };
@@ -95,11 +98,12 @@ impl Webhook {
                     events = events.len(),
                     "audit events were not taken and are lost"
                 );
-                return;
+                return false;
             }
             tokio::time::sleep(pause).await;
             pause = pause.mul_f64(LONGER);
         }
+        false
     }
 
     async fn send_once(&self, body: Vec<u8>) -> Result<(), String> {

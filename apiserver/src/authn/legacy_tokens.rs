@@ -20,7 +20,7 @@ use super::bootstrap_tokens::datum;
 use super::service_account::service_account_groups;
 use crate::reader::{GroupResource, ObjectReader};
 use crate::request::UserInfo;
-use crate::tokens::TokenKeys;
+use crate::tokens::{KeyError, TokenKeys};
 
 /// In whose name such tokens are signed.
 pub(crate) const LEGACY_ISSUER: &str = "kubernetes/serviceaccount";
@@ -53,6 +53,31 @@ pub(super) struct LegacyClaims {
     /// `system:serviceaccount:NAMESPACE:NAME`.
     #[serde(rename = "sub", default)]
     pub(super) subject: String,
+}
+
+/// Signs tokens that live in secrets.
+pub struct LegacySigner(TokenKeys);
+
+impl LegacySigner {
+    /// With a private key in PEM.
+    ///
+    /// # Errors
+    /// Where there is none, or of an unknown kind.
+    pub fn from_pem(text: &str) -> Result<Self, KeyError> {
+        TokenKeys::from_pem(text, LEGACY_ISSUER).map(Self)
+    }
+
+    /// The token of an account (name and uid) in a secret of its namespace.
+    pub fn sign(&self, namespace: &str, secret: &str, (account, uid): (&str, &str)) -> String {
+        self.0.sign(&LegacyClaims {
+            issuer: LEGACY_ISSUER.to_owned(),
+            namespace: namespace.to_owned(),
+            secret: secret.to_owned(),
+            account: account.to_owned(),
+            uid: uid.to_owned(),
+            subject: format!("system:serviceaccount:{namespace}:{account}"),
+        })
+    }
 }
 
 /// That a secret's token was used on a day, which is to be written on it.
@@ -334,6 +359,26 @@ mod tests {
         assert!(world.used.try_recv().is_err(), "once a day is enough");
         world.put_secret(&token, json!({INVALID_SINCE: "2026-02-01"}));
         assert!(world.ask(&token).unwrap_err().contains("has been marked invalid"));
+    }
+
+    #[test]
+    fn what_the_controllers_sign_counts_here() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let keys = Arc::new(TokenKeys::new(&key, "https://us").unwrap());
+        let signer = LegacySigner::from_pem(&key.serialize_pem()).unwrap();
+        let token = signer.sign("a", "bot-token", ("bot", "uid-bot"));
+        let (reader, (send, used)) = (Arc::new(MemoryReader::default()), marks());
+        let tokens = LegacyTokens::new(keys.clone(), reader.clone(), send);
+        let world = World {
+            reader,
+            keys,
+            tokens,
+            used,
+        };
+        world.put_secret(&token, json!({}));
+        world.put_account("uid-bot", json!([]));
+        let (user, _) = world.ask(&token).unwrap().unwrap();
+        assert_eq!(user.name, "system:serviceaccount:a:bot");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Whose a bearer token is: everybody who may know is asked in upstream's order, those at hand before those far away.
 
+use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 
 use super::bootstrap_tokens::BootstrapTokens;
@@ -24,7 +25,7 @@ pub struct Tokens {
     /// Those of machines that join.
     pub bootstrap: Option<BootstrapTokens>,
     /// Those of issuers elsewhere.
-    pub jwt: Option<JwtIssuers>,
+    pub jwt: ArcSwapOption<JwtIssuers>,
     /// A service that knows of others.
     pub webhook: Option<TokenWebhook>,
 }
@@ -48,7 +49,7 @@ impl Tokens {
             legacy: None,
             service_accounts,
             bootstrap: None,
-            jwt: None,
+            jwt: ArcSwapOption::empty(),
             webhook: None,
         }
     }
@@ -104,7 +105,7 @@ impl Tokens {
         {
             return Ok(owner(user, None));
         }
-        if let Some(jwt) = self.jwt.as_ref().filter(|_| !own.is_empty()) {
+        if let Some(jwt) = self.jwt.load_full().filter(|_| !own.is_empty()) {
             match jwt.verify(token, now).await {
                 Ok(Some(user)) => return Ok(owner(user, None)),
                 Ok(None) => {}

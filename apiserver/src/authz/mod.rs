@@ -18,6 +18,7 @@ use std::pin::pin;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use coracle_api::status::ApiError;
 use futures::FutureExt;
 use jiff::Timestamp;
@@ -139,7 +140,7 @@ pub struct Resolved {
 
 /// The configured chain of authorizers.
 pub struct Authorizer {
-    chain: Vec<Link>,
+    chain: ArcSwap<Vec<Link>>,
     reader: Arc<dyn ObjectReader>,
     rbac: RbacIndex,
 }
@@ -148,8 +149,13 @@ impl Authorizer {
     /// Builds the chain; roles and bindings are read when the first request asks for them.
     pub fn new<L: Into<Link>>(chain: Vec<L>, reader: Arc<dyn ObjectReader>) -> Self {
         let rbac = RbacIndex::new(reader.clone());
-        let chain = chain.into_iter().map(Into::into).collect();
+        let chain = ArcSwap::from_pointee(chain.into_iter().map(Into::into).collect());
         Self { chain, reader, rbac }
+    }
+
+    /// Has others decide from the next request on.
+    pub(crate) fn replace(&self, chain: Vec<Link>) {
+        self.chain.store(Arc::new(chain));
     }
 
     /// Decides one request.
@@ -158,7 +164,7 @@ impl Authorizer {
             return Verdict::new(Decision::Allow, "");
         }
         let (mut reasons, mut errors) = (Vec::new(), Vec::new());
-        for link in &self.chain {
+        for link in self.chain.load_full().iter() {
             let verdict = self.ask(link, attributes).await;
             if verdict.decision != Decision::NoOpinion {
                 return verdict;
@@ -204,7 +210,7 @@ impl Authorizer {
             resolved.errors.push(error);
             resolved.incomplete = true;
         };
-        for link in &self.chain {
+        for link in self.chain.load().iter() {
             match link {
                 Link::Mode(AuthorizationMode::Rbac) => {
                     let (found, failed) = self.rbac_rules(user, namespace);

@@ -246,7 +246,7 @@ impl Inner {
         );
         let Sender { user, warning } =
             sender.inspect_err(|_| recorder.unauthenticated(&attempted.unwrap_or_default()))?;
-        if !recorder.received() {
+        if !recorder.received().await {
             return Err(ApiError::internal("failed to store audit event"));
         }
         let impersonates = recorder.is_on().then(|| user.name.clone());

@@ -44,7 +44,12 @@ pub(super) async fn logs(
         return Err(refusal(head.status, body, &incoming.context).await);
     }
     if let (Some(socket), Some(upgrade)) = (socket, incoming.upgrade) {
-        tasks.spawn(log_socket::send(socket.framing, body, upgrade, shutdown.clone()));
+        let held = incoming.context.warnings.audit().held();
+        let sending = log_socket::send(socket.framing, body, upgrade, shutdown.clone());
+        tasks.spawn(async move {
+            sending.await;
+            drop(held);
+        });
         return Ok(socket.answer);
     }
     let media_type = HeaderValue::from_static("text/plain");
@@ -84,7 +89,8 @@ pub(super) async fn pass(
     let failed = |error: hyper::Error| ApiError::unknown(format!("error passing the request on: {error}"));
     let answer = sender.send_request(request).await.map_err(failed)?;
     let page = links::Page::of(&context, &destination);
-    links::mended(page, returned(answer, upgrade, tasks, shutdown)?).await
+    let audit = context.warnings.audit();
+    links::mended(page, returned(answer, upgrade, audit, (tasks, shutdown))?).await
 }
 
 /// Passes on a request for a stream in another protocol than it was asked for in.
@@ -97,6 +103,7 @@ pub(super) async fn translated(
     shutdown: &CancellationToken,
 ) -> Answer {
     let opened = log_socket::opened(&incoming.context.headers, translation.protocol())?;
+    let audit = incoming.context.warnings.audit();
     let upgrade_required = || ApiError::bad_request("Upgrade request required");
     let ours = incoming.upgrade.ok_or_else(upgrade_required)?;
     let dialed = dialer.dial(&destination, tasks).await;
@@ -106,10 +113,14 @@ pub(super) async fn translated(
     let failed = |error: hyper::Error| ApiError::unknown(format!("error passing the request on: {error}"));
     let mut answer = sent.map_err(failed)?;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return returned(answer, None, tasks, shutdown);
+        return returned(answer, None, audit, (tasks, shutdown));
     }
     let theirs = hyper::upgrade::on(&mut answer);
-    tasks.spawn(translation.run(ours, theirs, shutdown.clone()));
+    let (held, running) = (audit.held(), translation.run(ours, theirs, shutdown.clone()));
+    tasks.spawn(async move {
+        running.await;
+        drop(held);
+    });
     Ok(opened)
 }
 

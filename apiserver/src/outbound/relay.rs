@@ -17,6 +17,7 @@ use tracing::debug;
 use bytes::Bytes;
 use coracle_api::status::ApiError;
 
+use crate::audit::Recorder;
 use crate::request::{RequestContext, ResponseBody, full_body};
 
 /// Headers that are about one connection and end with it (RFC 9110, 7.6.1).
@@ -56,8 +57,8 @@ pub(crate) fn is_upgrading(context: &RequestContext, upgrade: Option<&OnUpgrade>
 pub(crate) fn returned(
     mut answer: Response<TheirBody>,
     upgrade: Option<OnUpgrade>,
-    tasks: &TaskTracker,
-    shutdown: &CancellationToken,
+    audit: &Recorder,
+    (tasks, shutdown): (&TaskTracker, &CancellationToken),
 ) -> Result<Response<ResponseBody>, ApiError> {
     let status = answer.status();
     if status != StatusCode::SWITCHING_PROTOCOLS {
@@ -74,7 +75,11 @@ pub(crate) fn returned(
         ));
     };
     let theirs = hyper::upgrade::on(&mut answer);
-    tasks.spawn(join(ours, theirs, shutdown.clone()));
+    let (held, joining) = (audit.held(), join(ours, theirs, shutdown.clone()));
+    tasks.spawn(async move {
+        joining.await;
+        drop(held);
+    });
     let (head, _) = answer.into_parts();
     let mut response = Response::new(full_body(Bytes::new()));
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;

@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 
 /// The longest answer that is read, in bytes.
 const ANSWER_MAX: usize = 4 << 20;
-/// How often a question is asked, and how long the first pause is; each further one is half as long again.
+/// How often a question is asked, and how long the first pause is usually; each further one is half as long again.
 const TRIES: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
@@ -26,6 +26,8 @@ pub(crate) struct Remote {
     path: String,
     /// The whole address, for messages.
     url: String,
+    /// How long the first pause is after a failure.
+    pause: Duration,
 }
 
 /// A kubeconfig that leads nowhere.
@@ -102,7 +104,13 @@ impl Remote {
             client,
             path,
             url: url.to_string(),
+            pause: FIRST_PAUSE,
         })
+    }
+
+    /// The same with another pause after the first failure.
+    pub(crate) fn pausing(self, pause: Duration) -> Self {
+        Self { pause, ..self }
     }
 
     /// The answer to a review, within a time.
@@ -112,7 +120,7 @@ impl Remote {
     pub(crate) async fn ask(&self, review: &Value, limit: Duration) -> Result<Value, String> {
         let body = review.to_string();
         let asking = async {
-            let mut pause = FIRST_PAUSE;
+            let mut pause = self.pause;
             let mut tries = 1;
             loop {
                 match self.post(body.clone()).await {

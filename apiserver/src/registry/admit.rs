@@ -71,7 +71,8 @@ impl Registry {
         old: Option<&Value>,
     ) -> Result<(), ApiError> {
         self.plugins
-            .validate(&write.attributes, Some(object), old, self.cluster())?;
+            .validate_asking(&write.attributes, object, old, self.cluster())
+            .await?;
         if write.is_nobodys_business(&self.webhooks) {
             return Ok(());
         }

@@ -1,6 +1,7 @@
 //! The steps of a start: take the addresses, read the keys, put the parts together, listen.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use coracle_store::Store;
@@ -10,10 +11,13 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use super::authentication::Issuers;
+use super::authorization::Deciders;
+use super::reload::{self, File, Reloads};
 use super::{Resources, Running, StartError, certificates};
 use crate::aggregation::Aggregator;
 use crate::audit::Audit;
-use crate::authn::LastUsed;
+use crate::authn::{Authenticator, LastUsed};
 use crate::authz::Authorizer;
 use crate::config::Config;
 use crate::encryption::Encryption;
@@ -26,7 +30,7 @@ use crate::node_proxy::{Dialer, NodeProxy, NodeTls};
 use crate::pki::{Pki, PkiError};
 use crate::reader::ObjectReader;
 use crate::reviews::Reviews;
-use crate::tokens::{TokenKeys, TokenLimits, TokenRequests, openid_configuration};
+use crate::tokens::{TokenLimits, TokenRequests, openid_configuration};
 use crate::webhook::Webhooks;
 
 /// What every part of a server shares from its first moment on.
@@ -202,6 +206,48 @@ impl Assembly {
         Ok(running)
     }
 
+    /// Takes what files say of authentication and authorization anew when they change.
+    fn follow_files(
+        &self,
+        authenticator: &Arc<Authenticator>,
+        registry: &prometheus::Registry,
+    ) -> Result<(), StartError> {
+        let (config, Lifetime { tasks, shutdown }) = (&self.config, &self.lifetime);
+        let file = |path: &Path| -> Result<File, StartError> {
+            Ok(File {
+                path: path.to_owned(),
+                contents: certificates::read(path)?,
+            })
+        };
+        let server = config.data_dir.display().to_string();
+        if let Some(path) = &config.authentication.file {
+            let file = file(path)?;
+            let issuers = Issuers::new(
+                authenticator.clone(),
+                config,
+                &file.contents,
+                self.lifetime.clone(),
+            );
+            let reloads = Reloads::new("authentication", &server, registry);
+            let following = reload::follow(file, issuers, reloads, config.look_every, shutdown.clone());
+            tasks.spawn(following);
+        }
+        if let Some((path, policies)) = &config.authorization_file {
+            let chain = config.authorization.clone();
+            let deciders = Deciders::new(self.authorizer.clone(), policies.clone(), chain);
+            let reloads = Reloads::new("authorization", &server, registry);
+            let following = reload::follow(
+                file(path)?,
+                deciders,
+                reloads,
+                config.look_every,
+                shutdown.clone(),
+            );
+            tasks.spawn(following);
+        }
+        Ok(())
+    }
+
     /// The chain that every request passes, with everybody who has a part in it.
     async fn front(
         &self,
@@ -214,7 +260,7 @@ impl Assembly {
         let Lifetime { tasks, shutdown } = &self.lifetime;
         let reader = &self.resources.reader;
         let authorizer = self.authorizer.clone();
-        let keys = TokenKeys::new(self.pki.authorities().service_account_key(), &config.issuer())?;
+        let keys = super::authentication::token_keys(config, self.pki.authorities())?;
         let keys = Arc::new(keys);
         let authenticator = super::authentication::authenticator(
             config,
@@ -225,6 +271,7 @@ impl Assembly {
         );
         let authenticator = Arc::new(authenticator.await?);
         let metrics = Arc::new(Metrics::new());
+        self.follow_files(&authenticator, metrics.registry())?;
         let flow_control = config.limits.priority_and_fairness.then(|| {
             let seats = config.limits.reads + config.limits.writes;
             let handler = self.resources.handler.clone();
@@ -256,7 +303,11 @@ impl Assembly {
                 shutdown: shutdown.clone(),
             },
             webhooks: self.webhooks.clone(),
-            openid_configuration: openid_configuration(&config.issuer(), &format!("https://{advertised}")),
+            openid_configuration: openid_configuration(
+                &config.issuer(),
+                &format!("https://{advertised}"),
+                &keys.algorithms(),
+            ),
             jwks: keys.jwks(),
         };
         let limits = config.limits.clone();

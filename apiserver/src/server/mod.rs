@@ -5,6 +5,7 @@ mod authentication;
 mod authorization;
 mod certificates;
 mod kubeconfigs;
+mod reload;
 mod running;
 
 use std::net::SocketAddr;

@@ -8,13 +8,13 @@ pub const OPENID_CONFIGURATION_PATH: &str = "/.well-known/openid-configuration";
 /// Where the issuer's keys stand.
 pub const JWKS_PATH: &str = "/openid/v1/jwks";
 
-/// The issuer's configuration. `server` is the URL under which the keys can be fetched.
-pub fn openid_configuration(issuer: &str, server: &str) -> Value {
+/// The issuer's configuration. `server` is the URL under which the keys can be fetched, `algorithms` what they sign with.
+pub fn openid_configuration(issuer: &str, server: &str, algorithms: &[&str]) -> Value {
     json!({
         "issuer": issuer,
         "jwks_uri": format!("{server}{JWKS_PATH}"),
         "response_types_supported": ["id_token"],
         "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": ["ES256"],
+        "id_token_signing_alg_values_supported": algorithms,
     })
 }

@@ -1,38 +1,51 @@
-//! The key that signs tokens (ES256), and verifying what it signed.
+//! The key that signs tokens, and verifying what it and others like it signed.
+//!
+//! ECDSA on P-256 and P-384 and RSA, as upstream has them but for P-521.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use rcgen::{KeyPair, PublicKeyData};
+use rcgen::KeyPair;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use x509_parser::prelude::FromDer;
+use x509_parser::public_key::PublicKey;
+use x509_parser::x509::SubjectPublicKeyInfo;
 
 use super::Claims;
+use super::pem;
 
 /// Longer tokens are refused before they are looked at, in bytes.
 const MAX_TOKEN_BYTES: usize = 32 * 1024;
 
-/// An uncompressed point: a leading 4, then two coordinates of 32 bytes each.
-const COORDINATE_BYTES: usize = 32;
-
-/// Signs and verifies in the name of one issuer.
+/// Signs in the name of one issuer, and verifies.
 pub struct TokenKeys {
     issuer: String,
-    id: String,
     signing: EncodingKey,
-    verifying: DecodingKey,
-    coordinates: [String; 2],
+    /// What signed tokens are verified with; the first is the one that signs.
+    verifying: Vec<Verifier>,
+}
+
+/// A key that tokens are verified with.
+struct Verifier {
+    id: String,
+    key: DecodingKey,
+    algorithm: Algorithm,
+    jwk: Value,
 }
 
 /// A key that cannot sign tokens.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// Not an elliptic curve key over P-256.
-    #[error("the service account key is not an ECDSA P-256 key")]
+    /// Of no kind that is known here.
+    #[error("the service account key is neither an RSA key nor an ECDSA key on P-256 or P-384")]
     Kind,
+    /// Not in PEM.
+    #[error("no key can be read in PEM")]
+    Pem,
     /// Not readable as one.
     #[error("the service account key cannot be used")]
     Unusable(#[from] jsonwebtoken::errors::Error),
@@ -63,15 +76,38 @@ pub enum VerifyError {
 
 impl TokenKeys {
     /// Takes the cluster's key.
+    ///
+    /// # Errors
+    /// Where it is of an unknown kind.
     pub fn new(key: &KeyPair, issuer: &str) -> Result<Self, KeyError> {
-        let [x, y] = coordinates(key.public_key_raw()).ok_or(KeyError::Kind)?;
+        Self::from_pem(&key.serialize_pem(), issuer)
+    }
+
+    /// Takes a private key in PEM.
+    ///
+    /// # Errors
+    /// Where there is none, or of an unknown kind.
+    pub fn from_pem(text: &str, issuer: &str) -> Result<Self, KeyError> {
+        let key = pem::private_key(text)?;
         Ok(Self {
             issuer: issuer.to_owned(),
-            id: URL_SAFE_NO_PAD.encode(Sha256::digest(key.subject_public_key_info())),
-            signing: EncodingKey::from_ec_pem(key.serialize_pem().as_bytes())?,
-            verifying: DecodingKey::from_ec_components(&x, &y)?,
-            coordinates: [x, y],
+            signing: key.encoding,
+            verifying: vec![Verifier::new(&key.public)?],
         })
+    }
+
+    /// Takes what other keys signed as well: those in this text, public or private, in PEM.
+    ///
+    /// # Errors
+    /// Where there is none, or of an unknown kind.
+    pub fn trusting(mut self, text: &str) -> Result<Self, KeyError> {
+        for key in pem::public_keys(text)? {
+            let verifier = Verifier::new(&key)?;
+            if self.verifying.iter().all(|known| known.id != verifier.id) {
+                self.verifying.push(verifier);
+            }
+        }
+        Ok(self)
     }
 
     /// A key that nobody keeps.
@@ -88,10 +124,11 @@ impl TokenKeys {
 
     /// The signed token.
     pub fn sign<C: Serialize>(&self, claims: &C) -> String {
-        let mut header = Header::new(Algorithm::ES256);
+        let own = &self.verifying[0];
+        let mut header = Header::new(own.algorithm);
         header.typ = None;
-        header.kid = Some(self.id.clone());
-        jsonwebtoken::encode(&header, claims, &self.signing).expect("a P-256 key signs any claims")
+        header.kid = Some(own.id.clone());
+        jsonwebtoken::encode(&header, claims, &self.signing).expect("a key that was read signs any claims")
     }
 
     /// The claims of a token that this key signed, in this issuer's name, and that counts now. Audiences are the
@@ -111,27 +148,109 @@ impl TokenKeys {
             return Err(VerifyError::Malformed);
         }
         let header = jsonwebtoken::decode_header(token).map_err(|_| VerifyError::Malformed)?;
-        if header.kid.is_some_and(|id| !id.is_empty() && id != self.id) {
-            return Err(VerifyError::UnknownKey);
+        let named = header.kid.filter(|id| !id.is_empty());
+        let keys = self.verifying.iter();
+        let mut failed = VerifyError::UnknownKey;
+        for key in keys.filter(|key| named.as_ref().is_none_or(|id| *id == key.id)) {
+            match key.decode(token) {
+                Ok(claims) => return Ok(claims),
+                Err(error) => failed = error,
+            }
         }
-        let mut validation = Validation::new(Algorithm::ES256);
+        Err(failed)
+    }
+
+    /// The algorithms that tokens are signed with, each once.
+    pub fn algorithms(&self) -> Vec<&'static str> {
+        let mut names: Vec<&'static str> = self.verifying.iter().map(Verifier::algorithm).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// The public keys as a JSON Web Key Set (RFC 7517).
+    pub fn jwks(&self) -> Value {
+        let keys: Vec<&Value> = self.verifying.iter().map(|key| &key.jwk).collect();
+        json!({"keys": keys})
+    }
+}
+
+impl Verifier {
+    /// Of a public key as X.509 has it.
+    fn new(public: &[u8]) -> Result<Self, KeyError> {
+        let algorithm = algorithm_of(public).ok_or(KeyError::Kind)?;
+        let (_, info) = SubjectPublicKeyInfo::from_der(public).map_err(|_| KeyError::Pem)?;
+        let id = URL_SAFE_NO_PAD.encode(Sha256::digest(public));
+        let encoded = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        let (key, jwk) = match info.parsed().map_err(|_| KeyError::Kind)? {
+            PublicKey::RSA(key) => {
+                let [modulus, exponent] = [key.modulus, key.exponent].map(without_zeros);
+                let jwk = json!({"use": "sig", "kty": "RSA", "kid": id, "alg": "RS256",
+                    "n": encoded(modulus), "e": encoded(exponent)});
+                (DecodingKey::from_rsa_raw_components(modulus, exponent), jwk)
+            }
+            PublicKey::EC(point) => {
+                let [x, y] = coordinates(point.data()).ok_or(KeyError::Kind)?;
+                let (curve, name) = match algorithm {
+                    Algorithm::ES384 => ("P-384", "ES384"),
+                    _ => ("P-256", "ES256"),
+                };
+                let key = DecodingKey::from_ec_components(&x, &y)?;
+                let jwk =
+                    json!({"use": "sig", "kty": "EC", "kid": id, "crv": curve, "alg": name, "x": x, "y": y});
+                (key, jwk)
+            }
+            _ => return Err(KeyError::Kind),
+        };
+        Ok(Self {
+            id,
+            key,
+            algorithm,
+            jwk,
+        })
+    }
+
+    fn algorithm(&self) -> &'static str {
+        match self.algorithm {
+            Algorithm::RS256 => "RS256",
+            Algorithm::ES384 => "ES384",
+            _ => "ES256",
+        }
+    }
+
+    fn decode<C: DeserializeOwned>(&self, token: &str) -> Result<C, VerifyError> {
+        let mut validation = Validation::new(self.algorithm);
         validation.required_spec_claims.clear();
         validation.validate_exp = false;
         validation.validate_nbf = false;
         validation.validate_aud = false;
-        let decoded = jsonwebtoken::decode::<C>(token, &self.verifying, &validation);
+        let decoded = jsonwebtoken::decode::<C>(token, &self.key, &validation);
         let decoded = decoded.map_err(|error| match error.kind() {
             jsonwebtoken::errors::ErrorKind::InvalidSignature => VerifyError::Signature,
             _ => VerifyError::Malformed,
         });
         Ok(decoded?.claims)
     }
+}
 
-    /// The public key as a JSON Web Key Set (RFC 7517).
-    pub fn jwks(&self) -> Value {
-        let [x, y] = &self.coordinates;
-        json!({"keys": [{"use": "sig", "kty": "EC", "kid": self.id, "crv": "P-256", "alg": "ES256", "x": x, "y": y}]})
+/// What a key signs with; none of an unknown kind.
+pub(super) fn algorithm_of(public: &[u8]) -> Option<Algorithm> {
+    let (_, info) = SubjectPublicKeyInfo::from_der(public).ok()?;
+    match info.parsed().ok()? {
+        PublicKey::RSA(_) => Some(Algorithm::RS256),
+        PublicKey::EC(point) => match point.data().len() {
+            65 => Some(Algorithm::ES256),
+            97 => Some(Algorithm::ES384),
+            _ => None,
+        },
+        _ => None,
     }
+}
+
+/// A number without the zeros that keep it from being read as negative.
+fn without_zeros(number: &[u8]) -> &[u8] {
+    let zeros = number.iter().take_while(|byte| **byte == 0).count();
+    &number[zeros..]
 }
 
 /// Whom a token names as its issuer, which proves nothing; None where it is no signed token.
@@ -145,14 +264,12 @@ pub(crate) fn untrusted_issuer(token: &str) -> Option<String> {
     Some(claims.get("iss")?.as_str()?.to_owned())
 }
 
+/// The two halves of an uncompressed point: after a leading 4, both are of one length.
 fn coordinates(point: &[u8]) -> Option<[String; 2]> {
     let (&4, coordinates) = point.split_first()? else {
         return None;
     };
-    if coordinates.len() != 2 * COORDINATE_BYTES {
-        return None;
-    }
-    let (x, y) = coordinates.split_at(COORDINATE_BYTES);
+    let (x, y) = coordinates.split_at(coordinates.len() / 2);
     Some([x, y].map(|coordinate| URL_SAFE_NO_PAD.encode(coordinate)))
 }
 
@@ -228,6 +345,45 @@ mod tests {
         for forged in forgeries {
             assert!(keys.verify(&forged, at(1500)).is_err(), "{forged:.60}");
         }
+    }
+
+    #[test]
+    fn keys_of_other_servers_are_trusted_where_they_are_named() {
+        let other = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
+        let signed = TokenKeys::new(&other, "us").unwrap().sign(&claims("us"));
+        let own = TokenKeys::generate("us");
+        let token = own.sign(&claims("us"));
+        assert_eq!(own.verify(&signed, at(1500)), Err(VerifyError::UnknownKey));
+        let both = own.trusting(&other.public_key_pem()).unwrap();
+        assert_eq!(both.verify(&signed, at(1500)), Ok(claims("us")));
+        assert_eq!(both.verify(&token, at(1500)), Ok(claims("us")));
+        assert_eq!(both.algorithms(), ["ES256", "ES384"]);
+        // Private keys name their public halves, and a key counts once.
+        let again = both.trusting(&other.serialize_pem()).unwrap();
+        assert_eq!(again.jwks()["keys"].as_array().map(Vec::len), Some(2));
+        assert!(TokenKeys::from_pem("none", "us").is_err());
+    }
+
+    /// As `openssl` writes them: in PKCS #8, and in the older forms of RSA and of curves.
+    #[test]
+    fn every_form_of_a_key_is_read() {
+        for text in [
+            include_str!("testdata/rsa.pem"),
+            include_str!("testdata/rsa-pkcs1.pem"),
+            include_str!("testdata/ec-sec1.pem"),
+        ] {
+            let keys = TokenKeys::from_pem(text, "us").unwrap();
+            let token = keys.sign(&claims("us"));
+            let others = TokenKeys::generate("us").trusting(text).unwrap();
+            assert_eq!(others.verify(&token, at(1500)), Ok(claims("us")));
+        }
+        let public = TokenKeys::generate("us")
+            .trusting(include_str!("testdata/rsa-pkcs1-public.pem"))
+            .unwrap();
+        let token = TokenKeys::from_pem(include_str!("testdata/rsa.pem"), "us")
+            .unwrap()
+            .sign(&claims("us"));
+        assert_eq!(public.verify(&token, at(1500)), Ok(claims("us")));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Service account tokens: what they say (`claims`), the keys that sign them (`keys`), how they are asked for
+//! Service account tokens: what they say (`claims`), the keys that sign them (`keys`, read from `pem`), how they are asked for
 //! (`request`), and what strangers need to verify them (`discovery`).
 //!
 //! Follows KEP-1205 (bound tokens) and KEP-1393 (issuer discovery). Everything here is pure but the handler of the `token`
@@ -7,6 +7,7 @@
 mod claims;
 mod discovery;
 mod keys;
+mod pem;
 mod request;
 
 pub use self::claims::{Claims, KubernetesClaims, ObjectClaim};

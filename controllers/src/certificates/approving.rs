@@ -2,11 +2,12 @@
 //! who asks may create the subresource that stands for it.
 //!
 //! Beyond upstream, where somebody else has to do so: those for the certificates with which nodes are called, where a node asks
-//! for itself, may create `selfnodeserver`, and asks for no name or address but those of its Node. Nobody may who was not let by
-//! a role for that.
+//! for itself, may create `selfnodeserver`, and asks for no name or address but those of its Node; and those of whoever asks for
+//! the same name and groups that it has, to go on calling the API server with, where it may create `selfclient`. Nobody may who
+//! was not let by a role for that.
 
 use super::request::{self, Asked};
-use super::{NODE_CLIENT, NODE_SERVING, follow, has_condition, is_issued, untyped};
+use super::{API_CLIENT, NODE_CLIENT, NODE_SERVING, follow, has_condition, is_issued, untyped};
 use crate::run::{Context, Informers};
 use crate::runtime::write::{self, Part};
 use crate::runtime::{Cache, ObjectKey, Queue, Reconcile, ReconcileError};
@@ -57,6 +58,19 @@ const OWN_SERVER: Entitlement = Entitlement {
     message: "Auto approving self kubelet serving certificate after SubjectAccessReview.",
 };
 
+const OWN_CLIENT: Entitlement = Entitlement {
+    subresource: "selfclient",
+    message: "Auto approving self client certificate after SubjectAccessReview.",
+};
+
+/// Whether who asks is to be certified as what it is: by its own name, with groups that it has.
+fn is_of_asker(request: &CertificateSigningRequest, asked: &Asked) -> bool {
+    let groups = request.spec.groups.as_deref().unwrap_or_default();
+    request.spec.username.as_deref() == Some(&asked.common_name)
+        && asked.organizations.iter().all(|group| groups.contains(group))
+        && request::is_plain_client(asked)
+}
+
 /// What could entitle the one who asks to what is asked for.
 fn entitlements(request: &CertificateSigningRequest, asked: &Asked) -> &'static [Entitlement] {
     let decided = has_condition(request, "Approved") || has_condition(request, "Denied");
@@ -69,6 +83,7 @@ fn entitlements(request: &CertificateSigningRequest, asked: &Asked) -> &'static 
         (NODE_CLIENT, Ok(())) if own => &[OWN, ANY],
         (NODE_CLIENT, Ok(())) => &[ANY],
         (NODE_SERVING, Ok(())) if own => &[OWN_SERVER],
+        (API_CLIENT, Ok(())) if is_of_asker(request, asked) => &[OWN_CLIENT],
         _ => &[],
     }
 }
@@ -191,6 +206,27 @@ mod tests {
         assert_eq!(found(&with_condition(own.clone(), "Denied")), [""; 0]);
         assert_eq!(found(&with_condition(own, "Approved")), [""; 0]);
     }
+
+    #[test]
+    fn whoever_calls_is_certified_as_what_it_is_and_nothing_more() {
+        let wanted = |name: &str, group: &str, names: &[&str], usages: &[&str]| {
+            let mut wanted = request(API_CLIENT, pem(name, group, names), usages);
+            wanted.spec.username = Some("proxy".to_owned());
+            wanted.spec.groups = Some(vec!["proxies".to_owned(), "system:authenticated".to_owned()]);
+            let asked = request::read(&wanted).unwrap();
+            entitlements(&wanted, &asked).to_vec()
+        };
+        let usages = ["digital signature", "client auth"];
+        assert_eq!(wanted("proxy", "proxies", &[], &usages), [OWN_CLIENT]);
+        assert_eq!(wanted("another", "proxies", &[], &usages), []);
+        assert_eq!(wanted("proxy", "system:masters", &[], &usages), []);
+        assert_eq!(wanted("proxy", "proxies", &["proxy.example.com"], &usages), []);
+        assert_eq!(
+            wanted("proxy", "proxies", &[], &["client auth", "server auth"]),
+            []
+        );
+    }
+
     #[test]
     fn a_node_is_certified_for_its_own_names_alone() {
         let server = ["digital signature", "server auth"];

@@ -17,7 +17,7 @@ const MAX_BYTES: usize = 64 * 1024;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Asked {
     pub(super) common_name: String,
-    organizations: Vec<String>,
+    pub(super) organizations: Vec<String>,
     pub(super) dns_names: Vec<String>,
     pub(super) addresses: Vec<IpAddr>,
     has_emails: bool,
@@ -79,6 +79,12 @@ fn address(octets: &[u8]) -> Option<IpAddr> {
         return Some(four.into());
     }
     <[u8; 16]>::try_from(octets).ok().map(IpAddr::from)
+}
+
+/// Whether it names nobody but by its subject, and is to call with and for nothing else.
+pub(super) fn is_plain_client(asked: &Asked) -> bool {
+    let names = asked.dns_names.is_empty() && asked.addresses.is_empty();
+    names && !asked.has_emails && !asked.has_uris && exactly(asked, "client auth").is_ok()
 }
 
 /// Whether the signer of that name certifies this.

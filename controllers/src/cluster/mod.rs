@@ -1,4 +1,4 @@
-//! Controllers that keep namespaces and the cluster's own objects: Namespace, ServiceAccount, the root CA, ClusterRoles,
+//! Controllers that keep namespaces and the cluster's own objects: Namespace, ServiceAccount, its tokens, the root CA, ClusterRoles,
 //! ResourceQuotas, the status of admission policies.
 
 pub(crate) mod cluster_roles;
@@ -7,6 +7,7 @@ pub(crate) mod policies;
 pub(crate) mod quotas;
 pub(crate) mod root_ca;
 pub(crate) mod service_accounts;
+pub(crate) mod tokens;
 
 use k8s_openapi::api::core::v1::Namespace;
 

@@ -23,6 +23,13 @@ pub(crate) struct Access {
     /// In whose name service account tokens are issued; the URL of the Service kubernetes by default
     #[arg(long, default_value = "", hide_default_value = true)]
     pub(crate) service_account_issuer: String,
+    /// A file with keys in PEM, public or private, that service account tokens are verified with besides the one that signs;
+    /// may be given several times
+    #[arg(long)]
+    pub(crate) service_account_key_file: Vec<PathBuf>,
+    /// The key that signs service account tokens, in PEM; the cluster's own by default
+    #[arg(long)]
+    pub(crate) service_account_signing_key_file: Option<PathBuf>,
     /// The audiences that this server counts for; the issuer by default
     #[arg(long, value_delimiter = ',')]
     pub(crate) api_audiences: Vec<String>,
@@ -279,6 +286,12 @@ impl Access {
             }),
         })
     }
+    /// The file that says who decides, and that of ABAC's policies, where there are such.
+    pub(crate) fn authorization_file(&self) -> Option<(PathBuf, Option<PathBuf>)> {
+        let file = self.authorization.authorization_config.clone()?;
+        Some((file, self.authorization.authorization_policy_file.clone()))
+    }
+
     /// Who decides what is allowed, in order.
     ///
     /// # Errors

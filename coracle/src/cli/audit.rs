@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgAction, Args};
 use coracle_apiserver::{AuditFlags, BatchLimits, Format, LogFlags, Mode, Truncation, WebhookFlags};
 
 use super::duration;
@@ -41,12 +41,30 @@ pub(crate) struct Audit {
     /// How many records are written at once, in batch mode
     #[arg(long, default_value_t = 1)]
     audit_log_batch_max_size: usize,
+    /// How long a record waits for others, in batch mode
+    #[arg(long, default_value = "0s", value_parser = duration)]
+    audit_log_batch_max_wait: Duration,
+    /// Whether writing is slowed down, in batch mode
+    #[arg(long)]
+    audit_log_batch_throttle_enable: bool,
+    /// How many times a second records are written, where it is
+    #[arg(long, default_value_t = 0.0)]
+    audit_log_batch_throttle_qps: f64,
+    /// How many times at once after a pause, where it is
+    #[arg(long, default_value_t = 0)]
+    audit_log_batch_throttle_burst: u32,
+    /// The form of records
+    #[arg(long, default_value = "audit.k8s.io/v1", value_parser = ["audit.k8s.io/v1"])]
+    audit_log_version: String,
     /// Cut records that are too long
     #[arg(long)]
     audit_log_truncate_enabled: bool,
     /// The longest record, in bytes
     #[arg(long, default_value_t = 102_400)]
     audit_log_truncate_max_event_size: usize,
+    /// The most bytes of records that are written at once
+    #[arg(long, default_value_t = 10_485_760)]
+    audit_log_truncate_max_batch_size: usize,
     /// The server that records are sent to: a kubeconfig
     #[arg(long)]
     audit_webhook_config_file: Option<PathBuf>,
@@ -62,6 +80,16 @@ pub(crate) struct Audit {
     /// How long a record waits for others
     #[arg(long, default_value = "30s", value_parser = duration)]
     audit_webhook_batch_max_wait: Duration,
+    /// Whether answers wait for their records: batch, blocking or blocking-strict
+    #[arg(long, default_value = "batch")]
+    audit_webhook_mode: Mode,
+    /// The form of records
+    #[arg(long, default_value = "audit.k8s.io/v1", value_parser = ["audit.k8s.io/v1"])]
+    audit_webhook_version: String,
+    /// Whether sending is slowed down
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+        default_value_t = true, default_missing_value = "true")]
+    audit_webhook_batch_throttle_enable: bool,
     /// How many times a second records are sent
     #[arg(long, default_value_t = 10.0)]
     audit_webhook_batch_throttle_qps: f64,
@@ -103,12 +131,16 @@ impl Audit {
             limits: BatchLimits {
                 buffer_size: self.audit_log_batch_buffer_size,
                 max_size: self.audit_log_batch_max_size,
-                ..BatchLimits::of_log()
+                max_wait: self.audit_log_batch_max_wait,
+                throttle: self.audit_log_batch_throttle_enable.then_some((
+                    self.audit_log_batch_throttle_qps,
+                    self.audit_log_batch_throttle_burst,
+                )),
             },
             truncation: Truncation {
                 enabled: self.audit_log_truncate_enabled,
                 max_event_size: self.audit_log_truncate_max_event_size,
-                ..Truncation::default()
+                max_batch_size: self.audit_log_truncate_max_batch_size,
             },
             ..LogFlags::new(path)
         }
@@ -117,11 +149,12 @@ impl Audit {
     fn webhook(&self, path: &PathBuf) -> WebhookFlags {
         WebhookFlags {
             initial_backoff: self.audit_webhook_initial_backoff,
+            mode: self.audit_webhook_mode,
             limits: BatchLimits {
                 buffer_size: self.audit_webhook_batch_buffer_size,
                 max_size: self.audit_webhook_batch_max_size,
                 max_wait: self.audit_webhook_batch_max_wait,
-                throttle: Some((
+                throttle: self.audit_webhook_batch_throttle_enable.then_some((
                     self.audit_webhook_batch_throttle_qps,
                     self.audit_webhook_batch_throttle_burst,
                 )),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use base64::Engine;
 use coracle_controllers::config::ClusterCidr;
-use coracle_controllers::{CertificateSigner, KubeconfigClients};
+use coracle_controllers::{CertificateSigner, KubeconfigClients, TokenSigner};
 use ipnet::IpNet;
 use kube::config::Kubeconfig;
 use tokio::task::JoinSet;
@@ -27,17 +27,11 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 pub(crate) async fn run_controllers(flags: ControllerManager) -> Result<()> {
     let mut tasks = JoinSet::new();
     let shutdown = until_signalled(&mut tasks)?;
-    let authority = match &flags.root_ca_file {
-        Some(file) => {
-            Some(std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?)
-        }
-        None => authority_of(&flags.kubeconfig),
-    };
-    let config = controllers_config(
-        &flags.controllers,
-        authority,
+    let signers = (
         signer::open(&flags.controllers, None)?,
-    )?;
+        signer::tokens(&flags.controllers, None)?,
+    );
+    let config = controllers_config(&flags.controllers, authority_of(&flags.kubeconfig), signers)?;
     let api = config_from(&flags.kubeconfig, "kube-controller-manager").await?;
     let clients = Arc::new(KubeconfigClients::new(api, shutdown.clone())?);
     let token = shutdown.clone();
@@ -58,20 +52,26 @@ fn authority_of(kubeconfig: &Path) -> Option<String> {
     String::from_utf8(base64::engine::general_purpose::STANDARD.decode(data).ok()?).ok()
 }
 
-/// What the controllers are told by their flags.
+/// What signs certificates, and what signs tokens.
+pub(crate) type Signers = (Option<Arc<dyn CertificateSigner>>, Option<Arc<dyn TokenSigner>>);
+
+/// What the controllers are told by their flags; pods verify the API with `authority` where they name none.
 ///
 /// # Errors
-/// When the pod network is none.
+/// When the pod network is none, or a file cannot be read.
 pub(crate) fn controllers_config(
     flags: &ControllerFlags,
-    root_ca: Option<String>,
-    signer: Option<Arc<dyn CertificateSigner>>,
+    authority: Option<String>,
+    (signer, token_signer): Signers,
 ) -> Result<coracle_controllers::Config> {
     let (network, prefix) = network(&flags.cluster_cidr)?;
+    let named = flags.root_ca_file.as_deref().map(super::node::read).transpose()?;
+    let root_ca = named.or(authority);
     Ok(coracle_controllers::Config {
         controllers: flags.controllers.clone(),
         root_ca,
         signer,
+        token_signer,
         cluster_cidr: Some(ClusterCidr {
             network,
             prefix,

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::rotation::Rotation;
-use super::{client_from, node_name, until_all_end, until_signalled};
+use super::{node_name, until_all_end, until_signalled};
 use crate::cli::Node;
 
 /// Runs node agent, proxy and DNS until a signal or a failure ends them.
@@ -30,7 +30,8 @@ pub(crate) async fn run(flags: Node) -> Result<()> {
     tasks.spawn(rotation.keep(shutdown.clone()));
     if let Some(kubeconfig) = &flags.proxy_kubeconfig {
         let config = super::clients::proxy_config(&name, &flags.node_ip, &flags.cluster_cidr)?;
-        let client = client_from(kubeconfig, "kube-proxy").await?;
+        let (rotation, client) = Rotation::of_proxy(kubeconfig).await?;
+        tasks.spawn(rotation.keep(shutdown.clone()));
         if flags.pod_routes {
             let (client, name, shutdown) = (client.clone(), name.clone(), shutdown.clone());
             let pods = super::clients::pod_network(&flags.cluster_cidr)?;
@@ -44,7 +45,9 @@ pub(crate) async fn run(flags: Node) -> Result<()> {
     }
     if let Some(kubeconfig) = &flags.dns_kubeconfig {
         let config = super::clients::dns_config(&name, flags.node_ip[0], &flags.cluster_domain);
-        let (client, shutdown) = (client_from(kubeconfig, "coracle-dns").await?, shutdown.clone());
+        let (rotation, client) = Rotation::of_dns(kubeconfig).await?;
+        tasks.spawn(rotation.keep(shutdown.clone()));
+        let shutdown = shutdown.clone();
         tasks.spawn(async move { Ok(coracle_dns::run(client, config, shutdown).await?) });
     }
     until_all_end(tasks, shutdown).await

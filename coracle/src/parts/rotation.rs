@@ -1,61 +1,48 @@
-//! A node's certificates, renewed by the Certificates API before they end: the one with which its agent calls the API server
-//! (`kubernetes.io/kube-apiserver-client-kubelet`) and the one with which it is called (`kubernetes.io/kubelet-serving`).
+//! A node's certificates, renewed by the Certificates API before they end: those with which its parts call the API server
+//! (`kubernetes.io/kube-apiserver-client-kubelet` the agent's, `kubernetes.io/kube-apiserver-client` the proxy's and the DNS') and
+//! the one with which the agent is called (`kubernetes.io/kubelet-serving`).
 //!
 //! As upstream's kubelet: a key of its own for each, which never leaves the node. What was renewed is written where it was read
 //! from, so that it outlives the process, and is used from the next request and connection on.
 
+mod caller;
+
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use arc_swap::ArcSwap;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use coracle_apiserver::pki::{Leaf, write_private};
+use anyhow::{Context, Result};
+use coracle_apiserver::pki::{Identity, Leaf, write_private};
 use jiff::Timestamp;
-use k8s_openapi::ByteString;
-use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Api, PostParams};
-use kube::config::Kubeconfig;
-use kube::runtime::wait::await_condition;
-use kube::{Client, ResourceExt};
-use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+use kube::Client;
 use tokio::sync::watch;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::client_from;
+use self::caller::{Caller, Wanted};
 use super::node::read;
 use crate::cli::Node;
+use crate::credentials;
 
-const CLIENT_SIGNER: &str = "kubernetes.io/kube-apiserver-client-kubelet";
+const AGENT_SIGNER: &str = "kubernetes.io/kube-apiserver-client-kubelet";
+const CLIENT_SIGNER: &str = "kubernetes.io/kube-apiserver-client";
 const SERVING_SIGNER: &str = "kubernetes.io/kubelet-serving";
 /// How often it is looked whether a certificate is due. They are due months before they end.
 const PAUSE: Duration = Duration::from_secs(60 * 60);
-/// How long a request may wait for its approval (upstream's kubelet waits as long).
-const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
-/// What keeps a node's certificates fresh.
+/// What keeps the certificates of a part of a node fresh.
 pub(super) struct Rotation {
-    node: String,
-    kubeconfig: PathBuf,
-    /// Files of the serving certificate and its key, where the agent serves.
-    serving: Option<(PathBuf, PathBuf)>,
-    addresses: Vec<IpAddr>,
-    current: Arc<ArcSwap<Client>>,
-    renewed: watch::Sender<(String, String)>,
+    caller: Caller,
+    /// Of what serves.
+    serving: Option<Serving>,
 }
 
-/// What a certificate is to say.
-struct Wanted<'w> {
-    signer: &'static str,
-    usage: &'static str,
-    /// DNS names and addresses.
-    names: Vec<String>,
-    node: &'w str,
+/// Files of a serving certificate and its key, and for what names it is.
+struct Serving {
+    certificate: PathBuf,
+    key: PathBuf,
+    node: String,
+    addresses: Vec<IpAddr>,
+    renewed: watch::Sender<(String, String)>,
 }
 
 impl Rotation {
@@ -68,27 +55,50 @@ impl Rotation {
         flags: &Node,
         name: &str,
     ) -> Result<(Self, Client, watch::Receiver<(String, String)>)> {
-        let first = client_from(&flags.kubeconfig, "kubelet").await?;
-        let namespace = first.default_namespace().to_owned();
-        let current = Arc::new(ArcSwap::from_pointee(first));
-        let used = current.clone();
-        let service = tower::service_fn(move |request| {
-            let client = used.load_full();
-            async move { client.send(request).await }
-        });
+        let identity = Identity::node(name);
+        let (caller, client) = Caller::open(&flags.kubeconfig, "kubelet", identity, AGENT_SIGNER).await?;
         let (renewed, renewals) = watch::channel(Default::default());
-        let rotation = Self {
+        let files = flags
+            .tls_cert_file
+            .clone()
+            .zip(flags.tls_private_key_file.clone());
+        let serving = files.map(|(certificate, key)| Serving {
+            certificate,
+            key,
             node: name.to_owned(),
-            kubeconfig: flags.kubeconfig.clone(),
-            serving: flags
-                .tls_cert_file
-                .clone()
-                .zip(flags.tls_private_key_file.clone()),
             addresses: flags.node_ip.clone(),
-            current,
             renewed,
+        });
+        Ok((Self { caller, serving }, client, renewals))
+    }
+
+    /// Of a node's service proxy.
+    ///
+    /// # Errors
+    /// Where the kubeconfig cannot be used.
+    pub(super) async fn of_proxy(kubeconfig: &Path) -> Result<(Self, Client)> {
+        Self::of_client(kubeconfig, "kube-proxy", Identity::proxy()).await
+    }
+
+    /// Of a node's DNS.
+    ///
+    /// # Errors
+    /// Where the kubeconfig cannot be used.
+    pub(super) async fn of_dns(kubeconfig: &Path) -> Result<(Self, Client)> {
+        Self::of_client(kubeconfig, "coracle-dns", credentials::dns_identity()).await
+    }
+
+    async fn of_client(
+        kubeconfig: &Path,
+        component: &'static str,
+        identity: Identity,
+    ) -> Result<(Self, Client)> {
+        let (caller, client) = Caller::open(kubeconfig, component, identity, CLIENT_SIGNER).await?;
+        let rotation = Self {
+            caller,
+            serving: None,
         };
-        Ok((rotation, Client::new(service, namespace), renewals))
+        Ok((rotation, client))
     }
 
     /// Renews what is due until the node ends.
@@ -113,155 +123,49 @@ impl Rotation {
     }
 
     async fn look(&self, now: Timestamp) -> Result<()> {
-        if client_leaf(&self.kubeconfig)?.is_some_and(|leaf| leaf.is_due(now)) {
-            self.renew_client().await.context("the one to call with")?;
-        }
-        let Some((certificate, key)) = &self.serving else {
+        self.caller.look(now).await.context("the one to call with")?;
+        let Some(serving) = &self.serving else {
             return Ok(());
         };
-        let leaf = Leaf::from_pem(read(certificate)?, read(key)?).map_err(anyhow::Error::msg)?;
-        if leaf.is_due(now) {
-            self.renew_serving(certificate, key)
-                .await
-                .context("the one to be called with")?;
+        let leaf = Leaf::from_pem(read(&serving.certificate)?, read(&serving.key)?);
+        if leaf.map_err(anyhow::Error::msg)?.is_due(now) {
+            self.renew(serving).await.context("the one to be called with")?;
         }
         Ok(())
     }
 
-    async fn renew_client(&self) -> Result<()> {
+    async fn renew(&self, serving: &Serving) -> Result<()> {
+        let addresses = serving.addresses.iter().map(IpAddr::to_string);
         let leaf = self
-            .certified(&Wanted {
-                signer: CLIENT_SIGNER,
-                usage: "client auth",
-                names: Vec::new(),
-                node: &self.node,
-            })
-            .await?;
-        let mut file = Kubeconfig::read_from(&self.kubeconfig)?;
-        let user = file
-            .auth_infos
-            .first_mut()
-            .and_then(|user| user.auth_info.as_mut());
-        let user = user.context("the kubeconfig has no user")?;
-        user.client_certificate_data = Some(STANDARD.encode(leaf.certificate_pem()));
-        user.client_key_data = Some(STANDARD.encode(leaf.key_pem()).into());
-        write_private(&self.kubeconfig, &serde_yaml_ng::to_string(&file)?)?;
-        let fresh = client_from(&self.kubeconfig, "kubelet").await?;
-        self.current.store(Arc::new(fresh));
-        tracing::info!("the certificate with which this node calls the API server was renewed");
-        Ok(())
-    }
-
-    async fn renew_serving(&self, certificate: &Path, key: &Path) -> Result<()> {
-        let addresses = self.addresses.iter().map(IpAddr::to_string);
-        let leaf = self
+            .caller
             .certified(&Wanted {
                 signer: SERVING_SIGNER,
                 usage: "server auth",
-                names: std::iter::once(self.node.clone()).chain(addresses).collect(),
-                node: &self.node,
+                names: std::iter::once(serving.node.clone()).chain(addresses).collect(),
             })
             .await?;
-        write_private(key, leaf.key_pem())?;
-        write_private(certificate, leaf.certificate_pem())?;
+        write_private(&serving.key, leaf.key_pem())?;
+        write_private(&serving.certificate, leaf.certificate_pem())?;
         let pair = (leaf.certificate_pem().to_owned(), leaf.key_pem().to_owned());
-        self.renewed.send_replace(pair);
+        serving.renewed.send_replace(pair);
         tracing::info!("the certificate with which this node is called was renewed");
         Ok(())
     }
-
-    /// A new key and the certificate for it.
-    async fn certified(&self, wanted: &Wanted<'_>) -> Result<Leaf> {
-        let key = KeyPair::generate()?;
-        let requests: Api<CertificateSigningRequest> = Api::all((**self.current.load()).clone());
-        let asked = requests
-            .create(&PostParams::default(), &request(wanted, &key)?)
-            .await?;
-        let is_decided = |request: Option<&CertificateSigningRequest>| {
-            request.is_none_or(|request| certificate(request).is_some() || is_refused(request))
-        };
-        let name = asked.name_any();
-        let decided = timeout(PATIENCE, await_condition(requests, &name, is_decided)).await;
-        let decided = decided.with_context(|| format!("nobody approved {name}"))??;
-        let Some(pem) = decided.as_ref().and_then(certificate) else {
-            bail!("{name} was refused");
-        };
-        Leaf::from_pem(pem, key.serialize_pem()).map_err(anyhow::Error::msg)
-    }
-}
-
-/// The certificate of a kubeconfig's first user; none where it has none in itself.
-fn client_leaf(kubeconfig: &Path) -> Result<Option<Leaf>> {
-    let file = Kubeconfig::read_from(kubeconfig)?;
-    let Some(user) = file.auth_infos.first().and_then(|user| user.auth_info.as_ref()) else {
-        return Ok(None);
-    };
-    // A kubeconfig hides keys from whoever prints it, not from whoever writes it.
-    let user = serde_json::to_value(user)?;
-    let field = |name: &str| user.get(name).and_then(serde_json::Value::as_str);
-    let Some((certificate, key)) = field("client-certificate-data").zip(field("client-key-data")) else {
-        return Ok(None);
-    };
-    let text = |encoded: &str| -> Result<String> { Ok(String::from_utf8(STANDARD.decode(encoded)?)?) };
-    let leaf = Leaf::from_pem(text(certificate)?, text(key)?);
-    leaf.map(Some).map_err(anyhow::Error::msg)
-}
-
-fn request(wanted: &Wanted<'_>, key: &KeyPair) -> Result<CertificateSigningRequest> {
-    let mut params = CertificateParams::new(wanted.names.clone())?;
-    params.distinguished_name = DistinguishedName::new();
-    params
-        .distinguished_name
-        .push(DnType::OrganizationName, "system:nodes");
-    params
-        .distinguished_name
-        .push(DnType::CommonName, format!("system:node:{}", wanted.node));
-    let pem = params.serialize_request(key)?.pem()?;
-    Ok(CertificateSigningRequest {
-        metadata: ObjectMeta {
-            generate_name: Some("csr-".to_owned()),
-            ..ObjectMeta::default()
-        },
-        spec: CertificateSigningRequestSpec {
-            request: ByteString(pem.into_bytes()),
-            signer_name: wanted.signer.to_owned(),
-            usages: Some(vec!["digital signature".to_owned(), wanted.usage.to_owned()]),
-            ..CertificateSigningRequestSpec::default()
-        },
-        status: None,
-    })
-}
-
-fn certificate(request: &CertificateSigningRequest) -> Option<String> {
-    let bytes = request.status.as_ref()?.certificate.as_ref()?.0.clone();
-    String::from_utf8(bytes).ok().filter(|pem| !pem.is_empty())
-}
-
-fn is_refused(request: &CertificateSigningRequest) -> bool {
-    let conditions = request
-        .status
-        .as_ref()
-        .and_then(|status| status.conditions.as_ref());
-    conditions
-        .into_iter()
-        .flatten()
-        .any(|condition| matches!(condition.type_.as_str(), "Denied" | "Failed"))
 }
 
 #[cfg(test)]
 mod tests {
     use clap::Parser;
-    use coracle_apiserver::pki::{Identity, ServerNames};
-    use coracle_apiserver::request::UserInfo;
-    use coracle_apiserver::{ApiServer, Config};
-    use coracle_store::model::ModelStore;
+    use coracle_apiserver::pki::ServerNames;
     use jiff::ToSpan;
-    use k8s_openapi::api::authentication::v1::SelfSubjectReview;
+    use k8s_openapi::api::authentication::v1::{SelfSubjectReview, UserInfo};
     use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
+    use kube::api::{Api, PostParams};
+    use kube::runtime::wait::await_condition;
     use serde_json::json;
 
-    use super::super::server::InProcess;
-    use super::super::{addons, clients, signer};
+    use super::super::fixture::ControlPlane;
+    use super::caller::leaf_of;
     use super::*;
     use crate::cli::{Cli, Command};
 
@@ -303,44 +207,38 @@ mod tests {
         std::fs::write(flags.tls_private_key_file.as_ref().unwrap(), leaf.key_pem()).unwrap();
     }
 
+    /// A kubeconfig that was issued so long ago that its certificate is due.
+    async fn old_kubeconfig(running: &coracle_apiserver::Running, identity: &Identity, file: &Path) {
+        let long_ago = Timestamp::now() - (300 * 24).hours();
+        let pki = running.pki();
+        let pki = pki.lock().await;
+        let kubeconfig = pki
+            .authorities()
+            .kubeconfig(identity, "default", &running.url(), long_ago);
+        std::fs::write(file, kubeconfig.unwrap().to_string()).unwrap();
+    }
+
+    async fn who_is(client: Client) -> UserInfo {
+        let reviews: Api<SelfSubjectReview> = Api::all(client);
+        let asked = SelfSubjectReview::default();
+        let me = reviews.create(&PostParams::default(), &asked).await.unwrap();
+        me.status.unwrap().user_info.unwrap()
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn certificates_that_are_due_are_renewed_and_used() {
         let home = tempfile::tempdir().unwrap();
-        let data = home.path().join("data");
-        let config = Config {
-            listen: vec!["127.0.0.1:0".parse().unwrap()],
-            ..Config::new(&data)
-        };
-        let running = ApiServer::start(config, Arc::new(ModelStore::new()))
-            .await
-            .unwrap();
-        let running = Arc::new(running);
+        let control_plane = ControlPlane::start(home.path()).await;
+        let (running, admin) = (&control_plane.running, &control_plane.admin);
         let flags = node_flags(home.path());
-        write_old_credentials(&running, &flags).await;
-
-        let shutdown = running.shutdown_token().clone();
-        let Command::Server(server) = Cli::try_parse_from(["coracle", "server"]).unwrap().command else {
-            panic!("it is a server");
-        };
-        let signer = signer::open(&server.controllers, Some(&data.join("pki"))).unwrap();
-        let controllers = clients::controllers_config(&server.controllers, None, signer).unwrap();
-        let factory = Arc::new(InProcess {
-            running: running.clone(),
-        });
-        tokio::spawn(coracle_controllers::run(factory, controllers, shutdown.clone()));
-        let admin = running.client(UserInfo {
-            name: "admin".to_owned(),
-            groups: vec!["system:masters".to_owned()],
-            ..UserInfo::default()
-        });
-        tokio::spawn(addons::keep(admin.clone(), shutdown.clone()));
+        write_old_credentials(running, &flags).await;
         let bindings: Api<ClusterRoleBinding> = Api::all(admin.clone());
         let last = "coracle:node-certificate-approver";
         let is_there = |binding: Option<&ClusterRoleBinding>| binding.is_some();
         await_condition(bindings, last, is_there).await.unwrap();
         let node = json!({"metadata": {"name": "n1"},
             "status": {"addresses": [{"type": "InternalIP", "address": "10.0.0.1"}]}});
-        let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(admin);
+        let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(admin.clone());
         nodes
             .create(&PostParams::default(), &serde_json::from_value(node).unwrap())
             .await
@@ -349,13 +247,9 @@ mod tests {
         let (rotation, client, mut renewals) = Rotation::of_node(&flags, "n1").await.unwrap();
         let now = Timestamp::now();
         rotation.look(now).await.unwrap();
-        let leaf = client_leaf(&flags.kubeconfig).unwrap().unwrap();
+        let leaf = leaf_of(&flags.kubeconfig).unwrap().unwrap();
         assert!(!leaf.is_due(now));
-        let reviews: Api<SelfSubjectReview> = Api::all(client);
-        let asked = SelfSubjectReview::default();
-        let me = reviews.create(&PostParams::default(), &asked).await.unwrap();
-        let user = me.status.unwrap().user_info.unwrap();
-        assert_eq!(user.username.as_deref(), Some("system:node:n1"));
+        assert_eq!(who_is(client).await.username.as_deref(), Some("system:node:n1"));
         assert!(renewals.has_changed().unwrap());
         let (certificate, key) = renewals.borrow_and_update().clone();
         let serving = Leaf::from_pem(certificate.clone(), key).unwrap();
@@ -363,6 +257,21 @@ mod tests {
         assert_eq!(read(flags.tls_cert_file.as_ref().unwrap()).unwrap(), certificate);
         rotation.look(now).await.unwrap();
         assert!(!renewals.has_changed().unwrap(), "what is fresh is left alone");
-        shutdown.cancel();
+
+        // The other parts of a node are who they were, and are let do as much.
+        let (proxy, dns) = (home.path().join("proxy.conf"), home.path().join("dns.conf"));
+        old_kubeconfig(running, &Identity::proxy(), &proxy).await;
+        old_kubeconfig(running, &credentials::dns_identity(), &dns).await;
+        let parts = [
+            (Rotation::of_proxy(&proxy).await.unwrap(), &proxy),
+            (Rotation::of_dns(&dns).await.unwrap(), &dns),
+        ];
+        for ((rotation, client), file) in parts {
+            let before = who_is(client.clone()).await;
+            rotation.look(now).await.unwrap();
+            assert!(!leaf_of(file).unwrap().unwrap().is_due(now));
+            let after = who_is(client).await;
+            assert_eq!((after.username, after.groups), (before.username, before.groups));
+        }
     }
 }

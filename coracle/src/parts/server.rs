@@ -38,8 +38,14 @@ pub(crate) async fn run(flags: Server) -> Result<()> {
         .ca()
         .certificate_pem()
         .to_owned();
-    let signer = signer::open(&flags.controllers, Some(&flags.apiserver.data_dir.join("pki")))?;
-    let config = controllers_config(&flags.controllers, Some(authority), signer)?;
+    let (folder, access) = (flags.apiserver.data_dir.join("pki"), &flags.apiserver.access);
+    let token_key = access.service_account_signing_key_file.clone();
+    let token_key = token_key.unwrap_or_else(|| folder.join("sa.key"));
+    let signers = (
+        signer::open(&flags.controllers, Some(&folder))?,
+        signer::tokens(&flags.controllers, Some(&token_key))?,
+    );
+    let config = controllers_config(&flags.controllers, Some(authority), signers)?;
     let clients = Arc::new(InProcess {
         running: running.clone(),
     });
@@ -152,9 +158,12 @@ fn config(flags: &Apiserver) -> Result<coracle_apiserver::Config> {
         authentication: flags.access.authentication(flags.client_ca_file.as_ref())?,
         anonymous: flags.access.anonymous().unwrap_or(true),
         anonymous_by_flag: flags.access.anonymous().is_some(),
+        service_account_key_files: flags.access.service_account_key_file.clone(),
+        service_account_signing_key_file: flags.access.service_account_signing_key_file.clone(),
         service_account_issuer: flags.access.service_account_issuer.clone(),
         api_audiences: flags.access.api_audiences.clone(),
         authorization: flags.access.authorization()?,
+        authorization_file: flags.access.authorization_file(),
         admission: AdmissionOptions {
             enable: flags.enable_admission_plugins.clone(),
             disable: flags.disable_admission_plugins.clone(),

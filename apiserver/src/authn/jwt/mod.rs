@@ -36,6 +36,14 @@ const LEEWAY: SignedDuration = SignedDuration::from_secs(60);
 pub struct JwtIssuers {
     issuers: Vec<One>,
     algorithms: Vec<String>,
+    /// Ends what is asked for their sake.
+    alive: CancellationToken,
+}
+
+impl Drop for JwtIssuers {
+    fn drop(&mut self) {
+        self.alive.cancel();
+    }
 }
 
 struct One {
@@ -85,7 +93,11 @@ impl JwtIssuers {
             issuers.push(One { rules, provider });
         }
         if errors.is_empty() {
-            Ok(Self { issuers, algorithms })
+            Ok(Self {
+                issuers,
+                algorithms,
+                alive: CancellationToken::new(),
+            })
         } else {
             Err(errors.aggregate())
         }
@@ -94,9 +106,14 @@ impl JwtIssuers {
     /// Begins to find out where the issuers' keys are told. Tokens of an issuer that has not answered yet do not count.
     pub(crate) fn discover(&self, tasks: &TaskTracker, shutdown: &CancellationToken) {
         for one in &self.issuers {
-            let (provider, shutdown) = (one.provider.clone(), shutdown.clone());
-            tasks.spawn(async move { provider.discover(&shutdown).await });
+            let (provider, shutdown, alive) = (one.provider.clone(), shutdown.clone(), self.alive.clone());
+            tasks.spawn(async move { alive.run_until_cancelled(provider.discover(&shutdown)).await });
         }
+    }
+
+    /// Whether every issuer has said where its keys are.
+    pub(crate) fn are_known(&self) -> bool {
+        self.issuers.iter().all(|one| one.provider.is_known())
     }
 
     /// Whose token it is; None where none of the issuers is named in it.

@@ -77,6 +77,11 @@ impl Provider {
         }
     }
 
+    /// Whether it has said where its keys are.
+    pub(super) fn is_known(&self) -> bool {
+        self.jwks_uri.load().is_some()
+    }
+
     async fn ask_for_discovery(&self) -> Result<Uri, String> {
         let usual = format!("{}{WELL_KNOWN}", self.issuer.url.trim_end_matches('/'));
         let url = match self.issuer.discovery_url.as_str() {
