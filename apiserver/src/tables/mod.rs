@@ -99,14 +99,17 @@ fn row(served: &Served, entry: &Entry, accepted: Accepted, now: Timestamp) -> Re
         row.insert("conditions".to_owned(), conditions);
     }
     match accepted.include {
-        Include::None => {}
+        Include::None => {
+            row.insert("object".to_owned(), Value::Null);
+        }
         Include::Object => {
             row.insert("object".to_owned(), Value::clone(&object));
         }
         Include::Metadata => {
             let metadata = object.get("metadata").cloned().unwrap_or_default();
             let partial = json!({
-                "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
+                "kind": "PartialObjectMetadata", "apiVersion": format!("meta.k8s.io/{}", accepted.view_version),
+                "metadata": metadata,
             });
             row.insert("object".to_owned(), partial);
         }
