@@ -80,6 +80,12 @@ impl Routes {
         self.routes.get(&key)?.remote.as_ref()
     }
 
+    /// Whether an APIService says that this server answers for a group version itself.
+    pub(super) fn is_local(&self, group: &str, version: &str) -> bool {
+        let key = (group.to_owned(), version.to_owned());
+        self.routes.get(&key).is_some_and(|route| route.remote.is_none())
+    }
+
     /// `own` groups along with those of other servers, of which `served` knows the resources. Groups stand in the order of
     /// their priorities, and so do the versions of each; what stands in `own` keeps its order.
     pub(super) fn merged(&self, own: &[Group], served: &Served) -> Vec<Group> {

@@ -19,6 +19,7 @@ use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::node_proxy::{NodeProxy, Passed};
 use crate::request::{RequestBody, RequestContext, RequestInfo, ResourceHandler, ResponseBody};
+use crate::resource_metrics::{self, ResourceMetrics};
 use crate::reviews::{Review, Reviews};
 use crate::tokens::{JWKS_PATH, OPENID_CONFIGURATION_PATH, TokenRequests};
 use crate::version;
@@ -41,6 +42,7 @@ pub(crate) struct Router {
     pub(crate) reviews: Reviews,
     pub(crate) tokens: TokenRequests,
     pub(crate) node_proxy: NodeProxy,
+    pub(crate) resource_metrics: ResourceMetrics,
     pub(crate) webhooks: Arc<Webhooks>,
     pub(crate) aggregator: Arc<Aggregator>,
     pub(crate) flow_control: Option<Arc<FlowControl>>,
@@ -85,6 +87,12 @@ impl Router {
             }
             return self.node_proxy.answer(passed, incoming).await;
         }
+        if self.serves_figures(info) {
+            return self
+                .resource_metrics
+                .answer(&self.node_proxy, &incoming.context)
+                .await;
+        }
         if !self.resources.serves_custom(info) && !self.catalogue.has_group(group) {
             return Ok(respond::page_not_found());
         }
@@ -92,6 +100,15 @@ impl Router {
             ("", "serviceaccounts", "token") => self.tokens.answer(&incoming.context, incoming.body).await,
             _ => self.resources.serve(incoming.context, incoming.body).await,
         }
+    }
+
+    /// Whether a request is for figures of usage that this server has itself: no definition and no other server has them.
+    fn serves_figures(&self, info: &RequestInfo) -> bool {
+        let (group, version) = (resource_metrics::GROUP, resource_metrics::VERSION);
+        info.api_group == group
+            && info.api_version == version
+            && !self.resources.serves_custom(info)
+            && self.aggregator.is_local(group, version)
     }
 
     async fn path(&self, incoming: Incoming) -> Answer {

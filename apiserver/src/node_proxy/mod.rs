@@ -20,6 +20,7 @@ mod translate;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use coracle_api::quote::quote;
 use coracle_api::status::ApiError;
 use http::Response;
@@ -87,6 +88,15 @@ impl NodeProxy {
             Passed::PortForward => self.stream("portForward", incoming).await,
             Passed::PodProxy | Passed::ServiceProxy | Passed::NodeProxy => self.proxy(passed, incoming).await,
         }
+    }
+
+    /// What a node's agent says at a path of its own, to this server itself.
+    ///
+    /// # Errors
+    /// Where there is no such node, or its agent cannot be reached or refuses.
+    pub(crate) async fn read(&self, node: &str, path: &str) -> Result<Bytes, ApiError> {
+        let destination = self.agent(node)?.to(path, "");
+        relay::read(&self.dialer, destination, &self.tasks).await
     }
 
     async fn log(&self, incoming: Incoming) -> Answer {

@@ -25,6 +25,7 @@ use crate::metrics::Metrics;
 use crate::node_proxy::{Dialer, NodeProxy, NodeTls};
 use crate::pki::{Pki, PkiError};
 use crate::reader::ObjectReader;
+use crate::resource_metrics::ResourceMetrics;
 use crate::reviews::Reviews;
 use crate::tokens::{TokenKeys, TokenLimits, TokenRequests, openid_configuration};
 use crate::webhook::Webhooks;
@@ -255,6 +256,7 @@ impl Assembly {
                 tasks: tasks.clone(),
                 shutdown: shutdown.clone(),
             },
+            resource_metrics: ResourceMetrics::default(),
             webhooks: self.webhooks.clone(),
             openid_configuration: openid_configuration(&config.issuer(), &format!("https://{advertised}")),
             jwks: keys.jwks(),
