@@ -164,7 +164,7 @@ pub fn track_update(live: Option<&Value>, new: &mut Value, writer: Writer<'_>) {
         Some(live) if !writer.manager.subresource.is_empty() => Managed::of(live),
         live => {
             let own = Managed::of(new);
-            if own.0.is_empty() {
+            if own.0.is_empty() || !Managed::is_sound(new) {
                 live.map(Managed::of).unwrap_or_default()
             } else {
                 own

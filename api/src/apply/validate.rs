@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::schema::Keyed;
+use crate::patch::printed;
 use crate::table::{Field, Item, ListType, Outer, Shape, Ty, Type};
 
 /// Checks a configuration against its type.
@@ -149,22 +150,6 @@ fn element(value: &Value, field: &'static Field) -> Result<String, String> {
     let keys = Keyed::Type(field.list_map_keys, ty).of(value)?;
     let parts = keys.iter().map(|(key, value)| format!("{key}={value}"));
     Ok(format!("[{}]", parts.collect::<Vec<_>>().join(",")))
-}
-
-/// As Go's `%v` prints it.
-fn printed(value: &Value) -> String {
-    match value {
-        Value::Null => "<nil>".to_owned(),
-        Value::String(text) => text.clone(),
-        Value::Array(items) => format!("[{}]", items.iter().map(printed).collect::<Vec<_>>().join(" ")),
-        Value::Object(fields) => {
-            let pairs = fields
-                .iter()
-                .map(|(name, value)| format!("{name}:{}", printed(value)));
-            format!("map[{}]", pairs.collect::<Vec<_>>().join(" "))
-        }
-        other => other.to_string(),
-    }
 }
 
 /// As Go's `%#v` prints it.

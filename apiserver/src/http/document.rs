@@ -48,17 +48,8 @@ pub(crate) fn answer(
 ) -> Response<ResponseBody> {
     shape(&mut object);
     let (media_type, bytes) = encode(accepted(headers), &object);
-    let mut response = respond::bytes(code, HeaderValue::from_static(media_type), bytes);
-    for warning in warnings {
-        let text = warning
-            .replace('\\', "\\\\")
-            .replace('"', "\\\"")
-            .replace(['\n', '\r'], " ");
-        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{text}\"")) {
-            response.headers_mut().append(header::WARNING, value);
-        }
-    }
-    response
+    let response = respond::bytes(code, HeaderValue::from_static(media_type), bytes);
+    respond::with_warnings(response, warnings)
 }
 
 /// Brings an object into the form in which upstream's types are written: what is always there is there.

@@ -254,6 +254,7 @@ impl Inner {
             .await
             .map_err(|error| match error {
                 ImpersonationError::Forbidden(error) => error,
+                ImpersonationError::WithoutUser(_) => ApiError::bad_request(error.to_string()),
                 error => ApiError::internal(error),
             })?;
         if impersonates.is_some_and(|sender| sender != user.name) {

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use coracle_api::quote::quote;
 use coracle_api::resources;
 use coracle_api::status::ApiError;
 use http::{HeaderValue, Method, Response};
@@ -68,6 +69,16 @@ impl Router {
         let info = &incoming.context.info;
         if is_misplaced(info) {
             return Err(ApiError::generic(404, ""));
+        }
+        // Upstream has no routes for HEAD, save those that are passed on.
+        if incoming.context.method == Method::HEAD && info.subresource != "proxy" {
+            return Err(ApiError::generic(405, ""));
+        }
+        if let Some(why) = path_segment_fault(&info.name).filter(|_| info.subresource != "proxy") {
+            return Err(ApiError::bad_request(format!(
+                "Name parameter invalid: {}: {why}",
+                quote(&info.name)
+            )));
         }
         if let Some(review) = Review::of(info) {
             return self
@@ -159,6 +170,15 @@ fn is_misplaced(info: &RequestInfo) -> bool {
         info.api_group.is_empty() && info.resource == "namespaces" && info.name == info.namespace;
     let of_cluster = resource.is_some_and(|resource| !resource.namespaced);
     of_cluster && !info.namespace.is_empty() && !is_namespace
+}
+
+/// Why a name cannot be part of a path.
+fn path_segment_fault(name: &str) -> Option<String> {
+    if name == "." || name == ".." {
+        return Some(format!("may not be '{name}'"));
+    }
+    let wrong = ["/", "%"].into_iter().find(|part| name.contains(part));
+    wrong.map(|part| format!("may not contain '{part}'"))
 }
 
 fn read_only(context: &RequestContext, answer: impl FnOnce() -> Answer) -> Answer {

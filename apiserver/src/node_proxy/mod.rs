@@ -123,9 +123,6 @@ impl NodeProxy {
     async fn stream(&self, command: &str, incoming: Incoming) -> Answer {
         let context = &incoming.context;
         self.may_stream(context).await?;
-        if incoming.upgrade.is_none() {
-            return Err(ApiError::bad_request("Upgrade request required"));
-        }
         let pod = self.pod(context)?;
         let (namespace, name) = (&context.info.namespace, &context.info.name);
         let (path, query) = if command == "portForward" {
@@ -141,6 +138,9 @@ impl NodeProxy {
         let unassigned = || ApiError::bad_request(format!("pod {name} does not have a host assigned"));
         let node = node_of(&pod).ok_or_else(unassigned)?;
         let destination = self.agent(node)?.to(&path, &query);
+        if incoming.upgrade.is_none() {
+            return Err(ApiError::bad_request("Upgrade request required"));
+        }
         let (headers, ports) = (&context.headers, command == "portForward");
         match Translation::wanted(headers, &context.query, ports) {
             Some(translation) => {

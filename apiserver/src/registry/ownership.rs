@@ -61,6 +61,26 @@ impl Registry {
         meta::set(object, "managedFields", shown["metadata"]["managedFields"].take());
     }
 
+    /// The same for the server itself under this name.
+    pub(super) fn track_as(&self, served: &Served, name: &str, live: Option<&Value>, object: &mut Value) {
+        let manager = Manager {
+            name: name.to_owned(),
+            operation: Operation::Update,
+            api_version: served.resource.api_version(),
+            subresource: String::new(),
+        };
+        let now = meta::time(self.now());
+        served.with_model(|model| {
+            let writer = Writer {
+                manager: &manager,
+                model,
+                resets: rules::resets(served, ""),
+                now: now.as_str().unwrap_or_default(),
+            };
+            apply::track_update(live, object, writer);
+        });
+    }
+
     pub(super) async fn apply(
         &self,
         ctx: &RequestContext,

@@ -5,8 +5,8 @@ mod shape;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use coracle_api::codec::{self, DecodeError, FieldValidation};
-use coracle_api::patch::{json, merge, strategic};
+use coracle_api::codec::{self, DecodeError, FieldValidation, go_order};
+use coracle_api::patch::{json, merge, printed, strategic};
 use coracle_api::status::{ApiError, Details, Reason};
 use coracle_api::validation::{FieldErrors, Path};
 use http::{Response, StatusCode, header};
@@ -17,7 +17,7 @@ use super::options::WriteOptions;
 use super::ownership::APPLY;
 use super::served::Served;
 use super::update::Tried;
-use super::{Registry, body, encode, go_format, meta, respond, rules};
+use super::{Registry, body, encode, meta, respond, rules};
 use crate::cache::entry::Entry;
 use crate::request::{RequestContext, ResponseBody};
 
@@ -155,29 +155,32 @@ impl Patch {
         }
         // A strategic patch is laid over an object of a kind that is known; the others leave text that is read anew.
         if self.kind != PatchType::Strategic {
-            shape::check_kind(served.resource.gvk(), &object).map_err(|why| self.refused(&object, &why))?;
+            shape::check_kind(served.resource.gvk(), &object)
+                .map_err(|why| self.refused(served, &object, &why))?;
         }
         let shown = object.clone();
         let findings = self.duplicates.clone();
         match body::patched(served, object, validation) {
             Ok((_, _)) if validation == FieldValidation::Strict && !findings.is_empty() => {
-                Err(self.refused(&shown, &DecodeError::Strict(findings).to_string()))
+                Err(self.refused(served, &shown, &DecodeError::Strict(findings).to_string()))
             }
             Ok((object, found)) => Ok((object, [findings, found].concat())),
             Err(DecodeError::Strict(found)) => {
                 let all = DecodeError::Strict([findings, found].concat());
-                Err(self.refused(&shown, &all.to_string()))
+                Err(self.refused(served, &shown, &all.to_string()))
             }
-            Err(error) => Err(self.refused(&shown, &error.to_string())),
+            Err(error) => Err(self.refused(served, &shown, &error.to_string())),
         }
     }
 
     /// The status for a patch that leaves no object of its kind. Upstream shows a strategic patch as Go prints it, and
     /// what any other has left.
-    fn refused(&self, left: &Value, why: &str) -> ApiError {
+    fn refused(&self, served: &Served, left: &Value, why: &str) -> ApiError {
         let shown = match self.kind {
-            PatchType::Strategic => go_format::printed(&self.body),
-            PatchType::Json | PatchType::Merge => left.to_string(),
+            PatchType::Strategic => printed(&self.body),
+            _ if served.custom.is_some() => left.to_string(),
+            PatchType::Merge => go_order::json(left, served.resource.ty(), &self.body),
+            PatchType::Json => go_order::json(left, served.resource.ty(), &shape::opened(&self.body)),
         };
         let mut errors = FieldErrors::new();
         errors.invalid(&Path::new("patch"), &shown, why);

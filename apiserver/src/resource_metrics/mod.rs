@@ -11,7 +11,7 @@ mod text;
 mod usage;
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -133,25 +133,29 @@ impl ResourceMetrics {
         subjects: &[Subject],
         of_nodes: bool,
     ) -> BTreeMap<String, Looks> {
-        let names = subjects
-            .iter()
-            .map(|subject| shown::node_of(subject, of_nodes).to_owned());
-        let names: BTreeSet<String> = names.filter(|name| !name.is_empty()).collect();
-        let looked = names.into_iter().map(|name| async move {
-            let looks = self.look_at(nodes, &name).await;
-            looks.map(|looks| (name, looks))
+        let mut by_node: BTreeMap<&str, Vec<&Subject>> = BTreeMap::new();
+        for subject in subjects {
+            let node = shown::node_of(subject, of_nodes);
+            by_node.entry(node).or_default().push(subject);
+        }
+        by_node.remove("");
+        let looked = by_node.into_iter().map(|(name, subjects)| async move {
+            let looks = self.look_at(nodes, name, &subjects).await;
+            looks.map(|looks| (name.to_owned(), looks))
         });
         join_all(looked).await.into_iter().flatten().collect()
     }
 
-    /// The last two looks at a node, made where they are too old. None where its agent does not answer.
-    async fn look_at(&self, nodes: &NodeProxy, name: &str) -> Option<Looks> {
+    /// The last two looks at a node, made where they are too old or some of the subjects began to run after them. None where
+    /// its agent does not answer.
+    async fn look_at(&self, nodes: &NodeProxy, name: &str, subjects: &[&Subject]) -> Option<Looks> {
         let now = Timestamp::now();
         let known = self.known(name);
-        if let Some(known) = known
-            .as_ref()
-            .filter(|known| now.duration_since(known.last.at) < RESOLUTION)
-        {
+        let serves = |known: &&Looks| {
+            now.duration_since(known.last.at) < RESOLUTION
+                && subjects.iter().all(|subject| known.last.has_seen(subject))
+        };
+        if let Some(known) = known.as_ref().filter(serves) {
             return Some(known.clone());
         }
         let look = self.look(nodes, name).await?;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use coracle_api::object::Fields;
 use jiff::Timestamp;
 
 use super::text::Value;
@@ -78,6 +79,19 @@ impl Look {
             node: node.filter(|figure| figure.at > 0),
             containers,
         }
+    }
+}
+
+impl Look {
+    /// Whether a subject was there to be seen, if it is a pod that runs.
+    pub(super) fn has_seen(&self, subject: &serde_json::Value) -> bool {
+        if subject["status"].text("phase") != "Running" {
+            return true;
+        }
+        let metadata = &subject["metadata"];
+        let (namespace, name) = (metadata.text("namespace"), metadata.text("name"));
+        let mut keys = self.containers.keys();
+        keys.any(|(its_namespace, pod, _)| its_namespace == namespace && pod == name)
     }
 }
 
@@ -177,6 +191,15 @@ mod tests {
             ]
         );
         assert!(looks.containers("n", "other").is_empty());
+    }
+
+    #[test]
+    fn only_pods_that_run_are_missed() {
+        let look = look(1, &labelled("container_cpu_usage_seconds_total", "a", "1 1000"));
+        let subject = |name: &str, phase: &str| serde_json::json!({"metadata": {"name": name, "namespace": "n"}, "status": {"phase": phase}});
+        assert!(look.has_seen(&subject("p", "Running")));
+        assert!(!look.has_seen(&subject("q", "Running")));
+        assert!(look.has_seen(&subject("q", "Pending")));
     }
 
     #[test]

@@ -31,7 +31,11 @@ pub(crate) fn of_object(
     accepted: Accepted,
     now: Timestamp,
 ) -> Result<Value, ApiError> {
-    let meta = json!({"resourceVersion": entry.revision().to_string()});
+    // What was only tried has no revision.
+    let meta = match entry.revision() {
+        0 => json!({}),
+        revision => json!({"resourceVersion": revision.to_string()}),
+    };
     table(served, [entry], meta, accepted, now)
 }
 

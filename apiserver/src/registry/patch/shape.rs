@@ -4,7 +4,7 @@
 
 use coracle_api::quote::quote;
 use coracle_api::table::{self, Gvk};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::PatchType;
 
@@ -60,6 +60,27 @@ pub(super) fn check_kind(expected: Gvk, object: &Value) -> Result<(), String> {
     ))
 }
 
+/// The objects that the operations of a JSON patch go through on the way to their places: the nested names of them.
+pub(super) fn opened(operations: &Value) -> Value {
+    let mut opened = Value::Object(Map::new());
+    let operations = operations.as_array().map(Vec::as_slice).unwrap_or_default();
+    let paths = operations.iter().flat_map(|operation| {
+        let text = |name: &str| operation.get(name).and_then(Value::as_str);
+        [text("path"), text("from")].into_iter().flatten()
+    });
+    for path in paths {
+        let tokens: Vec<&str> = path.split('/').skip(1).collect();
+        let mut here = &mut opened;
+        for token in tokens.iter().take(tokens.len().saturating_sub(1)) {
+            here = &mut here[token.replace("~1", "/").replace("~0", "~")];
+            if here.is_null() {
+                *here = Value::Object(Map::new());
+            }
+        }
+    }
+    opened
+}
+
 fn cannot(value: &Value, what: &str) -> String {
     let kind = match value {
         Value::Null => "null",
@@ -108,6 +129,12 @@ mod tests {
             let want = want.map(|want| format!("json: cannot unmarshal {want}"));
             assert_eq!(check(kind, &body).err(), want, "{body}");
         }
+    }
+
+    #[test]
+    fn operations_open_what_is_above_their_places() {
+        let operations = json!([{"op": "add", "path": "/metadata/labels/a", "value": "b"}, {"op": "remove", "path": "/spec"}]);
+        assert_eq!(opened(&operations), json!({"metadata": {"labels": {}}}));
     }
 
     #[test]
