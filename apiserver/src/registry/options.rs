@@ -370,7 +370,7 @@ fn check_field_manager(manager: &str, errors: &mut FieldErrors) {
         errors.invalid(
             &at,
             manager,
-            &format!("invalid character U+{code:04X} (at position {position})"),
+            format!("invalid character U+{code:04X} (at position {position})"),
         );
     }
 }
