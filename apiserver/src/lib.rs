@@ -28,6 +28,7 @@ pub mod pki;
 pub mod reader;
 pub mod registry;
 pub mod request;
+mod resource_metrics;
 pub mod reviews;
 mod server;
 mod tables;

@@ -236,7 +236,10 @@ struct Starting {
 }
 
 impl Starting {
-    #[allow(clippy::too_many_lines, reason = "an arm for each controller, and nothing else")]
+    #[allow(
+        clippy::too_many_lines,
+        reason = "an arm for each controller, and nothing else"
+    )]
     async fn start(&self, name: ControllerName) -> Result<(), RunError> {
         let context = self.context(name).await?;
         let informers = &self.informers;

@@ -75,6 +75,15 @@ impl Managed {
         )
     }
 
+    /// Whether what an object says of its managed fields can be read; upstream takes no half of it.
+    pub(super) fn is_sound(object: &Value) -> bool {
+        object["metadata"].items("managedFields").iter().all(|one| {
+            one.text("fieldsType") == "FieldsV1"
+                && one.field("fieldsV1").is_some_and(has_elements)
+                && entry(one).is_some()
+        })
+    }
+
     /// Writes `metadata.managedFields`: appliers first, then by time, so that the order is always the same.
     pub(super) fn write(mut self, object: &mut Value) {
         self.0.retain(|entry| !entry.set.is_empty());
@@ -138,6 +147,20 @@ fn entry(value: &Value) -> Option<Entry> {
         manager,
         time,
         set: FieldSet::from_fields(value.field("fieldsV1")?),
+    })
+}
+
+/// Whether a set of fields has nothing in it but path elements.
+fn has_elements(set: &Value) -> bool {
+    let Value::Object(fields) = set else { return false };
+    fields.iter().all(|(element, below)| {
+        let known = match element.split_once(':') {
+            Some(("f", _)) => true,
+            Some(("i", index)) => index.parse::<i64>().is_ok(),
+            Some(("k" | "v", json)) => serde_json::from_str::<Value>(json).is_ok(),
+            _ => element == ".",
+        };
+        known && has_elements(below)
     })
 }
 

@@ -7,6 +7,7 @@ mod field_set;
 mod managed;
 mod schema;
 mod typed;
+mod validate;
 
 use std::borrow::Cow;
 
@@ -163,7 +164,7 @@ pub fn track_update(live: Option<&Value>, new: &mut Value, writer: Writer<'_>) {
         Some(live) if !writer.manager.subresource.is_empty() => Managed::of(live),
         live => {
             let own = Managed::of(new);
-            if own.0.is_empty() {
+            if own.0.is_empty() || !Managed::is_sound(new) {
                 live.map(Managed::of).unwrap_or_default()
             } else {
                 own
@@ -241,16 +242,18 @@ pub fn apply(
     if managed.0.is_empty() && live.is_some() {
         first_apply(&mut managed, &before, &writer);
     }
-    let wanted = typed::field_set(config, schema).map_err(|error| {
-        let (name, namespace) = (
-            config["metadata"].text("name"),
-            config["metadata"].text("namespace"),
-        );
+    let untyped = |fault: &str| {
+        let metadata = &config["metadata"];
+        let (name, namespace) = (metadata.text("name"), metadata.text("namespace"));
         ApiError::unknown(format!(
-            "failed to create typed patch object ({namespace}/{name}; {}): {error}",
+            "failed to create typed patch object ({namespace}/{name}; {}): {fault}",
             shown(writer.model)
         ))
-    })?;
+    };
+    if let Model::Type(ty) = writer.model {
+        validate::check(config, ty).map_err(|faults| untyped(&faults))?;
+    }
+    let wanted = typed::field_set(config, schema).map_err(|error| untyped(&error.to_string()))?;
     let last = managed.set_of(writer.manager);
     managed.put(writer.manager, filtered(&wanted, writer.resets), None);
     let merged = typed::merge(Some(&before), config, schema);
@@ -318,10 +321,15 @@ fn wholes(config: &Value, schema: Schema, path: &mut String, found: &mut Vec<Str
 
 fn check(config: &Value, writer: &Writer<'_>) -> Result<(), ApiError> {
     let expected = &writer.manager.api_version;
-    let version = config.text("apiVersion");
-    if version != expected {
+    let (said, kind) = (config.text("apiVersion"), config.text("kind"));
+    if said != expected || writer.model.gvk().is_some_and(|gvk| gvk.kind != kind) {
+        let (group, version) = match said.split_once('/') {
+            Some((group, version)) if !version.contains('/') => (group, version),
+            Some(_) => ("", ""),
+            None => ("", said),
+        };
         return Err(ApiError::bad_request(format!(
-            "Incorrect version specified in apply patch. Specified patch version: {version}, expected: {expected}"
+            "invalid object type: {group}/{version}, Kind={kind}"
         )));
     }
     if config["metadata"].has("managedFields") {

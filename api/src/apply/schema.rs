@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::object::Fields;
+use crate::quote::quote;
 use crate::schema::{self, Additional, Kind, is_meta_field};
 use crate::table::{self, Field, Item, ListType, Outer, Shape, Ty, Type};
 
@@ -134,19 +135,16 @@ impl<'a> Schema<'a> {
     /// The path element of an item of a list that is owned item by item. Keys that are absent have their defaults.
     ///
     /// # Errors
-    /// The name of a key that is absent and has no default.
+    /// Where every key is absent and none has a default.
     pub(super) fn element(self, item: &Value) -> Result<String, String> {
         let Schema::Keyed(keyed) = self else {
             return Ok(format!("v:{item}"));
         };
-        let mut keys = keyed.keys();
-        let mut parts = Vec::with_capacity(keys.len());
-        keys.sort_unstable();
-        for key in keys {
-            let default = || keyed.default(key);
-            let value = item.field(key).cloned().or_else(default).ok_or(key)?;
-            parts.push(format!("{}:{value}", Value::from(key)));
-        }
+        let keys = keyed.of(item)?;
+        let parts: Vec<String> = keys
+            .iter()
+            .map(|(key, value)| format!("{}:{value}", Value::from(*key)))
+            .collect();
         Ok(format!("k:{{{}}}", parts.join(",")))
     }
 }
@@ -162,6 +160,28 @@ impl<'a> Keyed<'a> {
             Keyed::Type(keys, _) => keys.to_vec(),
             Keyed::Custom(node) => node.list.keys.iter().map(String::as_str).collect(),
         }
+    }
+
+    /// The keys of an item by which it is told from others, sorted; those that it lacks and that have no default are left out.
+    ///
+    /// # Errors
+    /// Where nothing is left.
+    pub(super) fn of(self, item: &Value) -> Result<Vec<(&'a str, Value)>, String> {
+        let mut keys = self.keys();
+        let named: Vec<String> = keys.iter().map(|key| quote(key)).collect();
+        keys.sort_unstable();
+        let values: Vec<(&str, Value)> = keys
+            .into_iter()
+            .filter_map(|key| Some((key, item.field(key).cloned().or_else(|| self.default(key))?)))
+            .collect();
+        if values.is_empty() {
+            return Err(format!(
+                "associative list with keys has an element that omits all key fields [{}] (and doesn't have default \
+                 values for any key fields)",
+                named.join(" ")
+            ));
+        }
+        Ok(values)
     }
 
     fn default(self, key: &str) -> Option<Value> {

@@ -56,11 +56,9 @@ fn collect(
         }
         Value::Array(items) if schema.has_items() => {
             for (index, item) in items.iter().enumerate() {
-                let element = schema.element(item).map_err(|key| TypedError {
+                let element = schema.element(item).map_err(|why| TypedError {
                     path: path.clone(),
-                    fault: format!(
-                        "element {index}: associative list with keys has an element that omits key field {key:?} (and doesn't have default value)"
-                    ),
+                    fault: format!("element {index}: {why}"),
                 })?;
                 let below = set.below(element);
                 collect(item, schema.item(), below, path)?;

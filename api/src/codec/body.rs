@@ -103,6 +103,37 @@ pub fn decode(
     Ok((value, warnings))
 }
 
+/// Reads a body as options of this kind, which are of `meta.k8s.io/v1` where they do not say of which group they are.
+///
+/// # Errors
+/// 400, in the words of upstream's decoder as they are: options are no object that a resource could have.
+pub fn decode_options(body: &[u8], media_type: MediaType, kind: &'static str) -> Result<Value, ApiError> {
+    let expected = Gvk {
+        group: "meta.k8s.io",
+        version: "v1",
+        kind,
+    };
+    let refused = |error: &dyn std::fmt::Display| ApiError::bad_request(error.to_string());
+    let body = Body::open(body, media_type).map_err(|error| refused(&error))?;
+    let (api_version, said) = body.type_meta().map_err(|error| refused(&error))?;
+    let said = Said::with_defaults(&api_version, &said, expected).map_err(|error| refused(&error))?;
+    let known = said.api_version() == expected.api_version()
+        || table::by_gvk(&said.group, &said.version, kind).is_some();
+    let ty = table::by_name(&format!("io.k8s.apimachinery.pkg.apis.meta.v1.{kind}"))
+        .filter(|_| known && said.kind == kind)
+        .ok_or_else(|| {
+            let (kind, version) = (quote(&said.kind), quote(&said.api_version()));
+            refused(&format!(
+                "no kind {kind} is registered for version {version} in scheme \"{SCHEME}\""
+            ))
+        })?;
+    let decoded = body.into_type(ty).map_err(|error| refused(&error))?;
+    let (value, _) = decoded
+        .validated(FieldValidation::Ignore)
+        .map_err(|error| refused(&error))?;
+    Ok(value)
+}
+
 /// The failure of a body that cannot be understood, whatever it is.
 pub(crate) fn unrecognized(body: &[u8], kind: &str, error: &dyn std::fmt::Display) -> ApiError {
     let summary = summary(body);
@@ -243,7 +274,7 @@ fn json_kind(value: &Value) -> &'static str {
 }
 
 /// Go's name of the internal type of a kind: `core.Pod`.
-fn internal_name(gvk: Gvk) -> String {
+pub fn internal_name(gvk: Gvk) -> String {
     let name = table::by_gvk(gvk.group, gvk.version, gvk.kind).map_or("", |ty| ty.name);
     let package = name.rsplit('.').nth(2).unwrap_or_default();
     format!("{package}.{}", gvk.kind)
@@ -365,6 +396,36 @@ mod tests {
             error.message(),
             "the API version in the data (autoscaling/v1) does not match the expected API version (autoscaling/v2)"
         );
+    }
+
+    #[test]
+    fn what_is_no_delete_options() {
+        let read = |body: &str| decode_options(body.as_bytes(), MediaType::Json, "DeleteOptions");
+        let scheme = "in scheme \"pkg/runtime/scheme.go:111\"";
+        for (body, want) in [
+            (
+                r#"{"a":"#,
+                "couldn't get version/kind; json parse error: unexpected end of JSON input".to_owned(),
+            ),
+            (
+                r#"{"kind": "Pod"}"#,
+                format!("no kind \"Pod\" is registered for version \"meta.k8s.io/v1\" {scheme}"),
+            ),
+            (
+                r#"{"kind": "Pod", "apiVersion": "v1"}"#,
+                format!("no kind \"Pod\" is registered for version \"v1\" {scheme}"),
+            ),
+        ] {
+            let error = read(body).unwrap_err();
+            assert_eq!((error.code(), error.message()), (400, want.as_str()), "{body}");
+        }
+        for body in [
+            "null",
+            "{}",
+            r#"{"kind": "DeleteOptions", "apiVersion": "apps/v1"}"#,
+        ] {
+            assert!(read(body).is_ok(), "{body}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@
 pub mod body;
 pub mod conform;
 pub mod equality;
+pub mod go_order;
 pub mod json;
 pub mod protobuf;
 pub mod time;

@@ -15,6 +15,10 @@ pub const COPY_BYTES_MAX: usize = 3 * 1024 * 1024;
 /// When the patch is malformed or has too many operations, and when an operation fails; `object` is then left in between, so give
 /// a copy.
 pub fn apply(object: &mut Value, patch: &Value) -> Result<(), PatchError> {
+    // Nothing is no operations, as Go reads it.
+    if patch.is_null() {
+        return Ok(());
+    }
     let Value::Array(operations) = patch else {
         let kind = go_kind(patch);
         let message = format!("json: cannot unmarshal {kind} into Go value of type jsonpatch.Patch");
@@ -58,16 +62,14 @@ fn step(object: &mut Value, operation: &Map<String, Value>, copied: &mut usize) 
         Some(text) => Ok(text),
         None => fails(format!("operation has no {name}")),
     };
-    let value = || match operation.get("value") {
-        Some(value) => Ok(value.clone()),
-        None => fails("operation has no value".into()),
-    };
+    let value = || operation.get("value").cloned().unwrap_or_default();
     let path = pointer(text("path")?)?;
     match text("op")? {
-        "add" => add(object, &path, value()?),
+        "add" => add(object, &path, value()),
+        "remove" if path.is_empty() => fails("Unable to remove the whole document".into()),
         "remove" => remove(object, &path).map(drop),
         "replace" => {
-            *find(object, &path)? = value()?;
+            *find(object, &path)? = value();
             Ok(())
         }
         "move" => {
@@ -88,7 +90,7 @@ fn step(object: &mut Value, operation: &Map<String, Value>, copied: &mut usize) 
             }
             add(object, &path, source)
         }
-        "test" => test(object, &path, text("path")?, &value()?),
+        "test" => test(object, &path, text("path")?, &value()),
         other => fails(format!("Unexpected kind: {other}")),
     }
 }

@@ -5,6 +5,8 @@ pub mod json;
 pub mod merge;
 pub mod strategic;
 
+use serde_json::Value;
+
 use crate::status::ApiError;
 
 /// Why a patch cannot be applied.
@@ -37,5 +39,38 @@ impl From<PatchError> for ApiError {
             PatchError::DoesNotApply(message) => ApiError::generic(422, &message),
             PatchError::Schema(message) => ApiError::unknown(message),
         }
+    }
+}
+
+/// A value as Go's `%v` prints it, which is how upstream shows a strategic patch: `map[a:1 b:[x y]]`; the keys of a map are sorted.
+pub fn printed(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => format!("[{}]", items.iter().map(printed).collect::<Vec<_>>().join(" ")),
+        Value::Object(fields) => {
+            let pairs: Vec<String> = fields
+                .iter()
+                .map(|(name, value)| format!("{name}:{}", printed(value)))
+                .collect();
+            format!("map[{}]", pairs.join(" "))
+        }
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn as_go_prints_it() {
+        let patch = json!({"b": [{"name": "x", "$patch": "delete"}], "a": null, "c": true});
+        assert_eq!(
+            printed(&patch),
+            "map[a:<nil> b:[map[$patch:delete name:x]] c:true]"
+        );
     }
 }

@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value};
 
-use super::PatchError;
+use super::{PatchError, printed};
 use crate::quote::quote;
 use crate::table::{Field, Item, Outer, PatchStrategy, Shape, Ty, Type};
 
@@ -92,18 +92,20 @@ fn merge_objects(
     mut patch: Map<String, Value>,
     schema: Schema,
 ) -> Result<Map<String, Value>, PatchError> {
-    match patch.remove(DIRECTIVE) {
+    match patch.get(DIRECTIVE) {
         None => {}
-        Some(Value::String(word)) if word == "replace" => return Ok(without_directives(patch)),
+        Some(Value::String(word)) if word == "replace" => {
+            patch.remove(DIRECTIVE);
+            return Ok(patch);
+        }
         Some(Value::String(word)) if word == "delete" => return Ok(Map::new()),
-        Some(Value::String(word)) if word == "merge" => {}
-        Some(other) => return malformed(format!("unknown patch type: {other}")),
+        Some(other) => return Err(unknown_directive(other, &patch)),
     }
     retain_keys(&mut object, &mut patch)?;
     set_orders(&mut object, &mut patch, schema)?;
     for (name, change) in patch {
         match name.strip_prefix(DELETE_FROM_LIST) {
-            Some(field) => delete_from_list(&mut object, field, &change)?,
+            Some(field) => delete_from_list(&mut object, field, &change),
             None => merge_field(&mut object, name, change, schema)?,
         }
     }
@@ -146,35 +148,25 @@ fn merge_field(
     Ok(())
 }
 
-/// A patch's value where there is nothing to merge it with: without directives and nulls; none for what it would delete.
+/// A patch's value where there is nothing to merge it with: without nulls, and without what carries a directive, for there is
+/// nothing to replace or to delete. Other words that begin with a dollar sign stay, and fit no type.
 fn plain(change: Value) -> Option<Value> {
     match change {
-        Value::Object(fields) if fields.contains_key(DIRECTIVE) => match fields[DIRECTIVE].as_str() {
-            Some("replace") => Some(Value::Object(without_directives(fields))),
-            _ => None,
-        },
-        Value::Object(fields) => Some(Value::Object(without_directives(fields))),
-        // In a list an item with a directive is the directive: there is nothing to replace or to delete.
-        Value::Array(items) => {
-            let items = items.into_iter().filter(|item| item.get(DIRECTIVE).is_none());
-            Some(Value::Array(items.filter_map(plain).collect()))
+        Value::Object(fields) if fields.contains_key(DIRECTIVE) => None,
+        Value::Object(fields) => {
+            let kept = fields.into_iter().filter(|(_, value)| !value.is_null());
+            let kept = kept.filter_map(|(name, value)| Some((name, plain(value)?)));
+            Some(Value::Object(kept.collect()))
         }
+        Value::Array(items) => Some(Value::Array(items.into_iter().filter_map(plain).collect())),
         other => Some(other),
     }
 }
 
-fn without_directives(fields: Map<String, Value>) -> Map<String, Value> {
-    let is_directive = |name: &str| {
-        name == DIRECTIVE
-            || name == RETAIN_KEYS
-            || name.starts_with(DELETE_FROM_LIST)
-            || name.starts_with(SET_ORDER)
-    };
-    let kept = fields
-        .into_iter()
-        .filter(|(name, value)| !value.is_null() && !is_directive(name));
-    kept.filter_map(|(name, value)| plain(value).map(|value| (name, value)))
-        .collect()
+/// The failure of a word that is no directive where it stands.
+fn unknown_directive(word: &Value, of: &Map<String, Value>) -> PatchError {
+    let fields = printed(&Value::Object(of.clone()));
+    PatchError::Schema(format!("unknown patch type: {} in map: {fields}", printed(word)))
 }
 
 fn retain_keys(object: &mut Map<String, Value>, patch: &mut Map<String, Value>) -> Result<(), PatchError> {
@@ -199,14 +191,11 @@ fn retain_keys(object: &mut Map<String, Value>, patch: &mut Map<String, Value>) 
     Ok(())
 }
 
-fn delete_from_list(object: &mut Map<String, Value>, field: &str, gone: &Value) -> Result<(), PatchError> {
-    let Value::Array(gone) = gone else {
-        return malformed("invalid patch format of primitive list");
-    };
-    if let Some(Value::Array(items)) = object.get_mut(field) {
+/// Where one of the two is no list there is nothing to delete.
+fn delete_from_list(object: &mut Map<String, Value>, field: &str, gone: &Value) {
+    if let (Some(Value::Array(items)), Value::Array(gone)) = (object.get_mut(field), gone) {
         items.retain(|item| !gone.contains(item));
     }
-    Ok(())
 }
 
 /// Merges the lists whose order the patch sets, and puts them in that order.
@@ -252,14 +241,30 @@ fn taken_list(fields: &mut Map<String, Value>, name: &str) -> Result<Option<Vec<
 }
 
 fn require_order_of_all(change: &[Value], order: &[Value], merge_key: &str) -> Result<(), PatchError> {
-    let kept = change.iter().filter(|item| item.get(DIRECTIVE).is_none());
-    if kept
-        .into_iter()
-        .all(|item| place(order, item, merge_key).is_some())
-    {
+    if change.is_empty() || order.is_empty() {
         return Ok(());
     }
-    malformed("The order in patch list doesn't match setElementOrder list")
+    let mut kept = change
+        .iter()
+        .filter(|item| item.get(DIRECTIVE).is_none())
+        .peekable();
+    for one in order {
+        if kept
+            .peek()
+            .is_some_and(|item| place(std::slice::from_ref(one), item, merge_key).is_some())
+        {
+            kept.next();
+        }
+    }
+    if kept.peek().is_none() {
+        return Ok(());
+    }
+    let list = |items: &[Value]| printed(&Value::Array(items.to_vec()));
+    Err(PatchError::Schema(format!(
+        "The order in patch list:\n{}\n doesn't match $setElementOrder list:\n{}\n",
+        list(change),
+        list(order)
+    )))
 }
 
 fn merge_lists(old: Vec<Value>, change: Vec<Value>, inner: &Patched) -> Result<Vec<Value>, PatchError> {
@@ -298,8 +303,15 @@ fn merge_keyed(mut old: Vec<Value>, change: Vec<Value>, inner: &Patched) -> Resu
                 let gone = key_of(&item, key)?.clone();
                 old.retain(|one| one.get(key) != Some(&gone));
             }
-            Some("merge") => return malformed("merging lists cannot yet be specified in the patch"),
-            Some(other) => return malformed(format!("unknown patch type: {other}")),
+            Some("merge") => {
+                return Err(PatchError::Schema(
+                    "merging lists cannot yet be specified in the patch".into(),
+                ));
+            }
+            Some(_) => {
+                let fields = item.as_object().cloned().unwrap_or_default();
+                return Err(unknown_directive(&item[DIRECTIVE], &fields));
+            }
         }
     }
     if replaced {
@@ -324,7 +336,10 @@ fn merge_keyed(mut old: Vec<Value>, change: Vec<Value>, inner: &Patched) -> Resu
 fn key_of<'a>(item: &'a Value, key: &str) -> Result<&'a Value, PatchError> {
     match item.get(key) {
         Some(value) => Ok(value),
-        None => malformed(format!("map: {item} does not contain declared merge key: {key}")),
+        None => Err(PatchError::Schema(format!(
+            "map: {} does not contain declared merge key: {key}",
+            printed(item)
+        ))),
     }
 }
 
@@ -484,8 +499,39 @@ mod tests {
         let no_key = json!({"spec": {"containers": [{"image": "j"}]}});
         assert!(matches!(
             patched("Pod", containers(&["a"]), no_key),
-            Err(PatchError::Malformed(_))
+            Err(PatchError::Schema(_))
         ));
+        for (patch, message) in [
+            (
+                json!({"metadata": {"$patch": "merge"}}),
+                "unknown patch type: merge in map: map[$patch:merge]",
+            ),
+            (
+                json!({"spec": {"containers": [{"name": "a", "$patch": "x"}]}}),
+                "unknown patch type: x in map: map[$patch:x name:a]",
+            ),
+            (
+                json!({"metadata": {"$setElementOrder/finalizers": ["a", "b"], "finalizers": ["b", "a"]}}),
+                "The order in patch list:\n[b a]\n doesn't match $setElementOrder list:\n[a b]\n",
+            ),
+        ] {
+            let pod = json!({"metadata": {"finalizers": ["a"]}, "spec": {"containers": [{"name": "a"}]}});
+            assert_eq!(
+                patched("Pod", pod, patch),
+                Err(PatchError::Schema(message.into()))
+            );
+        }
+    }
+
+    #[test]
+    fn what_has_nothing_to_steer_comes_to_nothing() {
+        let patch = json!({"metadata": {"labels": {"$patch": "replace", "x": "y"}}});
+        assert_eq!(
+            patched("Pod", json!({"metadata": {}}), patch),
+            Ok(json!({"metadata": {}}))
+        );
+        let patch = json!({"metadata": {"labels": {"$retainKeys": ["x"], "x": "y"}}});
+        assert_eq!(patched("Pod", json!({"metadata": {}}), patch.clone()), Ok(patch));
     }
 
     proptest! {

@@ -237,6 +237,11 @@ impl FieldErrors {
         self.0.iter()
     }
 
+    /// Keeps some of the faults only.
+    pub fn retain(&mut self, keep: impl FnMut(&FieldError) -> bool) {
+        self.0.retain(keep);
+    }
+
     /// Adds the faults of `other`.
     pub fn extend(&mut self, other: FieldErrors) {
         self.0.extend(other.0);

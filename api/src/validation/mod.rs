@@ -95,7 +95,9 @@ fn core_rules(kind: &str) -> Option<Rules> {
             .named(names::dns1123_label)
             .on_status(config::namespace_status),
         "PersistentVolume" => Rules::new(volumes::volume).on_update(volumes::volume_update),
-        "PersistentVolumeClaim" => Rules::new(volumes::claim).on_update(volumes::claim_update),
+        "PersistentVolumeClaim" => Rules::new(volumes::claim)
+            .on_update(volumes::claim_update)
+            .on_status(volumes::claim_status),
         "Pod" => Rules::new(pod::pod)
             .on_update(pod::pod_update)
             .on_status(pod::pod_status),
@@ -305,13 +307,7 @@ pub fn service_addresses(service: &Value) -> FieldErrors {
 
 /// The faults of an update through the main resource. Metadata that the client may leave out has been filled in from `old`.
 pub fn update(gvk: Gvk, new: &Value, old: &Value) -> FieldErrors {
-    let mut errors = FieldErrors::new();
-    meta::object_meta_update(
-        &new["metadata"],
-        &old["metadata"],
-        &Path::new("metadata"),
-        &mut errors,
-    );
+    let mut errors = metadata_update(new, old);
     let rules = rules(gvk).unwrap_or(Rules::META);
     judge_metadata(gvk, new, rules.name, !anew(gvk), &mut errors);
     (rules.update)(new, old, &mut errors);
@@ -366,15 +362,20 @@ fn judge_metadata(gvk: Gvk, object: &Value, name: NameRule, change: bool, errors
     }
 }
 
+/// What changes of metadata have to pass. Upstream asks it for every kind and each kind asks it again, so that a status has
+/// each of these causes twice; its message says them once.
+fn metadata_update(new: &Value, old: &Value) -> FieldErrors {
+    let (new, old, at) = (&new["metadata"], &old["metadata"], Path::new("metadata"));
+    let mut errors = FieldErrors::new();
+    for _ in 0..2 {
+        meta::object_meta_update(new, old, &at, &mut errors);
+    }
+    errors
+}
+
 /// The faults of an update through `/status`.
 pub fn update_status(gvk: Gvk, new: &Value, old: &Value) -> FieldErrors {
-    let mut errors = FieldErrors::new();
-    meta::object_meta_update(
-        &new["metadata"],
-        &old["metadata"],
-        &Path::new("metadata"),
-        &mut errors,
-    );
+    let mut errors = metadata_update(new, old);
     (rules(gvk).unwrap_or(Rules::META).status)(new, old, &mut errors);
     errors
 }

@@ -147,6 +147,12 @@ impl Aggregator {
         })
     }
 
+    /// Whether an APIService says that this server answers for a group version itself.
+    pub(crate) fn is_local(&self, group: &str, version: &str) -> bool {
+        self.routes
+            .with(&*self.reader, |routes| routes.is_local(group, version))
+    }
+
     /// The groups that are told of: `own` ones, and those that other servers answer for, in the order of their priorities.
     pub(crate) fn groups(&self, own: &[Group]) -> Vec<Group> {
         self.routes.now(&*self.reader).merged(own, &self.served.load())

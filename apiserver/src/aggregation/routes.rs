@@ -76,6 +76,12 @@ impl Routes {
         self.any_remote && of_group.any(|(_, route)| route.remote.is_some())
     }
 
+    /// Whether an APIService says that this server answers for a group version itself.
+    pub(super) fn is_local(&self, group: &str, version: &str) -> bool {
+        let key = (group.to_owned(), version.to_owned());
+        self.routes.get(&key).is_some_and(|route| route.remote.is_none())
+    }
+
     /// `own` groups along with those of other servers, of which `served` knows the resources. Groups stand in the order of
     /// their priorities, and so do the versions of each, as upstream sorts them; those that no APIService is about stay where
     /// they are.

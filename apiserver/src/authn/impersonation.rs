@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use coracle_api::quote::quote;
 use coracle_api::status::ApiError;
 use http::{HeaderMap, HeaderName};
 use percent_encoding::percent_decode_str;
@@ -24,8 +25,8 @@ const AUTHENTICATION_GROUP: &str = "authentication.k8s.io";
 #[derive(Debug, thiserror::Error)]
 pub enum ImpersonationError {
     /// Groups, a uid or extra values, but no user.
-    #[error("requested {0} without impersonating a user")]
-    WithoutUser(&'static str),
+    #[error("requested {0} without impersonating a user name")]
+    WithoutUser(String),
     /// A header that is not text.
     #[error("the header {0} is not valid text")]
     NotText(String),
@@ -86,15 +87,37 @@ fn read(headers: &HeaderMap) -> Result<Option<Wanted>, ImpersonationError> {
     if !wanted.name.is_empty() {
         return Ok(Some(wanted));
     }
-    match (
-        wanted.groups.is_empty(),
-        wanted.extra.is_empty(),
-        wanted.uid.is_empty(),
-    ) {
-        (true, true, true) => Ok(None),
-        (false, _, _) => Err(ImpersonationError::WithoutUser("groups")),
-        (_, false, _) => Err(ImpersonationError::WithoutUser("extra values")),
-        (_, _, false) => Err(ImpersonationError::WithoutUser("uid")),
+    if wanted.groups.is_empty() && wanted.extra.is_empty() && wanted.uid.is_empty() {
+        return Ok(None);
+    }
+    Err(ImpersonationError::WithoutUser(wanted.printed()))
+}
+
+impl Wanted {
+    /// As Go prints its own type for it, which is how upstream words the refusal.
+    fn printed(&self) -> String {
+        let list = |items: &[String]| match items {
+            [] => "[]string(nil)".to_owned(),
+            items => {
+                let quoted: Vec<String> = items.iter().map(|item| quote(item)).collect();
+                format!("[]string{{{}}}", quoted.join(", "))
+            }
+        };
+        let extra = if self.extra.is_empty() {
+            "map[string][]string(nil)".to_owned()
+        } else {
+            let pairs = self.extra.iter();
+            let pairs: Vec<String> = pairs
+                .map(|(key, values)| format!("{}:{}", quote(key), list(values)))
+                .collect();
+            format!("map[string][]string{{{}}}", pairs.join(", "))
+        };
+        format!(
+            "&user.DefaultInfo{{Name:{}, UID:{}, Groups:{}, Extra:{extra}}}",
+            quote(&self.name),
+            quote(&self.uid),
+            list(&self.groups)
+        )
     }
 }
 
@@ -248,6 +271,10 @@ mod tests {
             .await
             .unwrap_err()
             .to_string();
-        assert_eq!(refused, "requested groups without impersonating a user");
+        assert_eq!(
+            refused,
+            "requested &user.DefaultInfo{Name:\"\", UID:\"\", Groups:[]string{\"system:masters\"}, Extra:map[string][]string(nil)} without \
+             impersonating a user name"
+        );
     }
 }

@@ -12,6 +12,7 @@ use crate::aggregation::{Aggregator, Mark};
 use crate::discovery::{Answer, Discovery, Group, built_in};
 use crate::openapi::{OpenApi, Wanted};
 use crate::request::{RequestContext, ResourceHandler, ResponseBody, full_body};
+use crate::resource_metrics;
 
 /// Answers about what is served, by this server and by those that it passes requests on to.
 pub(crate) struct Catalogue {
@@ -82,6 +83,11 @@ impl Catalogue {
         }
         let mut groups = with_customs(built_in(), self.resources.custom_groups());
         if let Some(aggregator) = &self.aggregator {
+            let figures = resource_metrics::group();
+            let defined = groups.iter().any(|group| group.name == figures.name);
+            if !defined && aggregator.is_local(resource_metrics::GROUP, resource_metrics::VERSION) {
+                groups.push(figures);
+            }
             groups = aggregator.groups(&groups);
         }
         let fresh = Arc::new(Published {

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::respond;
 use crate::registry::check_acceptable;
+use crate::registry::negotiate::{Format, format_of_failure};
 use crate::request::{RequestBody, RequestContext, ResponseBody};
 
 /// An object as it was asked, and what its sender is to be warned of.
@@ -47,17 +48,8 @@ pub(crate) fn answer(
 ) -> Response<ResponseBody> {
     shape(&mut object);
     let (media_type, bytes) = encode(accepted(headers), &object);
-    let mut response = respond::bytes(code, HeaderValue::from_static(media_type), bytes);
-    for warning in warnings {
-        let text = warning
-            .replace('\\', "\\\\")
-            .replace('"', "\\\"")
-            .replace(['\n', '\r'], " ");
-        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{text}\"")) {
-            response.headers_mut().append(header::WARNING, value);
-        }
-    }
-    response
+    let response = respond::bytes(code, HeaderValue::from_static(media_type), bytes);
+    respond::with_warnings(response, warnings)
 }
 
 /// Brings an object into the form in which upstream's types are written: what is always there is there.
@@ -70,20 +62,12 @@ fn shape(object: &mut Value) {
     }
 }
 
-/// The first encoding a client names that there is; JSON where there is none, since an answer in a form that was not asked
-/// for tells more than none.
 fn accepted(headers: &HeaderMap) -> MediaType {
-    let values = headers
-        .get_all(header::ACCEPT)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    let mut clauses = values
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-        .filter(|clause| !clause.is_empty());
-    clauses
-        .find_map(MediaType::of_content_type)
-        .unwrap_or(MediaType::Json)
+    match format_of_failure(headers) {
+        Format::Json => MediaType::Json,
+        Format::Yaml => MediaType::Yaml,
+        Format::Protobuf => MediaType::Protobuf,
+    }
 }
 
 fn encode(media_type: MediaType, object: &Value) -> (&'static str, Vec<u8>) {

@@ -254,6 +254,7 @@ impl Inner {
             .await
             .map_err(|error| match error {
                 ImpersonationError::Forbidden(error) => error,
+                ImpersonationError::WithoutUser(_) => ApiError::bad_request(error.to_string()),
                 error => ApiError::internal(error),
             })?;
         if impersonates.is_some_and(|sender| sender != user.name) {
@@ -385,8 +386,16 @@ impl Inner {
             Some(text) => match go_duration::parse(text) {
                 Some(asked) if asked.is_zero() => Ok(most),
                 Some(asked) => Ok(asked.min(most)),
+                // What is over before it begins is no limit to upstream.
+                None if text
+                    .strip_prefix('-')
+                    .is_some_and(|text| go_duration::parse(text).is_some()) =>
+                {
+                    Ok(most)
+                }
                 None => Err(ApiError::bad_request(format!(
-                    "invalid timeout specified in the request URL - time: invalid duration {}",
+                    "invalid timeout specified in the request URL - time: {} {}",
+                    go_duration::fault(text),
                     coracle_api::quote::quote(text)
                 ))),
             },

@@ -25,6 +25,18 @@ pub(crate) fn parse(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(total).ok()
 }
 
+/// What Go finds wrong with a text that is no duration.
+pub(crate) fn fault(text: &str) -> &'static str {
+    let number = text.trim_start_matches(['+', '-']);
+    let ends_in_digits = number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+        || number.ends_with(|letter: char| letter.is_ascii_digit());
+    if ends_in_digits && number.starts_with(|letter: char| letter.is_ascii_digit()) {
+        "missing unit in duration"
+    } else {
+        "invalid duration"
+    }
+}
+
 fn unit_seconds(unit: &str) -> Option<f64> {
     Some(match unit {
         "ns" => 1e-9,
@@ -40,6 +52,18 @@ fn unit_seconds(unit: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn faults_are_told_as_go_tells_them() {
+        for (text, want) in [
+            ("1", "missing unit in duration"),
+            ("1s5", "missing unit in duration"),
+            ("abc", "invalid duration"),
+            ("", "invalid duration"),
+        ] {
+            assert_eq!(fault(text), want, "{text}");
+        }
+    }
 
     #[test]
     fn durations_are_read_as_go_reads_them() {

@@ -55,8 +55,11 @@ pub fn parse(
 
 /// Splits a query string into decoded pairs, in the order given.
 pub fn parse_query(query: Option<&str>) -> Vec<(String, String)> {
-    form_urlencoded::parse(query.unwrap_or_default().as_bytes())
-        .into_owned()
+    // Go passes over a part with a semicolon in it, which once parted parameters too.
+    let parts = query.unwrap_or_default().split('&');
+    parts
+        .filter(|part| !part.contains(';'))
+        .flat_map(|part| form_urlencoded::parse(part.as_bytes()).into_owned())
         .collect()
 }
 

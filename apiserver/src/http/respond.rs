@@ -66,12 +66,24 @@ pub(crate) fn too_many_requests(retry_after: u64) -> Response<ResponseBody> {
     response
 }
 
+/// What upstream's decoder of YAML finds comes in one text and is told apart.
+fn apart(warning: &str) -> Vec<&str> {
+    let yaml = "yaml: unmarshal errors:\n";
+    let bare = warning
+        .strip_prefix("error converting YAML to JSON: ")
+        .unwrap_or(warning);
+    match bare.strip_prefix(yaml) {
+        Some(found) => found.split('\n').map(str::trim).collect(),
+        None => vec![warning],
+    }
+}
+
 /// Adds a `Warning` header for each warning.
 pub(crate) fn with_warnings(
     mut response: Response<ResponseBody>,
     warnings: &[String],
 ) -> Response<ResponseBody> {
-    for warning in warnings {
+    for warning in warnings.iter().flat_map(|warning| apart(warning)) {
         let text = warning
             .replace('\\', "\\\\")
             .replace('"', "\\\"")

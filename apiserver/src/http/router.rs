@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use coracle_api::quote::quote;
 use coracle_api::resources;
 use coracle_api::status::ApiError;
 use http::{HeaderValue, Method, Response};
@@ -19,6 +20,7 @@ use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::node_proxy::{NodeProxy, Passed};
 use crate::request::{RequestBody, RequestContext, RequestInfo, ResourceHandler, ResponseBody};
+use crate::resource_metrics::{self, ResourceMetrics};
 use crate::reviews::{Review, Reviews};
 use crate::tokens::{JWKS_PATH, OPENID_CONFIGURATION_PATH, TokenRequests};
 use crate::version;
@@ -41,6 +43,7 @@ pub(crate) struct Router {
     pub(crate) reviews: Reviews,
     pub(crate) tokens: TokenRequests,
     pub(crate) node_proxy: NodeProxy,
+    pub(crate) resource_metrics: ResourceMetrics,
     pub(crate) webhooks: Arc<Webhooks>,
     pub(crate) aggregator: Arc<Aggregator>,
     pub(crate) flow_control: Option<Arc<FlowControl>>,
@@ -67,6 +70,16 @@ impl Router {
         if is_misplaced(info) {
             return Err(ApiError::generic(404, ""));
         }
+        // Upstream has no routes for HEAD, save those that are passed on.
+        if incoming.context.method == Method::HEAD && info.subresource != "proxy" {
+            return Err(ApiError::generic(405, ""));
+        }
+        if let Some(why) = path_segment_fault(&info.name).filter(|_| info.subresource != "proxy") {
+            return Err(ApiError::bad_request(format!(
+                "Name parameter invalid: {}: {why}",
+                quote(&info.name)
+            )));
+        }
         if let Some(review) = Review::of(info) {
             return self
                 .reviews
@@ -85,6 +98,12 @@ impl Router {
             }
             return self.node_proxy.answer(passed, incoming).await;
         }
+        if self.serves_figures(info) {
+            return self
+                .resource_metrics
+                .answer(&self.node_proxy, &incoming.context)
+                .await;
+        }
         if !self.resources.serves_custom(info) && !self.catalogue.has_group(group) {
             return Ok(respond::page_not_found());
         }
@@ -92,6 +111,15 @@ impl Router {
             ("", "serviceaccounts", "token") => self.tokens.answer(&incoming.context, incoming.body).await,
             _ => self.resources.serve(incoming.context, incoming.body).await,
         }
+    }
+
+    /// Whether a request is for figures of usage that this server has itself: no definition and no other server has them.
+    fn serves_figures(&self, info: &RequestInfo) -> bool {
+        let (group, version) = (resource_metrics::GROUP, resource_metrics::VERSION);
+        info.api_group == group
+            && info.api_version == version
+            && !self.resources.serves_custom(info)
+            && self.aggregator.is_local(group, version)
     }
 
     async fn path(&self, incoming: Incoming) -> Answer {
@@ -142,6 +170,15 @@ fn is_misplaced(info: &RequestInfo) -> bool {
         info.api_group.is_empty() && info.resource == "namespaces" && info.name == info.namespace;
     let of_cluster = resource.is_some_and(|resource| !resource.namespaced);
     of_cluster && !info.namespace.is_empty() && !is_namespace
+}
+
+/// Why a name cannot be part of a path.
+fn path_segment_fault(name: &str) -> Option<String> {
+    if name == "." || name == ".." {
+        return Some(format!("may not be '{name}'"));
+    }
+    let wrong = ["/", "%"].into_iter().find(|part| name.contains(part));
+    wrong.map(|part| format!("may not contain '{part}'"))
 }
 
 fn read_only(context: &RequestContext, answer: impl FnOnce() -> Answer) -> Answer {

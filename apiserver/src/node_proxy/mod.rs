@@ -20,6 +20,7 @@ mod translate;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use coracle_api::quote::quote;
 use coracle_api::status::ApiError;
 use http::Response;
@@ -89,6 +90,15 @@ impl NodeProxy {
         }
     }
 
+    /// What a node's agent says at a path of its own, to this server itself.
+    ///
+    /// # Errors
+    /// Where there is no such node, or its agent cannot be reached or refuses.
+    pub(crate) async fn read(&self, node: &str, path: &str) -> Result<Bytes, ApiError> {
+        let destination = self.agent(node)?.to(path, "");
+        relay::read(&self.dialer, destination, &self.tasks).await
+    }
+
     async fn log(&self, incoming: Incoming) -> Answer {
         let context = &incoming.context;
         if context.info.verb != "get" {
@@ -113,9 +123,6 @@ impl NodeProxy {
     async fn stream(&self, command: &str, incoming: Incoming) -> Answer {
         let context = &incoming.context;
         self.may_stream(context).await?;
-        if incoming.upgrade.is_none() {
-            return Err(ApiError::bad_request("Upgrade request required"));
-        }
         let pod = self.pod(context)?;
         let (namespace, name) = (&context.info.namespace, &context.info.name);
         let (path, query) = if command == "portForward" {
@@ -131,6 +138,9 @@ impl NodeProxy {
         let unassigned = || ApiError::bad_request(format!("pod {name} does not have a host assigned"));
         let node = node_of(&pod).ok_or_else(unassigned)?;
         let destination = self.agent(node)?.to(&path, &query);
+        if incoming.upgrade.is_none() {
+            return Err(ApiError::bad_request("Upgrade request required"));
+        }
         let (headers, ports) = (&context.headers, command == "portForward");
         match Translation::wanted(headers, &context.query, ports) {
             Some(translation) => {

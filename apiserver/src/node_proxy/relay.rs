@@ -22,6 +22,9 @@ use crate::request::{RequestContext, ResponseBody, full_body};
 /// How much of a node agent's refusal is read, in bytes.
 const MAX_REFUSAL_BYTES: usize = 50_000;
 
+/// How much is read of what a node agent says of its pods.
+const MAX_FIGURES_BYTES: usize = 16 << 20;
+
 type Answer = Result<Response<ResponseBody>, ApiError>;
 
 /// Passes on a request for logs. A refusal becomes a `Status`, since the client knows nothing of node agents.
@@ -61,6 +64,27 @@ pub(super) async fn logs(
         .unwrap_or(media_type);
     response.headers_mut().insert(header::CONTENT_TYPE, media_type);
     Ok(response)
+}
+
+/// Reads what a node agent says at a path.
+pub(super) async fn read(
+    dialer: &Dialer,
+    destination: Destination,
+    tasks: &TaskTracker,
+) -> Result<Bytes, ApiError> {
+    let mut sender = dialer.dial(&destination, tasks).await.map_err(unreached)?;
+    let request = Request::get(&destination.target)
+        .header(header::HOST, destination.authority())
+        .body(full_body(Bytes::new()))
+        .map_err(ApiError::internal)?;
+    let answer = sender.send_request(request).await.map_err(unreached)?;
+    if answer.status() != StatusCode::OK {
+        return Err(ApiError::generic(answer.status().as_u16(), ""));
+    }
+    let body = Limited::new(answer.into_body(), MAX_FIGURES_BYTES)
+        .collect()
+        .await;
+    Ok(body.map_err(unreached)?.to_bytes())
 }
 
 /// Passes on any request, and joins the streams where the other side agrees to.

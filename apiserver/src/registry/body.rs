@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use coracle_api::codec::body::{self, MediaType};
 use coracle_api::codec::conform::conform_as_given;
-use coracle_api::codec::{self, DecodeError, FieldValidation, json};
+use coracle_api::codec::{self, DecodeError, FieldValidation};
 use coracle_api::custom;
 use coracle_api::status::ApiError;
 use coracle_api::table::Gvk;
@@ -89,29 +89,9 @@ pub(super) fn delete_options(ctx: &RequestContext, bytes: &Bytes) -> Result<Opti
     if bytes.is_empty() {
         return Ok(None);
     }
-    let (group, version) = (&ctx.info.api_group, &ctx.info.api_version);
-    let known = coracle_api::table::by_gvk(group, version, "DeleteOptions").and_then(|ty| ty.gvk);
-    let kind = known.unwrap_or(Gvk {
-        group: "",
-        version: "v1",
-        kind: "DeleteOptions",
-    });
-    of_kind(ctx, bytes, kind, FieldValidation::Ignore).map(|(options, _)| Some(options))
-}
-
-/// JSON of whatever shape: a patch.
-///
-/// # Errors
-/// 400 where it is not JSON.
-pub(super) fn any_json(bytes: &Bytes, validation: FieldValidation) -> Result<(Value, Vec<String>), ApiError> {
-    let parsed = json::parse(bytes).map_err(|error| ApiError::bad_request(error.to_string()))?;
-    let decoded = codec::Decoded {
-        value: parsed.value,
-        findings: parsed.duplicates,
-    };
-    decoded
-        .validated(validation)
-        .map_err(|error| ApiError::bad_request(error.to_string()))
+    let options = body::decode_options(bytes, media_type(ctx)?, "DeleteOptions")?;
+    ctx.warnings.audit().requested(&options);
+    Ok(Some(options))
 }
 
 /// Fills in defaults, and converts to the version that is stored. A custom resource has its defaults, and is worked on in
@@ -131,10 +111,11 @@ pub(crate) fn to_storage(served: &Served, mut object: Value) -> Result<Value, Ap
 }
 
 fn media_type(ctx: &RequestContext) -> Result<MediaType, ApiError> {
-    let sent = ctx
-        .headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    MediaType::of_content_type(sent).ok_or_else(|| ApiError::unsupported_media_type(&MediaType::NAMES))
+    MediaType::of_content_type(sent_type(ctx))
+        .ok_or_else(|| ApiError::unsupported_media_type(&MediaType::NAMES))
+}
+
+fn sent_type(ctx: &RequestContext) -> &str {
+    let sent = ctx.headers.get(header::CONTENT_TYPE);
+    sent.and_then(|value| value.to_str().ok()).unwrap_or_default()
 }

@@ -2,8 +2,8 @@
 //!
 //! Written as upstream writes it, so that a token begun on one apiserver can be finished on another over the same etcd.
 
-use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::{DecodeError, Engine};
 use serde::{Deserialize, Serialize};
 
 /// A decoded token.
@@ -20,22 +20,29 @@ pub(crate) struct Continuation {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum ContinuationError {
     /// Not base64 or not JSON.
-    #[error("continue key is not valid: {0}")]
+    #[error("invalid continue token: continue key is not valid: {0}")]
     Malformed(String),
     /// A version of the token that is not known.
-    #[error("continue key is not valid: server does not recognize this encoded version {0:?}")]
+    #[error(
+        "invalid continue token: continue key is not valid: server does not recognize this encoded version {0}"
+    )]
     Version(String),
     /// Revision zero, or a negative one other than -1.
-    #[error("continue key is not valid: incorrect encoded start resourceVersion (version meta.k8s.io/v1)")]
+    #[error(
+        "invalid continue token: continue key is not valid: incorrect encoded start resourceVersion (version meta.k8s.io/v1)"
+    )]
     Revision,
     /// A key that would leave the resource's own range.
-    #[error("continue key is not valid: encoded start key empty or out of range (version meta.k8s.io/v1)")]
+    #[error(
+        "invalid continue token: continue key is not valid: encoded start key empty or out of range (version meta.k8s.io/v1)"
+    )]
     Start,
 }
 
 const VERSION: &str = "meta.k8s.io/v1";
 
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
 struct Wire {
     v: String,
     rv: i64,
@@ -63,9 +70,11 @@ impl Continuation {
     pub(crate) fn decode(token: &str) -> Result<Self, ContinuationError> {
         let bytes = URL_SAFE_NO_PAD
             .decode(token)
-            .map_err(|error| ContinuationError::Malformed(error.to_string()))?;
-        let wire: Wire = serde_json::from_slice(&bytes)
-            .map_err(|error| ContinuationError::Malformed(error.to_string()))?;
+            .map_err(|error| ContinuationError::Malformed(as_go_says(token, &error)))?;
+        let malformed = |error: serde_json::Error| ContinuationError::Malformed(error.to_string());
+        let fields: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_slice(&bytes).map_err(malformed)?;
+        let wire: Wire = serde_json::from_value(fields.into()).map_err(malformed)?;
         if wire.v != VERSION {
             return Err(ContinuationError::Version(wire.v));
         }
@@ -88,6 +97,15 @@ impl Continuation {
     }
 }
 
+/// Where Go's decoder stumbles: at the letter that is none of base64's, or where the last letters are too few.
+fn as_go_says(token: &str, error: &DecodeError) -> String {
+    let at = match error {
+        DecodeError::InvalidByte(at, _) | DecodeError::InvalidLastSymbol(at, _) => *at,
+        DecodeError::InvalidLength(_) | DecodeError::InvalidPadding => token.len() - token.len() % 4,
+    };
+    format!("illegal base64 data at input byte {at}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +124,14 @@ mod tests {
             Continuation::decode("§"),
             Err(ContinuationError::Malformed(_))
         ));
+        assert_eq!(
+            Continuation::decode("bogus").unwrap_err().to_string(),
+            "invalid continue token: continue key is not valid: illegal base64 data at input byte 4"
+        );
+        assert_eq!(
+            forged(r#"{"v":"v9","rv":1}"#).unwrap_err().to_string(),
+            "invalid continue token: continue key is not valid: server does not recognize this encoded version v9"
+        );
         assert!(matches!(forged("[]"), Err(ContinuationError::Malformed(_))));
         assert_eq!(
             forged(r#"{"v":"v0","rv":1,"start":"a"}"#),

@@ -204,31 +204,32 @@ impl Registry {
         let options = DeleteOptions::read(ctx, body::delete_options(ctx, &bytes)?.as_ref())?;
         let list_options = ListOptions::read(ctx, false)?;
         let selection = select::selection(served, &ctx.info.namespace, &list_options)?;
-        let mut page = self.page(served, &selection, &list_options).await?;
-        let mut deletions = Vec::with_capacity(page.entries.len());
-        for entry in std::mem::take(&mut page.entries) {
-            deletions.push(self.delete_listed(ctx, served, entry, &options));
-        }
-        let left: Vec<Option<Arc<Entry>>> = stream::iter(deletions).buffered(AT_ONCE).try_collect().await?;
-        page.entries = left.into_iter().flatten().collect();
+        // What is answered is what was listed, as it was then.
+        let page = self.page(served, &selection, &list_options).await?;
+        let deletions: Vec<_> = page
+            .entries
+            .iter()
+            .map(|entry| self.delete_listed(ctx, served, entry.clone(), &options))
+            .collect();
+        let _done: Vec<()> = stream::iter(deletions).buffered(AT_ONCE).try_collect().await?;
         self.convert_ahead(served, &page.entries).await?;
         list::write(served, page, accepted)
     }
 
-    /// One object of a collection; nothing where it went away in the meantime.
+    /// One object of a collection, if it has not gone away in the meantime.
     async fn delete_listed(
         &self,
         ctx: &RequestContext,
         served: &Arc<Served>,
         entry: Arc<Entry>,
         options: &DeleteOptions,
-    ) -> Result<Option<Arc<Entry>>, ApiError> {
+    ) -> Result<(), ApiError> {
         let mut ctx = ctx.clone();
         ctx.info.namespace = entry.namespace().to_owned();
         let deleted = self.delete_object(&ctx, served, entry.name(), options, Asks::Collection);
         match deleted.await {
-            Ok(deleted) => Ok(Some(deleted.entry)),
-            Err(error) if error.code() == 404 => Ok(None),
+            Ok(_) => Ok(()),
+            Err(error) if error.code() == 404 => Ok(()),
             Err(error) => Err(error),
         }
     }

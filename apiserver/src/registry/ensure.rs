@@ -22,6 +22,14 @@ const AT_ONCE: usize = 100;
 const TRIES: usize = 10;
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
+/// The field manager of the server's own objects, by upstream's names.
+fn manager_of(served: &Served) -> &'static str {
+    match served.resource.group {
+        "flowcontrol.apiserver.k8s.io" => "api-priority-and-fairness-config-producer-v1",
+        _ => "kube-apiserver",
+    }
+}
+
 /// One object to be written, and the revision it is made from.
 struct Write {
     key: String,
@@ -99,14 +107,20 @@ impl Registry {
         let (served, mut object) = self.shaped(wanted)?;
         let key = served.key(meta::text(&object, "namespace"), meta::text(&object, "name"));
         let full = format!("{}{key}", served.prefix);
+        let writer = manager_of(&served);
         if let Some(current) = served.cache.get(&key) {
-            let changed = change(&current.value(), &object);
-            return Ok(changed.map(|object| Write {
+            let before = current.value();
+            let Some(mut object) = change(&before, &object) else {
+                return Ok(None);
+            };
+            self.track_as(&served, writer, Some(&before), &mut object);
+            return Ok(Some(Write {
                 key: full,
                 expected: Revision(current.revision()),
                 object,
             }));
         }
+        self.track_as(&served, writer, None, &mut object);
         meta::prepare_create(&mut object, self.now(), self.new_uid());
         rules::prepare_create(&served, &mut object, self.now());
         Ok(Some(Write {

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::continuation::Continuation;
 use super::conversion::ByShown;
-use super::negotiate::{Accepted, Format, Purpose, View};
+use super::negotiate::{Accepted, Format, Purpose, View, check_shape};
 use super::options::{ListOptions, VersionMatch};
 use super::pieces::{PIECE, Pieces};
 use super::pretty::Indenter;
@@ -90,12 +90,12 @@ impl Registry {
         selection: &Selection,
         options: &ListOptions,
     ) -> Result<Page, ApiError> {
+        let token = Continuation::decode(&options.continuation)
+            .map_err(|error| ApiError::bad_request(error.to_string()))?;
         if !options.resource_version.is_empty() && options.resource_version != "0" {
             let why = "specifying resource version is not allowed when using continue";
             return Err(ApiError::bad_request(why));
         }
-        let token = Continuation::decode(&options.continuation)
-            .map_err(|error| ApiError::bad_request(error.to_string()))?;
         let start = selection.key_prefix() + &token.start;
         let snapshot = match token.revision {
             None => self.snapshot(served, &ListOptions::default()).await?,
@@ -295,6 +295,7 @@ pub(super) fn write(
     page: Page,
     accepted: Accepted,
 ) -> Result<Response<ResponseBody>, ApiError> {
+    check_shape(accepted, true, || respond::go_name(served, "List"))?;
     let mut meta = list_meta(&page);
     if let (View::Object, Some(_), Value::Object(meta)) = (accepted.view, &served.custom, &mut meta) {
         // Upstream's list of objects without a type of their own writes the token down even where there is none.

@@ -18,7 +18,6 @@ mod encode;
 mod ensure;
 mod fields;
 mod frames;
-mod go_format;
 mod list;
 mod meta;
 pub(crate) mod negotiate;
@@ -219,12 +218,7 @@ impl Registry {
             .find(&info.api_group, &info.api_version, &info.resource);
         let served = found.filter(|served| served.is_served());
         let served = served.ok_or_else(|| ApiError::generic(404, ""))?;
-        let answer = self.serve_version(&ctx, &served, body).await?;
-        if served.is("apiextensions.k8s.io", "customresourcedefinitions")
-            && !matches!(info.verb.as_str(), "get" | "list" | "watch")
-        {
-            self.definitions_settled().await;
-        }
+        // Whatever comes of the request, its sender is told.
         let warning = match &served.custom {
             None => warnings::deprecated(served.resource.gvk()),
             Some(custom) => custom.version.warning.clone(),
@@ -232,6 +226,12 @@ impl Registry {
         if let Some(warning) = warning {
             ctx.warnings.add(&warning);
             ctx.warnings.audit().annotate("k8s.io/deprecated", "true");
+        }
+        let answer = self.serve_version(&ctx, &served, body).await?;
+        if served.is("apiextensions.k8s.io", "customresourcedefinitions")
+            && !matches!(info.verb.as_str(), "get" | "list" | "watch")
+        {
+            self.definitions_settled().await;
         }
         Ok(answer)
     }

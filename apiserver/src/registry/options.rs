@@ -122,6 +122,14 @@ impl ListOptions {
         parse_revision(&self.resource_version)
     }
 
+    /// The revision that a watch is to begin after.
+    ///
+    /// # Errors
+    /// 500 where it is no number.
+    pub(super) fn watched_revision(&self) -> Result<Option<u64>, ApiError> {
+        parse_bare_revision(&self.resource_version)
+    }
+
     fn list_errors(&self, version_match: &str) -> FieldErrors {
         let mut errors = FieldErrors::new();
         let at = Path::new("resourceVersionMatch");
@@ -162,6 +170,13 @@ impl ListOptions {
                 "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
             );
         }
+        // A watch from no version begins with the current state, as if that had been asked for.
+        let from_the_start = version_match.is_empty()
+            && self.send_initial_events.is_none()
+            && matches!(self.resource_version.as_str(), "" | "0");
+        if from_the_start && !self.continuation.is_empty() {
+            errors.forbidden(&at, "resourceVersionMatch is forbidden when continue is provided");
+        }
         if !version_match.is_empty() {
             if self.send_initial_events.is_none() {
                 let why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
@@ -188,8 +203,18 @@ impl WriteOptions {
         let dry_run = dry_run_of(&all(ctx, "dryRun"), &mut errors);
         check_field_manager(ctx.query("fieldManager").unwrap_or_default(), &mut errors);
         let sent = ctx.query("fieldValidation").unwrap_or_default();
+        if kind == "PatchOptions"
+            && ctx.query("force").is_some_and(|force| !force.is_empty())
+            && !applies(ctx)
+        {
+            errors.forbidden(&Path::new("force"), "may not be specified for non-apply patch");
+        }
         let field_validation = FieldValidation::parse(sent).unwrap_or_else(|| {
-            errors.not_supported(&Path::new("fieldValidation"), sent, &["Ignore", "Strict", "Warn"]);
+            errors.not_supported(
+                &Path::new("fieldValidation"),
+                sent,
+                &["", "Ignore", "Strict", "Warn"],
+            );
             FieldValidation::default()
         });
         invalid_options(kind, &errors)?;
@@ -277,6 +302,21 @@ pub(super) fn parse_revision(text: &str) -> Result<Option<u64>, ApiError> {
     })
 }
 
+/// The same where upstream does not say what it is about.
+///
+/// # Errors
+/// 500 where it is no number.
+pub(super) fn parse_bare_revision(text: &str) -> Result<Option<u64>, ApiError> {
+    parse_revision(text).map_err(|error| {
+        let why = error.message().strip_prefix("invalid resource version: ");
+        ApiError::unknown(why.unwrap_or(error.message()).to_owned())
+    })
+}
+
+fn applies(ctx: &RequestContext) -> bool {
+    super::patch::media_type(ctx) == super::ownership::APPLY
+}
+
 /// Upstream's conversion of a query parameter to a truth: only `0` and `false` are false.
 pub(super) fn is_true(value: &str) -> bool {
     !(value == "0" || value.eq_ignore_ascii_case("false"))
@@ -325,8 +365,13 @@ fn check_field_manager(manager: &str, errors: &mut FieldErrors) {
     if manager.len() > 128 {
         errors.too_long(&at, 128);
     }
-    if manager.chars().any(char::is_control) {
-        errors.invalid(&at, manager, "should only contain printable characters");
+    for (position, letter) in manager.char_indices().filter(|(_, letter)| letter.is_control()) {
+        let code = u32::from(letter);
+        errors.invalid(
+            &at,
+            manager,
+            format!("invalid character U+{code:04X} (at position {position})"),
+        );
     }
 }
 

@@ -61,6 +61,26 @@ impl Registry {
         meta::set(object, "managedFields", shown["metadata"]["managedFields"].take());
     }
 
+    /// The same for the server itself under this name.
+    pub(super) fn track_as(&self, served: &Served, name: &str, live: Option<&Value>, object: &mut Value) {
+        let manager = Manager {
+            name: name.to_owned(),
+            operation: Operation::Update,
+            api_version: served.resource.api_version(),
+            subresource: String::new(),
+        };
+        let now = meta::time(self.now());
+        served.with_model(|model| {
+            let writer = Writer {
+                manager: &manager,
+                model,
+                resets: rules::resets(served, ""),
+                now: now.as_str().unwrap_or_default(),
+            };
+            apply::track_update(live, object, writer);
+        });
+    }
+
     pub(super) async fn apply(
         &self,
         ctx: &RequestContext,
@@ -76,20 +96,22 @@ impl Registry {
         } else {
             ""
         };
-        let mut config = sent.clone();
-        rules::name_config(&mut config, &ctx.info.name, namespace);
-        meta::check_name(&config, &ctx.info.name, namespace)?;
         for _ in 0..TRIES {
             let current = self.current(served, namespace, &ctx.info.name).await?;
-            let object = self.applied(ctx, served, current.as_deref(), &config)?;
+            if current.is_none() && !ctx.info.subresource.is_empty() {
+                return Err(self.not_found(served, &ctx.info.name));
+            }
+            let object = self.applied(ctx, served, current.as_deref(), &sent)?;
+            if current.is_none() && !meta::text(&object, "uid").is_empty() {
+                return Err(self.uid_of_nothing(served, &object, &ctx.info.name));
+            }
             let (object, mut warnings) = body::patched(served, object, options.field_validation)
                 .map_err(|error| unconvertible(served, &sent, &error))?;
             warnings.extend(findings.iter().cloned());
             let object = body::to_storage(served, object)?;
+            let object = meta::in_namespace(served, namespace, object)?;
+            meta::check_name(&object, &ctx.info.name, "")?;
             let Some(current) = current else {
-                if !ctx.info.subresource.is_empty() {
-                    return Err(self.not_found(served, &ctx.info.name));
-                }
                 let entry = self.create_object(ctx, served, object, &options).await?;
                 warnings.extend(rules::warnings(served, "", &entry.value(), None));
                 self.convert_ahead(served, std::slice::from_ref(&entry)).await?;
@@ -103,6 +125,15 @@ impl Registry {
             }
         }
         Err(self.modified(served, &ctx.info.name))
+    }
+
+    /// The failure of a configuration that means an object which is not there any more.
+    fn uid_of_nothing(&self, served: &Served, object: &Value, name: &str) -> ApiError {
+        let uid = meta::text(object, "uid");
+        let why = format!(
+            "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+        );
+        ApiError::conflict(served.resource.group, served.resource.resource, name, &why)
     }
 
     /// A configuration names no revision, so being overtaken means to apply it anew.

@@ -1,11 +1,13 @@
 //! `patch`: the current object in the version of the request, changed as the body says, and then an update like any other.
 
+mod shape;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
-use coracle_api::codec::FieldValidation;
-use coracle_api::patch::{json, merge, strategic};
-use coracle_api::status::ApiError;
+use coracle_api::codec::{self, DecodeError, FieldValidation, go_order};
+use coracle_api::patch::{json, merge, printed, strategic};
+use coracle_api::status::{ApiError, Details, Reason};
 use coracle_api::validation::{FieldErrors, Path};
 use http::{Response, StatusCode, header};
 use serde_json::Value;
@@ -15,7 +17,7 @@ use super::options::WriteOptions;
 use super::ownership::APPLY;
 use super::served::Served;
 use super::update::Tried;
-use super::{Registry, body, encode, go_format, meta, respond, rules};
+use super::{Registry, body, encode, meta, respond, rules};
 use crate::cache::entry::Entry;
 use crate::request::{RequestContext, ResponseBody};
 
@@ -34,12 +36,20 @@ pub(super) enum PatchType {
     Strategic,
 }
 
+/// A patch as it was sent.
+#[derive(Clone, Copy)]
+pub(super) struct Sent<'a> {
+    pub kind: PatchType,
+    pub bytes: &'a [u8],
+    pub validation: FieldValidation,
+}
+
 /// A patch that was read and is not applied yet.
 pub(super) struct Patch {
-    pub kind: PatchType,
-    pub body: Value,
-    /// What the body itself was warned of.
-    pub warnings: Vec<String>,
+    kind: PatchType,
+    body: Value,
+    /// Keys that stand twice in the body, where that is to be told.
+    duplicates: Vec<String>,
 }
 
 impl Registry {
@@ -56,8 +66,12 @@ impl Registry {
         let kind = patch_type(ctx, served.custom.is_none())?;
         let accepted = served.accepted(ctx, Purpose::Object)?;
         let options = WriteOptions::read(ctx, "PatchOptions")?;
-        let patch = Patch::read(kind, &bytes, options.field_validation)?;
-        let (entry, warnings) = self.patch_object(ctx, served, &patch, &options).await?;
+        let sent = Sent {
+            kind,
+            bytes: &bytes,
+            validation: options.field_validation,
+        };
+        let (entry, warnings) = self.patch_object(ctx, served, sent, &options).await?;
         self.convert_ahead(served, std::slice::from_ref(&entry)).await?;
         respond::object(served, &entry, accepted, StatusCode::OK, &warnings)
     }
@@ -66,7 +80,7 @@ impl Registry {
         &self,
         ctx: &RequestContext,
         served: &Arc<Served>,
-        patch: &Patch,
+        sent: Sent<'_>,
         options: &WriteOptions,
     ) -> Result<(Arc<Entry>, Vec<String>), ApiError> {
         let (namespace, name) = (&ctx.info.namespace, &ctx.info.name);
@@ -74,23 +88,14 @@ impl Registry {
             let Some(current) = self.current(served, namespace, name).await? else {
                 return Err(self.not_found(served, name));
             };
+            // What is wrong with the patch is told only where there is something to patch.
+            let patch = Patch::read(sent)?;
             let before = encode::in_version(served, &current)?;
-            let mut object = before.clone();
-            match &served.custom {
-                None => patch.apply(&mut object, served.resource.ty())?,
-                Some(_) => patch.apply_untyped(&mut object)?,
-            }
-            let (object, found) = body::patched(served, object, options.field_validation)
-                .map_err(|error| patch.refused(&error.to_string()))?;
+            let (object, mut warnings) = patch.patched(served, &before, options.field_validation)?;
             let mut object = body::to_storage(served, object)?;
             self.track(ctx, served, Some(&current), &mut object);
-            meta::check_name(
-                &object,
-                name,
-                if served.resource.namespaced { namespace } else { "" },
-            )?;
-            let mut warnings = patch.warnings.clone();
-            warnings.extend(found);
+            let object = meta::in_namespace(served, namespace, object)?;
+            meta::check_name(&object, name, "")?;
             let named_revision =
                 meta::text(&before, "resourceVersion") != meta::text(&object, "resourceVersion");
             match self.try_update(ctx, served, &current, object, options).await {
@@ -110,21 +115,72 @@ impl Registry {
 }
 
 impl Patch {
-    pub(super) fn read(
-        kind: PatchType,
-        bytes: &Bytes,
+    /// # Errors
+    /// 400 for what is no patch of its kind, in the words of the decoder that upstream has for the kind.
+    pub(super) fn read(sent: Sent<'_>) -> Result<Self, ApiError> {
+        let told = sent.validation != FieldValidation::Ignore;
+        let refused = |why: String| match sent.kind {
+            PatchType::Json | PatchType::Merge if told => {
+                ApiError::bad_request(format!("error decoding patch: {why}"))
+            }
+            _ => ApiError::bad_request(why),
+        };
+        let parsed = codec::json::parse(sent.bytes).map_err(|error| refused(error.to_string()))?;
+        if told || sent.kind == PatchType::Strategic {
+            shape::check(sent.kind, &parsed.value).map_err(refused)?;
+        }
+        let duplicates = parsed.duplicates.into_iter().filter(|_| told);
+        let duplicates = duplicates.map(|duplicate| match sent.kind {
+            PatchType::Json => format!("json patch {duplicate}"),
+            PatchType::Merge | PatchType::Strategic => duplicate,
+        });
+        Ok(Self {
+            kind: sent.kind,
+            body: parsed.value,
+            duplicates: duplicates.collect(),
+        })
+    }
+
+    /// What the patch makes of an object, and what its sender is to be warned of.
+    fn patched(
+        &self,
+        served: &Served,
+        before: &Value,
         validation: FieldValidation,
-    ) -> Result<Self, ApiError> {
-        let (body, warnings) = body::any_json(bytes, validation)?;
-        Ok(Self { kind, body, warnings })
+    ) -> Result<(Value, Vec<String>), ApiError> {
+        let mut object = before.clone();
+        match &served.custom {
+            None => self.apply(&mut object, served.resource.ty())?,
+            Some(_) => self.apply_untyped(&mut object)?,
+        }
+        // A strategic patch is laid over an object of a kind that is known; the others leave text that is read anew.
+        if self.kind != PatchType::Strategic {
+            shape::check_kind(served.resource.gvk(), &object)
+                .map_err(|why| self.refused(served, &object, &why))?;
+        }
+        let shown = object.clone();
+        let findings = self.duplicates.clone();
+        match body::patched(served, object, validation) {
+            Ok((_, _)) if validation == FieldValidation::Strict && !findings.is_empty() => {
+                Err(self.refused(served, &shown, &DecodeError::Strict(findings).to_string()))
+            }
+            Ok((object, found)) => Ok((object, [findings, found].concat())),
+            Err(DecodeError::Strict(found)) => {
+                let all = DecodeError::Strict([findings, found].concat());
+                Err(self.refused(served, &shown, &all.to_string()))
+            }
+            Err(error) => Err(self.refused(served, &shown, &error.to_string())),
+        }
     }
 
     /// The status for a patch that leaves no object of its kind. Upstream shows a strategic patch as Go prints it, and
-    /// any other as it was sent.
-    fn refused(&self, why: &str) -> ApiError {
+    /// what any other has left.
+    fn refused(&self, served: &Served, left: &Value, why: &str) -> ApiError {
         let shown = match self.kind {
-            PatchType::Strategic => go_format::printed(&self.body),
-            PatchType::Json | PatchType::Merge => self.body.to_string(),
+            PatchType::Strategic => printed(&self.body),
+            _ if served.custom.is_some() => left.to_string(),
+            PatchType::Merge => go_order::json(left, served.resource.ty(), &self.body),
+            PatchType::Json => go_order::json(left, served.resource.ty(), &shape::opened(&self.body)),
         };
         let mut errors = FieldErrors::new();
         errors.invalid(&Path::new("patch"), &shown, why);
@@ -139,6 +195,7 @@ impl Patch {
         match self.kind {
             PatchType::Json => json::apply(object, &self.body)?,
             PatchType::Merge => merge::apply(object, &self.body)?,
+            PatchType::Strategic if self.body.is_null() => {}
             PatchType::Strategic => strategic::apply(object, &self.body, ty)?,
         }
         Ok(())
@@ -160,7 +217,13 @@ pub(super) fn patch_type(ctx: &RequestContext, typed: bool) -> Result<PatchType,
         JSON => Ok(PatchType::Json),
         MERGE => Ok(PatchType::Merge),
         STRATEGIC if typed => Ok(PatchType::Strategic),
-        _ if typed => Err(ApiError::unsupported_media_type(&[JSON, MERGE, STRATEGIC, APPLY])),
+        // Upstream's REST framework knows what a route consumes, and has its own words for the rest.
+        _ if typed => Err(ApiError::new(
+            415,
+            Reason::UnsupportedMediaType,
+            "415: Unsupported Media Type".to_owned(),
+            Some(Details::default()),
+        )),
         _ => Err(ApiError::unsupported_media_type(&[JSON, MERGE, APPLY])),
     }
 }

@@ -8,7 +8,7 @@ use http::{Response, StatusCode};
 
 use super::list::wait_error;
 use super::negotiate::Purpose;
-use super::options::parse_revision;
+use super::options::parse_bare_revision;
 use super::served::Served;
 use super::{Registry, respond};
 use crate::cache::entry::Entry;
@@ -23,7 +23,7 @@ impl Registry {
         served: &Served,
     ) -> Result<Response<ResponseBody>, ApiError> {
         let accepted = served.accepted(ctx, Purpose::Object)?;
-        match parse_revision(ctx.query("resourceVersion").unwrap_or_default())? {
+        match parse_bare_revision(ctx.query("resourceVersion").unwrap_or_default())? {
             Some(0) => {}
             Some(revision) => self.cache.reached(revision, PATIENCE).await.map_err(wait_error)?,
             None => {

@@ -1,12 +1,13 @@
 //! Answers of fixed bytes: objects, lists of one, tables of one, successes without an object.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use coracle_api::codec::body::internal_name;
 use coracle_api::status::ApiError;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::encode;
-use super::negotiate::{Accepted, Format, View};
+use super::negotiate::{Accepted, Format, View, check_shape};
 use super::pretty::Indenter;
 use super::served::Served;
 use crate::cache::entry::Entry;
@@ -25,6 +26,7 @@ pub(super) fn object(
     status: StatusCode,
     warnings: &[String],
 ) -> Result<Response<ResponseBody>, ApiError> {
+    check_shape(accepted, false, || go_name(served, ""))?;
     let bytes = match accepted.view {
         View::Table => {
             let now = jiff::Timestamp::now();
@@ -33,6 +35,14 @@ pub(super) fn object(
         _ => encode::object(served, entry, accepted)?,
     };
     Ok(with_warnings(fixed(bytes, accepted, status), warnings))
+}
+
+/// Go's name of what upstream works on, or of a list of it (`List`).
+pub(super) fn go_name(served: &Served, suffix: &str) -> String {
+    match &served.custom {
+        None => format!("*{}{suffix}", internal_name(served.stored.gvk())),
+        Some(_) => format!("*unstructured.Unstructured{suffix}"),
+    }
 }
 
 /// A value that is no stored object: a scale, a status.

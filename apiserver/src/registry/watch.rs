@@ -95,7 +95,7 @@ impl Registry {
     }
 
     async fn beginning(&self, options: &ListOptions) -> Result<Beginning, ApiError> {
-        let revision = options.revision()?;
+        let revision = options.watched_revision()?;
         let wants_state = options.send_initial_events;
         match revision {
             None => {

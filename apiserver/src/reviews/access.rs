@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use coracle_api::codec::go_order;
 use coracle_api::status::ApiError;
+use coracle_api::table;
 use coracle_api::validation::{BadValue, FieldErrors, Path};
 use serde_json::{Map, Value};
 
@@ -16,6 +18,7 @@ pub(super) async fn of_subject(authorizer: &Authorizer, asked: &Value) -> Result
     check_attributes(asked, &mut errors);
     let user = subject(asked, &mut errors);
     check_selectors(asked, &mut errors);
+    check_metadata(asked, "must be empty", &mut errors);
     finish(&errors)?;
     Ok(decide(authorizer, asked, &user).await)
 }
@@ -30,6 +33,7 @@ pub(super) async fn of_local_subject(
     check_attributes(asked, &mut errors);
     let user = subject(asked, &mut errors);
     check_selectors(asked, &mut errors);
+    check_metadata(asked, "must be empty except for namespace", &mut errors);
     let spec = Path::new("spec");
     let stands = |field: &str| asked.pointer(field).is_some_and(|value| !value.is_null());
     let own = text(asked, "/spec/resourceAttributes/namespace");
@@ -62,6 +66,7 @@ pub(super) async fn of_self(
     let mut errors = FieldErrors::new();
     check_attributes(asked, &mut errors);
     check_selectors(asked, &mut errors);
+    check_metadata(asked, "must be empty", &mut errors);
     finish(&errors)?;
     Ok(decide(authorizer, asked, user).await)
 }
@@ -84,6 +89,32 @@ fn check_attributes(asked: &Value, errors: &mut FieldErrors) {
             "exactly one of nonResourceAttributes or resourceAttributes must be specified",
         ),
         _ => {}
+    }
+}
+
+/// A question has no metadata of its own, but for who asked it and where.
+fn check_metadata(asked: &Value, rule: &str, errors: &mut FieldErrors) {
+    let metadata = &asked["metadata"];
+    let except: &[&str] = if rule.ends_with("namespace") {
+        &["managedFields", "namespace"]
+    } else {
+        &["managedFields"]
+    };
+    let is_there = |value: &Value| match value {
+        Value::Null => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+        _ => true,
+    };
+    let mut fields = metadata.as_object().into_iter().flatten();
+    if fields.any(|(name, value)| !except.contains(&name.as_str()) && is_there(value)) {
+        let ty = table::by_name("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta");
+        let shown = ty.map_or_else(
+            || metadata.to_string(),
+            |ty| go_order::json(metadata, ty, &Value::Null),
+        );
+        errors.invalid(&Path::new("metadata"), BadValue::rendered(shown), rule);
     }
 }
 

@@ -105,18 +105,18 @@ impl Reviews {
             in_namespace(&mut answer, &context.info.namespace)?;
         }
         self.webhooks.create(context, review.kind(), &mut answer).await?;
-        let status = self.status(review, &answer, context).await?;
         let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let kind = review.kind();
+        let tracked = !matches!(review, Review::SelfSubject | Review::SelfSubjectRules);
+        if let Some(ty) = table::by_gvk(kind.group, kind.version, kind.kind).filter(|_| tracked) {
+            track_answered(context, ty, &mut answer, &now);
+        }
+        let status = self.status(review, &answer, context).await?;
         match review {
             Review::SelfSubject => answer["metadata"]["creationTimestamp"] = now.into(),
             // What was asked is not repeated.
             Review::SelfSubjectRules => answer["spec"] = json!({}),
-            _ => {
-                if let Some(ty) = table::by_gvk(kind.group, kind.version, kind.kind) {
-                    track_answered(context, ty, &mut answer, &now);
-                }
-            }
+            _ => {}
         }
         answer["status"] = status;
         Ok(document::answer(&context.headers, 201, answer, &asked.warnings))

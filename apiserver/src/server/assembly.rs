@@ -29,6 +29,7 @@ use crate::metrics::Metrics;
 use crate::node_proxy::{Dialer, NodeProxy, NodeTls};
 use crate::pki::{Pki, PkiError};
 use crate::reader::ObjectReader;
+use crate::resource_metrics::ResourceMetrics;
 use crate::reviews::Reviews;
 use crate::tokens::{TokenLimits, TokenRequests, openid_configuration};
 use crate::webhook::Webhooks;
@@ -302,6 +303,7 @@ impl Assembly {
                 tasks: tasks.clone(),
                 shutdown: shutdown.clone(),
             },
+            resource_metrics: ResourceMetrics::default(),
             webhooks: self.webhooks.clone(),
             openid_configuration: openid_configuration(
                 &config.issuer(),

@@ -31,7 +31,11 @@ pub(crate) fn of_object(
     accepted: Accepted,
     now: Timestamp,
 ) -> Result<Value, ApiError> {
-    let meta = json!({"resourceVersion": entry.revision().to_string()});
+    // What was only tried has no revision.
+    let meta = match entry.revision() {
+        0 => json!({}),
+        revision => json!({"resourceVersion": revision.to_string()}),
+    };
     table(served, [entry], meta, accepted, now)
 }
 
@@ -99,14 +103,17 @@ fn row(served: &Served, entry: &Entry, accepted: Accepted, now: Timestamp) -> Re
         row.insert("conditions".to_owned(), conditions);
     }
     match accepted.include {
-        Include::None => {}
+        Include::None => {
+            row.insert("object".to_owned(), Value::Null);
+        }
         Include::Object => {
             row.insert("object".to_owned(), Value::clone(&object));
         }
         Include::Metadata => {
             let metadata = object.get("metadata").cloned().unwrap_or_default();
             let partial = json!({
-                "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
+                "kind": "PartialObjectMetadata", "apiVersion": format!("meta.k8s.io/{}", accepted.view_version),
+                "metadata": metadata,
             });
             row.insert("object".to_owned(), partial);
         }

@@ -81,10 +81,7 @@ fn private_key_in(block: &Pem) -> Result<PrivateKey, KeyError> {
         Algorithm::RS256 => EncodingKey::from_rsa_der(&rsa_private(&pkcs8).ok_or(KeyError::Kind)?),
         _ => EncodingKey::from_ec_der(&pkcs8),
     };
-    Ok(PrivateKey {
-        encoding,
-        public,
-    })
+    Ok(PrivateKey { encoding, public })
 }
 
 /// The algorithm of a key on a curve, of which the length of the secret tells (RFC 5915).

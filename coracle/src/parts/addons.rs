@@ -1,5 +1,5 @@
-//! What a cluster has besides bootstrap objects: the Service and the permissions of the cluster DNS, and what lets nodes renew
-//! their certificates.
+//! What a cluster has besides bootstrap objects: the Service and the permissions of the cluster DNS, what lets nodes renew
+//! their certificates, and the API of what nodes and pods use.
 //!
 //! Made where missing, at every start, and left alone otherwise: what somebody has changed stays changed.
 
@@ -12,11 +12,15 @@ use kube::{Api, Client, ResourceExt};
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
-const MANIFESTS: [(&str, &str); 2] = [
+const MANIFESTS: [(&str, &str); 3] = [
     ("dns.yaml", include_str!("../../../manifests/addons/dns.yaml")),
     (
         "certificates.yaml",
         include_str!("../../../manifests/addons/certificates.yaml"),
+    ),
+    (
+        "resource-metrics.yaml",
+        include_str!("../../../manifests/addons/resource-metrics.yaml"),
     ),
 ];
 /// An API that has just started may refuse for a moment; every refusal that lasts is worth a line in the log.

@@ -126,9 +126,24 @@ spec:
 /// There is no metrics API in a cluster without a metrics server, and kubectl says so.
 async fn measured(kubectl: &Script) -> Result<()> {
     kubectl
-        .refuses(&[
-            ("top nodes", "Metrics API not available"),
-            ("top pods", "Metrics API not available"),
+        .says(&[
+            (
+                "run busy --image=coracle.dev/hello:1 --restart=Never -- serve",
+                "created",
+            ),
+            (
+                "wait --for=condition=Ready pod/busy --timeout=90s",
+                "condition met",
+            ),
+            ("top nodes", "%"),
+            ("top pods --containers", "busy"),
+            ("top pod busy --no-headers", "Mi"),
+            (
+                "get pods.metrics.k8s.io busy -o jsonpath={.containers[*].name}",
+                "busy",
+            ),
+            ("get nodes.metrics.k8s.io", "WINDOW"),
+            ("delete pod busy --now", "deleted"),
         ])
         .await
 }

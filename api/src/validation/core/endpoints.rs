@@ -237,7 +237,12 @@ fn hints(
 }
 
 pub(in crate::validation) fn slice_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
-    slice(new, errors);
+    let mut all = FieldErrors::new();
+    slice(new, &mut all);
+    // Endpoints that stay as they are were sound once.
+    let kept = new.field("endpoints") == old.field("endpoints");
+    all.retain(|error| !(kept && error.field.starts_with("endpoints")));
+    errors.extend(all);
     immutable(
         new.field("addressType"),
         old.field("addressType"),

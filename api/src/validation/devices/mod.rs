@@ -3,6 +3,7 @@
 pub(super) mod slice;
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use serde_json::Value;
 
@@ -12,6 +13,7 @@ use super::internal;
 use super::meta::{annotations, faults, labels};
 use super::pod::is_extended_resource;
 use super::selector::node_selector;
+use crate::cel::{self, Environment, Listed, Type};
 use crate::codec::equality;
 use crate::names;
 use crate::object::{Fields, same};
@@ -224,10 +226,39 @@ fn selectors(object: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
                 Some(cel) if cel.text("expression").len() > EXPRESSION_MAX => {
                     errors.too_long(&at.child("expression"), EXPRESSION_MAX);
                 }
-                Some(_) => {}
+                Some(cel) => {
+                    if let Err(why) = expression(cel.text("expression")) {
+                        errors.invalid(&at.child("expression"), cel.text("expression"), why);
+                    }
+                }
             }
         },
     );
+}
+
+/// Whether an expression selects devices: what is wrong with it, or that it comes to something else than yes or no.
+fn expression(source: &str) -> Result<(), String> {
+    static DEVICE: LazyLock<Environment> = LazyLock::new(device_environment);
+    let program = cel::compile(source, &DEVICE).map_err(|issues| format!("compilation failed: {issues}"))?;
+    match program.output() {
+        Type::Bool | Type::Dyn => Ok(()),
+        other => Err(format!("must evaluate to bool or the unknown type, not {other}")),
+    }
+}
+
+/// What expressions about a device know of it.
+fn device_environment() -> Environment {
+    let by_domain = |value: Type| Type::map(Type::String, Type::map(Type::String, value));
+    let device = Listed::object(
+        "kubernetes.DRADevice",
+        &[
+            ("driver", Type::String),
+            ("attributes", by_domain(Type::Dyn)),
+            ("capacity", by_domain(Type::Opaque("kubernetes.Quantity"))),
+            ("allowMultipleAllocations", Type::Bool),
+        ],
+    );
+    Environment::with(&[("device", device)])
 }
 
 fn toleration(toleration: &Value, at: &Path<'_>, errors: &mut FieldErrors) {

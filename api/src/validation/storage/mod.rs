@@ -125,6 +125,9 @@ pub(super) fn volume_attachment(attachment: &Value, errors: &mut FieldErrors) {
         (true, true) => {
             let rule = "must specify exactly one of inlineVolumeSpec and persistentVolumeName";
             errors.forbidden(&at_source, rule);
+            let name = source.text("persistentVolumeName");
+            let at = at_source.child("persistentVolumeName");
+            faults(&at, name, names::dns1123_subdomain(name), errors);
         }
         (true, false) => {
             let (name, at) = (

@@ -16,7 +16,7 @@ use crate::http::respond::with_warnings;
 use crate::registry::negotiate::{Purpose, accepted};
 use crate::registry::options::WriteOptions;
 use crate::registry::ownership::{APPLY, require_manager};
-use crate::registry::patch::{Patch, media_type, patch_type};
+use crate::registry::patch::{Patch, Sent, media_type, patch_type};
 use crate::registry::served::Served;
 use crate::registry::update::Tried;
 use crate::registry::{Registry, body, configuration, encode, meta, respond, rules};
@@ -65,14 +65,14 @@ impl Registry {
             return self.apply_scale(ctx, served, bytes).await;
         }
         let options = WriteOptions::read(ctx, "PatchOptions")?;
-        let patch = Patch::read(
-            patch_type(ctx, served.custom.is_none())?,
-            &bytes,
-            options.field_validation,
-        )?;
+        let sent = Sent {
+            kind: patch_type(ctx, served.custom.is_none())?,
+            bytes: &bytes,
+            validation: options.field_validation,
+        };
         let ty = table::by_gvk(SCALE.group, SCALE.version, SCALE.kind).expect("the table has Scale");
         self.set_scale(ctx, served, &options, |mut scale| {
-            patch.apply(&mut scale, ty)?;
+            Patch::read(sent)?.apply(&mut scale, ty)?;
             Ok(scale)
         })
         .await

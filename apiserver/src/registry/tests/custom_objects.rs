@@ -219,7 +219,7 @@ async fn fields_are_owned_as_the_schema_says() {
         (unknown.code, unknown.message().as_str()),
         (
             500,
-            "failed to create typed patch object (default/a; example.com/v1, Kind=Widget): .spec.bogus: field not declared in schema"
+            "failed to create typed patch object (/a; example.com/v1, Kind=Widget): .spec.bogus: field not declared in schema"
         )
     );
 }

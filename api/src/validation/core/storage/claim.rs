@@ -157,6 +157,59 @@ pub(in crate::validation) fn claim_update(new: &Value, old: &Value, errors: &mut
     );
 }
 
+const RESIZES: [&str; 5] = [
+    "ControllerResizeInProgress",
+    "ControllerResizeInfeasible",
+    "NodeResizeInProgress",
+    "NodeResizeInfeasible",
+    "NodeResizePending",
+];
+
+/// What is told of how a claim is resized.
+pub(in crate::validation) fn claim_status(new: &Value, _old: &Value, errors: &mut FieldErrors) {
+    let (status, at) = (&new["status"], Path::new("status"));
+    let entries = |field: &str| {
+        status
+            .field(field)
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten()
+    };
+    let resizes = at.child("allocatedResourceStatuses");
+    for (name, resize) in entries("allocatedResourceStatuses") {
+        resized(name, &resizes, errors);
+        if !resize.as_str().is_some_and(|resize| RESIZES.contains(&resize)) {
+            errors.not_supported(&resizes, name.as_str(), &RESIZES);
+        }
+    }
+    let amounts = at.child("allocatedResources");
+    for (name, amount) in entries("allocatedResources") {
+        if !resized(name, &amounts, errors) {
+            continue;
+        }
+        let at = amounts.key(name);
+        let amount = self::amount(amount);
+        if amount.sign().is_lt() {
+            errors.invalid(&at, amount.value(), "must be a valid resource quantity");
+        }
+    }
+}
+
+/// Whether a claim can have this resource; of Kubernetes' own only storage.
+fn resized(name: &str, at: &Path<'_>, errors: &mut FieldErrors) -> bool {
+    let wrong = names::qualified_name(name);
+    if !wrong.is_empty() {
+        faults(at, name, wrong, errors);
+        return false;
+    }
+    let native = !name.contains('/') || name.contains("kubernetes.io/");
+    if native && name != "storage" {
+        errors.not_supported(at, name, &["storage"]);
+        return false;
+    }
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

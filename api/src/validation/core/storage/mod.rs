@@ -5,7 +5,7 @@ mod volume;
 
 use serde_json::Value;
 
-pub(in crate::validation) use self::claim::{claim, claim_spec, claim_update};
+pub(in crate::validation) use self::claim::{claim, claim_spec, claim_status, claim_update};
 pub(in crate::validation) use self::volume::{inline_volume, volume, volume_update};
 use crate::names;
 use crate::object::Fields;
