@@ -41,6 +41,12 @@ fn the_specification() {
 #[test]
 fn beyond_the_specification() {
     // A member that stands twice is a matter of reading JSON, where the last one counts, as upstream; its authors have
-    // disabled the case themselves.
-    suite("json-patch-tests.json", 90, &["85: duplicate ops"]);
+    // disabled the case themselves. A value that is missing is null to upstream's library, and so to a kube-apiserver.
+    let known = [
+        "77: missing 'value' parameter to add",
+        "78: missing 'value' parameter to replace",
+        "79: missing 'value' parameter to test",
+        "85: duplicate ops",
+    ];
+    suite("json-patch-tests.json", 90, &known);
 }
