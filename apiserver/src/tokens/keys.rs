@@ -277,6 +277,8 @@ fn coordinates(point: &[u8]) -> Option<[String; 2]> {
 mod tests {
     use super::*;
     use crate::tokens::{KubernetesClaims, ObjectClaim};
+    use rsa::pkcs1::{EncodeRsaPrivateKey, EncodeRsaPublicKey};
+    use rsa::pkcs8::{EncodePrivateKey, LineEnding};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -364,26 +366,39 @@ mod tests {
         assert!(TokenKeys::from_pem("none", "us").is_err());
     }
 
+    /// A key on P-256 in the form that SEC 1 gives it, which names its curve and its public half.
+    fn sec1() -> String {
+        let key = KeyPair::generate().unwrap();
+        let pkcs8 = key.serialize_der();
+        // In PKCS #8 the secret number is what follows the last header that announces 32 bytes.
+        let header = pkcs8.windows(2).position(|bytes| bytes == [0x04, 0x20]).unwrap();
+        let secret = &pkcs8[header..header + 34];
+        let curve: &[u8] = &[
+            0xa0, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07,
+        ];
+        let public = [&[0xa1, 0x44, 0x03, 0x42, 0x00], key.public_key_raw()].concat();
+        let content = [&[0x02, 0x01, 0x01], secret, curve, &public].concat();
+        let sequence = [&[0x30, u8::try_from(content.len()).unwrap()], &content[..]].concat();
+        let text = base64::engine::general_purpose::STANDARD.encode(sequence);
+        format!("-----BEGIN EC PRIVATE KEY-----\n{text}\n-----END EC PRIVATE KEY-----\n")
+    }
+
     /// As `openssl` writes them: in PKCS #8, and in the older forms of RSA and of curves.
     #[test]
     fn every_form_of_a_key_is_read() {
-        for text in [
-            include_str!("testdata/rsa.pem"),
-            include_str!("testdata/rsa-pkcs1.pem"),
-            include_str!("testdata/ec-sec1.pem"),
-        ] {
+        let rsa = rsa::RsaPrivateKey::new(&mut rsa::rand_core::OsRng, 2048).unwrap();
+        let pkcs8 = rsa.to_pkcs8_pem(LineEnding::LF).unwrap();
+        let pkcs1 = rsa.to_pkcs1_pem(LineEnding::LF).unwrap();
+        for text in [pkcs8.as_str(), pkcs1.as_str(), &sec1()] {
             let keys = TokenKeys::from_pem(text, "us").unwrap();
             let token = keys.sign(&claims("us"));
             let others = TokenKeys::generate("us").trusting(text).unwrap();
             assert_eq!(others.verify(&token, at(1500)), Ok(claims("us")));
         }
-        let public = TokenKeys::generate("us")
-            .trusting(include_str!("testdata/rsa-pkcs1-public.pem"))
-            .unwrap();
-        let token = TokenKeys::from_pem(include_str!("testdata/rsa.pem"), "us")
-            .unwrap()
-            .sign(&claims("us"));
-        assert_eq!(public.verify(&token, at(1500)), Ok(claims("us")));
+        let public = rsa.to_public_key().to_pkcs1_pem(LineEnding::LF).unwrap();
+        let trusting = TokenKeys::generate("us").trusting(&public).unwrap();
+        let token = TokenKeys::from_pem(&pkcs8, "us").unwrap().sign(&claims("us"));
+        assert_eq!(trusting.verify(&token, at(1500)), Ok(claims("us")));
     }
 
     #[test]

@@ -3,12 +3,16 @@
 use crate::world::World;
 use serde_json::{Value, json};
 
-const RESOURCES: [&str; 15] = [
+const RESOURCES: [&str; 19] = [
     "/apis/apps/v1/deployments",
     "/apis/apps/v1/replicasets",
     "/apis/apps/v1/statefulsets",
     "/apis/apps/v1/controllerrevisions",
+    "/apis/apps/v1/daemonsets",
     "/apis/batch/v1/jobs",
+    "/apis/batch/v1/cronjobs",
+    "/apis/policy/v1/poddisruptionbudgets",
+    "/api/v1/resourcequotas",
     "/api/v1/pods",
     "/api/v1/services",
     "/api/v1/endpoints",
@@ -40,7 +44,7 @@ fn told(kind: &str, object: &Value) -> Value {
         .as_array()
         .into_iter()
         .flatten()
-        .map(|owner| &owner["name"])
+        .map(|owner| timeless(&owner["name"]))
         .collect();
     let about = match kind {
         "deployments" | "replicasets" => json!([
@@ -55,6 +59,19 @@ fn told(kind: &str, object: &Value) -> Value {
             status["readyReplicas"],
             status["updatedReplicas"],
         ]),
+        "daemonsets" => json!([
+            status["desiredNumberScheduled"],
+            status["numberReady"],
+            status["updatedNumberScheduled"],
+        ]),
+        "cronjobs" => json!([spec["suspend"], status["active"].as_array().map(Vec::len)]),
+        "poddisruptionbudgets" => json!([
+            status["desiredHealthy"],
+            status["currentHealthy"],
+            status["expectedPods"],
+            status["disruptionsAllowed"],
+        ]),
+        "resourcequotas" => json!([status["hard"], status["used"]]),
         "jobs" => json!([status["active"], status["ready"], status["failed"]]),
         "pods" => json!([spec["nodeName"].is_string(), status["phase"], ready(status)]),
         "endpoints" => json!(addresses(&object["subsets"])),
@@ -72,12 +89,19 @@ fn told(kind: &str, object: &Value) -> Value {
     };
     json!([
         meta["namespace"],
-        name,
+        timeless(name),
         owners,
         meta["deletionTimestamp"].is_string(),
         meta["finalizers"],
         about
     ])
+}
+
+/// A name without the minutes by which a CronJob numbers its Jobs.
+fn timeless(name: &Value) -> String {
+    let is_time = |part: &&str| part.len() >= 8 && part.bytes().all(|byte| byte.is_ascii_digit());
+    let parts = name.as_str().unwrap_or_default().split('-');
+    parts.filter(|part| !is_time(part)).collect::<Vec<_>>().join("-")
 }
 
 fn ready(status: &Value) -> Value {

@@ -30,7 +30,7 @@ const SEED_VARIABLE: &str = "CORACLE_SIEVE_SEED";
 const TRIALS: usize = 3;
 
 /// Whose changes can be hidden.
-const HIDEABLE: [&str; 13] = [
+const HIDEABLE: [&str; 18] = [
     "pods",
     "replicasets",
     "deployments",
@@ -44,6 +44,11 @@ const HIDEABLE: [&str; 13] = [
     "jobs",
     "persistentvolumeclaims",
     "persistentvolumes",
+    "daemonsets",
+    "cronjobs",
+    "poddisruptionbudgets",
+    "resourcequotas",
+    "endpoints",
 ];
 
 /// How a scenario went.
@@ -216,5 +221,6 @@ macro_rules! scenarios {
     };
 }
 scenarios!(
-    rollout, service, namespace, owners, silence, numbered, jobs, claims
+    rollout, service, namespace, owners, silence, numbered, jobs, claims, everywhere, scheduled, guarded,
+    mirrored
 );

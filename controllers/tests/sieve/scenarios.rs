@@ -1,7 +1,7 @@
 //! What users do, step by step; after each the controllers settle. Every scenario ends in a state that does not depend on how
 //! they came there.
 
-use crate::world::World;
+use crate::world::{ENDS, World};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -18,6 +18,10 @@ pub(crate) async fn play(name: &str, world: &mut World) {
         "numbered" => numbered(world).await,
         "jobs" => jobs(world).await,
         "claims" => claims(world).await,
+        "everywhere" => everywhere(world).await,
+        "scheduled" => scheduled(world).await,
+        "guarded" => guarded(world).await,
+        "mirrored" => mirrored(world).await,
         other => panic!("no scenario is called {other}"),
     }
 }
@@ -147,7 +151,8 @@ async fn numbered(world: &mut World) {
     world.settle().await;
 }
 
-/// A Job whose pods never end is made, suspended, resumed with more of them, deleted, and made anew under its name.
+/// A Job whose pods never end is made, suspended, resumed with more of them, deleted, and made anew under its name. One that
+/// completes goes by itself.
 async fn jobs(world: &mut World) {
     let jobs = "/apis/batch/v1/namespaces/default/jobs";
     let long = format!("{jobs}/long");
@@ -156,13 +161,21 @@ async fn jobs(world: &mut World) {
             "apiVersion": "batch/v1",
             "kind": "Job",
             "metadata": {"name": "long"},
-            "spec": {
-                "parallelism": 2,
-                "completions": 3,
-                "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "c:1"}]}},
-            },
+            "spec": {"parallelism": 2, "completions": 3, "template": one_container("Never", &json!({}))},
         })
     };
+    let brief = json!({
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "brief"},
+        "spec": {
+            "completions": 2,
+            "ttlSecondsAfterFinished": 5,
+            "template": one_container("Never", &json!({ENDS: "true"})),
+        },
+    });
+    world.create(jobs, brief).await;
+    world.settle().await;
     world.create(jobs, job()).await;
     world.settle().await;
     world.patch(&long, json!({"spec": {"suspend": true}})).await;
@@ -174,6 +187,159 @@ async fn jobs(world: &mut World) {
     world.settle().await;
     world.create(jobs, job()).await;
     world.settle().await;
+}
+
+/// A DaemonSet is made, rolled out, misses a node that falls silent, is deleted, and made anew under its name.
+async fn everywhere(world: &mut World) {
+    let sets = "/apis/apps/v1/namespaces/default/daemonsets";
+    let each = format!("{sets}/each");
+    let set = || {
+        let mut template = one_container("Always", &json!({}));
+        template["metadata"]["labels"] = json!({"app": "each"});
+        json!({
+            "apiVersion": "apps/v1",
+            "kind": "DaemonSet",
+            "metadata": {"name": "each"},
+            "spec": {"selector": {"matchLabels": {"app": "each"}}, "template": template},
+        })
+    };
+    world.create(sets, set()).await;
+    world.settle().await;
+    let change = json!({"spec": {"template": {"metadata": {"annotations": {"version": "2"}}}}});
+    world.patch(&each, change).await;
+    world.settle().await;
+    world.silence("n2", true);
+    world.settle().await;
+    world.silence("n2", false);
+    world.settle().await;
+    world.delete(&each, "Background").await;
+    world.settle().await;
+    world.create(sets, set()).await;
+    world.settle().await;
+}
+
+/// A CronJob starts one Job, which does not end; it is suspended, deleted, and made anew under its name.
+async fn scheduled(world: &mut World) {
+    let crons = "/apis/batch/v1/namespaces/default/cronjobs";
+    let every = format!("{crons}/every");
+    let cron = || {
+        json!({
+            "apiVersion": "batch/v1",
+            "kind": "CronJob",
+            "metadata": {"name": "every"},
+            "spec": {
+                "schedule": "* * * * *",
+                "concurrencyPolicy": "Forbid",
+                "jobTemplate": {"spec": {"template": one_container("Never", &json!({}))}},
+            },
+        })
+    };
+    for _ in 0..2 {
+        world.create(crons, cron()).await;
+        world.settle().await;
+        world.patch(&every, json!({"spec": {"suspend": true}})).await;
+        world.settle().await;
+        world.delete(&every, "Background").await;
+        world.settle().await;
+    }
+    world.create(crons, cron()).await;
+    world.settle().await;
+}
+
+/// Pods are counted by a budget and by a quota, which change, go, and come anew under their names.
+async fn guarded(world: &mut World) {
+    let budgets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
+    let quotas = format!("{DEFAULT}/resourcequotas");
+    let (budget, quota) = (format!("{budgets}/web"), format!("{quotas}/few"));
+    let new_budget = |least: i32| {
+        json!({
+            "apiVersion": "policy/v1",
+            "kind": "PodDisruptionBudget",
+            "metadata": {"name": "web"},
+            "spec": {"minAvailable": least, "selector": {"matchLabels": {"app": "web"}}},
+        })
+    };
+    let new_quota = || {
+        json!({
+            "apiVersion": "v1",
+            "kind": "ResourceQuota",
+            "metadata": {"name": "few"},
+            "spec": {"hard": {"pods": "20", "count/deployments.apps": "3"}},
+        })
+    };
+    world.create(budgets, new_budget(1)).await;
+    world.create(&quotas, new_quota()).await;
+    world.create(DEPLOYMENTS, deployment("web", 3)).await;
+    world.settle().await;
+    world
+        .patch(&format!("{DEPLOYMENTS}/web"), json!({"spec": {"replicas": 2}}))
+        .await;
+    world.settle().await;
+    let more = json!({"spec": {"hard": {"configmaps": "9"}}});
+    world.patch(&quota, more).await;
+    world.patch(&budget, json!({"spec": {"minAvailable": 2}})).await;
+    world.settle().await;
+    for path in [&budget, &quota] {
+        world.delete(path, "Background").await;
+    }
+    world.settle().await;
+    world.create(budgets, new_budget(1)).await;
+    world.create(&quotas, new_quota()).await;
+    world.settle().await;
+}
+
+/// Endpoints that a user keeps are shown as slices; they change, go, and come anew under their name, as does their Service.
+async fn mirrored(world: &mut World) {
+    let (services, endpoints) = (format!("{DEFAULT}/services"), format!("{DEFAULT}/endpoints"));
+    let (service, kept) = (format!("{services}/far"), format!("{endpoints}/far"));
+    let service_object = || {
+        json!({
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "far"},
+            "spec": {"ports": [{"port": 80}]},
+        })
+    };
+    let subsets = |ips: &[&str]| {
+        let addresses: Vec<_> = ips.iter().map(|ip| json!({"ip": ip})).collect();
+        json!([{"addresses": addresses, "ports": [{"port": 8080}]}])
+    };
+    let endpoints_object = |ips: &[&str]| {
+        json!({
+            "apiVersion": "v1",
+            "kind": "Endpoints",
+            "metadata": {"name": "far"},
+            "subsets": subsets(ips),
+        })
+    };
+    world.create(&services, service_object()).await;
+    for ips in [&["192.0.2.1"][..], &["192.0.2.1", "2001:db8::1"]] {
+        world.create(&endpoints, endpoints_object(ips)).await;
+        world.settle().await;
+        for ips in [&["192.0.2.2", "2001:db8::2"][..], &["192.0.2.3", "192.0.2.4"]] {
+            world.patch(&kept, json!({"subsets": subsets(ips)})).await;
+            world.settle().await;
+        }
+        world.delete(&kept, "Background").await;
+        world.settle().await;
+    }
+    world
+        .create(&endpoints, endpoints_object(&["192.0.2.5", "2001:db8::5"]))
+        .await;
+    world.settle().await;
+    world.delete(&service, "Background").await;
+    world.settle().await;
+    world.create(&services, service_object()).await;
+    world.create(&endpoints, endpoints_object(&["192.0.2.6"])).await;
+    world.settle().await;
+}
+
+/// A template of pods with one container.
+fn one_container(restart: &str, annotations: &Value) -> Value {
+    json!({
+        "metadata": {"annotations": annotations},
+        "spec": {"restartPolicy": restart, "containers": [{"name": "c", "image": "c:1"}]},
+    })
 }
 
 /// Claims get the volumes that suit them, let go of them in each way, and come anew under their names, as do those of a
