@@ -255,14 +255,10 @@ async fn media_types_that_are_not_spoken() {
             whole.as_bytes(),
         )
         .await;
-    let patches = "application/json-patch+json, application/merge-patch+json, \
-        application/strategic-merge-patch+json, application/apply-patch+yaml, application/apply-patch+cbor";
+    // What no route of a resource reads is refused by the framework that upstream routes with, in its words.
     let message = patched.json()["message"].as_str().unwrap().to_owned();
     assert_eq!(patched.code, 415, "{}", patched.text);
-    assert!(message.starts_with(unknown), "{message}");
-    for patch in patches.split(", ").take(4) {
-        assert!(message.contains(patch), "{patch} in {message}");
-    }
+    assert_eq!(message, "415: Unsupported Media Type");
     let asked = Request::get(MAPS)
         .header("accept", "image/png")
         .body(Body::empty())

@@ -329,6 +329,7 @@ async fn mirrored(world: &mut World) {
     world.settle().await;
     world.delete(&service, "Background").await;
     world.settle().await;
+    world.delete(&kept, "Background").await;
     world.create(&services, service_object()).await;
     world.create(&endpoints, endpoints_object(&["192.0.2.6"])).await;
     world.settle().await;

@@ -15,11 +15,14 @@ use crate::runtime::{Cache, Change, Note, ObjectKey, Queue, Reconcile, Reconcile
 use crate::target::Target;
 use k8s_openapi::api::batch::v1::{CronJob, CronJobStatus, Job};
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::api::{Api, PostParams, PropagationPolicy};
+use kube::api::{Api, ListParams, PostParams, PropagationPolicy};
 use plan::{Observed, Start};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// How soon it is looked again where not all is seen yet.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 pub(crate) struct CronJobs {
     client: kube::Client,
@@ -88,6 +91,9 @@ impl Reconcile for CronJobs {
             },
             now,
         );
+        if plan.start.is_some() && self.is_behind(&cron_job, &jobs).await? {
+            return Ok(Some(LOOK_AGAIN));
+        }
         for note in plan.notes {
             self.note(&cron_job, note);
         }
@@ -121,6 +127,17 @@ impl CronJobs {
     fn note(&self, cron_job: &CronJob, note: Note) {
         let about = reference("batch/v1", "CronJob", &cron_job.metadata);
         self.recorder.record(&about, note);
+    }
+
+    /// Whether the API server has a Job of this CronJob that is not among these: then it cannot be told whether another may be
+    /// started. Upstream goes by what it has seen, and may start a second one.
+    async fn is_behind(&self, cron_job: &CronJob, jobs: &[Arc<Job>]) -> Result<bool, ReconcileError> {
+        let namespace = cron_job.metadata.namespace.as_deref().unwrap_or_default();
+        let listed = self.api(namespace).list(&ListParams::default()).await;
+        let listed = listed.map_err(ReconcileError::request(format!("listing jobs of {namespace}")))?;
+        let is_known = |job: &Job| jobs.iter().any(|known| known.metadata.uid == job.metadata.uid);
+        let mut own = listed.items.iter().filter(|job| plan::is_ours(cron_job, job));
+        Ok(own.any(|job| !is_known(job)))
     }
 
     /// Uids of Jobs that are said to be active and are not there, by the API server's word.
