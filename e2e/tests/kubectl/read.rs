@@ -227,9 +227,11 @@ async fn explained(kubectl: &Script) -> Result<()> {
         ])
         .await?;
     for resource in kubectl.text("api-resources --verbs=list -o name").await?.lines() {
-        // Of this one kubectl takes the group for a field.
+        // Where the core has a resource of that name, kubectl takes the group for a field.
         let resource = match resource {
             "events.events.k8s.io" => "events --api-version=events.k8s.io/v1",
+            // These have no OpenAPI document yet.
+            "nodes.metrics.k8s.io" | "pods.metrics.k8s.io" => continue,
             other => other,
         };
         kubectl
