@@ -101,8 +101,8 @@ impl Shell {
     async fn work(&self, scheduler_name: &str) {
         // Boxed, for each is large, and all of them on one stack were too much for it.
         let mut pods = self.pods().boxed();
-        let mut nodes = self.nodes().boxed();
-        let mut budgets = self.budgets().boxed();
+        let mut nodes = self.all::<Node>("nodes").boxed();
+        let mut budgets = self.all::<PodDisruptionBudget>("poddisruptionbudgets").boxed();
         let mut claims = self
             .all::<PersistentVolumeClaim>("persistentvolumeclaims")
             .boxed();
@@ -149,15 +149,6 @@ impl Shell {
     fn pods(&self) -> impl Stream<Item = Event<Pod>> + use<> {
         let config = watcher::Config::default().fields("status.phase!=Succeeded,status.phase!=Failed");
         follow(Api::all(self.client.clone()), config, "pods")
-    }
-
-    fn nodes(&self) -> impl Stream<Item = Event<Node>> + use<> {
-        follow(Api::all(self.client.clone()), watcher::Config::default(), "nodes")
-    }
-
-    fn budgets(&self) -> impl Stream<Item = Event<PodDisruptionBudget>> + use<> {
-        let api = Api::all(self.client.clone());
-        follow(api, watcher::Config::default(), "poddisruptionbudgets")
     }
 
     fn all<K>(&self, resource: &'static str) -> impl Stream<Item = Event<K>> + use<K>

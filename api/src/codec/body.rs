@@ -262,7 +262,8 @@ impl Said {
     }
 }
 
-fn json_kind(value: &Value) -> &'static str {
+/// What Go's JSON decoder calls a value in its errors.
+pub fn json_kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",

@@ -1,5 +1,6 @@
 //! JSON patch (RFC 6902): a list of operations, all applied or none.
 
+use crate::codec::body::json_kind;
 use serde_json::{Map, Value};
 
 use super::PatchError;
@@ -20,7 +21,7 @@ pub fn apply(object: &mut Value, patch: &Value) -> Result<(), PatchError> {
         return Ok(());
     }
     let Value::Array(operations) = patch else {
-        let kind = go_kind(patch);
+        let kind = json_kind(patch);
         let message = format!("json: cannot unmarshal {kind} into Go value of type jsonpatch.Patch");
         return Err(PatchError::Malformed(message));
     };
@@ -33,24 +34,13 @@ pub fn apply(object: &mut Value, patch: &Value) -> Result<(), PatchError> {
     let mut copied = 0;
     for operation in operations {
         let Value::Object(operation) = operation else {
-            let kind = go_kind(operation);
+            let kind = json_kind(operation);
             let message = format!("json: cannot unmarshal {kind} into Go value of type jsonpatch.Operation");
             return Err(PatchError::Malformed(message));
         };
         step(object, operation, &mut copied)?;
     }
     Ok(())
-}
-
-fn go_kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    }
 }
 
 fn fails<T>(message: String) -> Result<T, PatchError> {

@@ -36,12 +36,7 @@ pub(super) async fn logs(
     shutdown: &CancellationToken,
 ) -> Answer {
     let socket = log_socket::wanted(&incoming.context.headers)?;
-    let mut sender = dialer.dial(&destination, tasks).await.map_err(unreached)?;
-    let request = Request::get(&destination.target)
-        .header(header::HOST, destination.authority())
-        .body(full_body(Bytes::new()))
-        .map_err(ApiError::internal)?;
-    let answer = sender.send_request(request).await.map_err(unreached)?;
+    let answer = get(dialer, &destination, tasks).await?;
     let (head, body) = answer.into_parts();
     if !(200..=206).contains(&head.status.as_u16()) {
         return Err(refusal(head.status, body, &incoming.context).await);
@@ -66,18 +61,27 @@ pub(super) async fn logs(
     Ok(response)
 }
 
+/// What a node agent answers at a path.
+async fn get(
+    dialer: &Dialer,
+    destination: &Destination,
+    tasks: &TaskTracker,
+) -> Result<Response<TheirBody>, ApiError> {
+    let mut sender = dialer.dial(destination, tasks).await.map_err(unreached)?;
+    let request = Request::get(&destination.target)
+        .header(header::HOST, destination.authority())
+        .body(full_body(Bytes::new()))
+        .map_err(ApiError::internal)?;
+    sender.send_request(request).await.map_err(unreached)
+}
+
 /// Reads what a node agent says at a path.
 pub(super) async fn read(
     dialer: &Dialer,
     destination: Destination,
     tasks: &TaskTracker,
 ) -> Result<Bytes, ApiError> {
-    let mut sender = dialer.dial(&destination, tasks).await.map_err(unreached)?;
-    let request = Request::get(&destination.target)
-        .header(header::HOST, destination.authority())
-        .body(full_body(Bytes::new()))
-        .map_err(ApiError::internal)?;
-    let answer = sender.send_request(request).await.map_err(unreached)?;
+    let answer = get(dialer, &destination, tasks).await?;
     if answer.status() != StatusCode::OK {
         return Err(ApiError::generic(answer.status().as_u16(), ""));
     }

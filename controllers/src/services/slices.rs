@@ -1,6 +1,6 @@
 //! Writing EndpointSlices, for the controllers that keep them.
 
-use crate::runtime::{Cache, ReconcileError, write};
+use crate::runtime::{Cache, ObjectKey, ReconcileError, write};
 use crate::target::Target;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -11,6 +11,17 @@ use std::sync::Arc;
 pub(crate) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 /// Names the Service a slice belongs to.
 pub(crate) const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
+/// The Service that a slice of this manager names, if it is one.
+pub(crate) fn service_of(meta: &ObjectMeta, manager: &str) -> Option<ObjectKey> {
+    let labels = meta.labels.as_ref()?;
+    let managed = labels.get(MANAGED_BY).is_some_and(|name| name == manager);
+    let name = labels.get(SERVICE_NAME).filter(|_| managed)?;
+    Some(ObjectKey::new(
+        meta.namespace.as_deref().unwrap_or_default(),
+        name,
+    ))
+}
 
 /// What is to be done.
 #[derive(Debug, Default, PartialEq)]

@@ -2,6 +2,7 @@
 //!
 //! The words are those of Go's decoder, for the types that upstream decodes the kinds of patches into.
 
+use coracle_api::codec::body::json_kind;
 use coracle_api::quote::quote;
 use coracle_api::table::{self, Gvk};
 use serde_json::{Map, Value};
@@ -82,15 +83,7 @@ pub(super) fn opened(operations: &Value) -> Value {
 }
 
 fn cannot(value: &Value, what: &str) -> String {
-    let kind = match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    };
-    format!("json: cannot unmarshal {kind} into Go {what}")
+    format!("json: cannot unmarshal {} into Go {what}", json_kind(value))
 }
 
 #[cfg(test)]

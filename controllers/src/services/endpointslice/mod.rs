@@ -2,7 +2,7 @@
 
 pub(crate) mod plan;
 
-use super::slices::{MANAGED_BY, SERVICE_NAME, Writer};
+use super::slices::{self, Writer};
 use super::{enqueue_for_pod, selects_pods};
 use crate::run::{Context, Informers};
 use crate::runtime::{Cache, Change, ObjectKey, Queue, Reconcile, ReconcileError};
@@ -30,13 +30,7 @@ pub(crate) fn terms(meta: &ObjectMeta) -> Vec<String> {
 
 /// The Service a slice that is managed here belongs to.
 fn service_of(meta: &ObjectMeta) -> Option<ObjectKey> {
-    let labels = meta.labels.as_ref()?;
-    let ours = labels.get(MANAGED_BY).is_some_and(|manager| manager == MANAGER);
-    let name = labels.get(SERVICE_NAME).filter(|_| ours)?;
-    Some(ObjectKey::new(
-        meta.namespace.as_deref().unwrap_or_default(),
-        name,
-    ))
+    slices::service_of(meta, MANAGER)
 }
 
 /// Builds the controller and its queue, fed by the informers.

@@ -4,7 +4,7 @@
 mod plan;
 mod subsets;
 
-use super::slices::{MANAGED_BY, Plan, SERVICE_NAME, Writer};
+use super::slices::{self, Plan, Writer};
 use crate::run::{Context, Informers};
 use crate::runtime::events::reference;
 use crate::runtime::{Cache, Note, ObjectKey, Queue, Reconcile, ReconcileError, Recorder};
@@ -34,13 +34,7 @@ pub(crate) fn terms(meta: &ObjectMeta) -> Vec<String> {
 
 /// The Endpoints that a slice which is managed here shows.
 fn mirrored(meta: &ObjectMeta) -> Option<ObjectKey> {
-    let labels = meta.labels.as_ref()?;
-    let ours = labels.get(MANAGED_BY).is_some_and(|manager| manager == MANAGER);
-    let name = labels.get(SERVICE_NAME).filter(|_| ours)?;
-    Some(ObjectKey::new(
-        meta.namespace.as_deref().unwrap_or_default(),
-        name,
-    ))
+    slices::service_of(meta, MANAGER)
 }
 
 /// Builds the controller and its queue, fed by the informers.
