@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::batch::{self, Mode, Queue};
+use super::batch::{self, BatchLimits, Mode, Queue};
 use super::event::Event;
 use super::log::Log;
 use super::policy::Level;
@@ -57,6 +57,28 @@ enum Way<T> {
     Batched(Queue),
 }
 
+/// Starts what delivers events in batches of at most so many bytes; answers the queue that it takes them from.
+fn batched<F>(
+    limits: &BatchLimits,
+    max_bytes: usize,
+    tasks: &TaskTracker,
+    shutdown: &CancellationToken,
+    deliver: impl Fn(Vec<Event>) -> F + Send + 'static,
+) -> Queue
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (queue, events) = batch::queue(limits);
+    tasks.spawn(batch::run(
+        events,
+        limits.clone(),
+        max_bytes,
+        shutdown.clone(),
+        deliver,
+    ));
+    queue
+}
+
 /// Everywhere that events go.
 pub(super) struct Sink {
     log: Option<(Truncation, Way<Log>)>,
@@ -77,8 +99,6 @@ impl Sink {
                 let log = Arc::new(Log::open(flags)?);
                 let way = match flags.mode {
                     Mode::Batch => {
-                        let size = flags.truncation.max_batch_size;
-                        let (queue, events) = batch::queue(&flags.limits);
                         let deliver = move |events: Vec<Event>| {
                             let log = Arc::clone(&log);
                             async move {
@@ -86,14 +106,8 @@ impl Sink {
                                 let _ = tokio::task::spawn_blocking(write).await;
                             }
                         };
-                        tasks.spawn(batch::run(
-                            events,
-                            flags.limits.clone(),
-                            size,
-                            shutdown.clone(),
-                            deliver,
-                        ));
-                        Way::Batched(queue)
+                        let size = flags.truncation.max_batch_size;
+                        Way::Batched(batched(&flags.limits, size, tasks, shutdown, deliver))
                     }
                     mode => Way::AtOnce {
                         to: log,
@@ -109,20 +123,12 @@ impl Sink {
                 let webhook = Arc::new(Webhook::open(flags).await?);
                 let way = match flags.mode {
                     Mode::Batch => {
-                        let (queue, events) = batch::queue(&flags.limits);
                         let deliver = move |events| {
                             let webhook = Arc::clone(&webhook);
                             async move { _ = webhook.send(events).await }
                         };
                         let size = flags.truncation.max_batch_size;
-                        tasks.spawn(batch::run(
-                            events,
-                            flags.limits.clone(),
-                            size,
-                            shutdown.clone(),
-                            deliver,
-                        ));
-                        Way::Batched(queue)
+                        Way::Batched(batched(&flags.limits, size, tasks, shutdown, deliver))
                     }
                     mode => Way::AtOnce {
                         to: webhook,
