@@ -142,9 +142,20 @@ async fn run(kubectl: &Script) -> Result<()> {
             (r#"run over --image=coracle.dev/hello:1 --restart=Never --overrides='{"spec":{"terminationGracePeriodSeconds":1}}' --command -- hello env"#, "pod/over created"),
             ("wait --for=jsonpath={.status.phase}=Succeeded pod/over --timeout=90s", "condition met"),
             ("wait --for=condition=Ready pod/page --timeout=90s", "condition met"),
-            ("run passing --image=coracle.dev/hello:1 --restart=Never --rm -i --quiet -- echo words", "words"),
         ])
         .await?;
+    // The container reads before it writes, so what it writes comes after kubectl is attached: what was
+    // written earlier is not shown to who attaches to a container that still runs.
+    let passing = kubectl
+        .run_with_input(
+            "run passing --image=coracle.dev/hello:1 --restart=Never --rm -i --quiet -- cat",
+            "words\n",
+        )
+        .await?;
+    ensure!(
+        passing.code == Some(0) && passing.stdout.contains("words"),
+        "what goes in comes out: {passing:?}"
+    );
     let failing = "run failing --image=coracle.dev/hello:1 --restart=Never --rm -i --quiet -- fail 7";
     let outcome = kubectl.run(failing).await?;
     ensure!(
