@@ -176,6 +176,34 @@ fn protobuf_keeps_everything() {
 }
 
 #[test]
+fn a_stored_object_and_its_revision_are_the_object_as_of_that_revision() {
+    for_every_type(|ty, mut value| {
+        let Some(metadata) = ty.field("metadata") else {
+            return Ok(());
+        };
+        if !matches!(metadata.ty.item, Item::Type(meta) if meta.name.ends_with(".meta.v1.ObjectMeta")) {
+            return Ok(());
+        }
+        if !value["metadata"].is_object() {
+            value["metadata"] = Value::Object(Map::new());
+        }
+        value["metadata"]["resourceVersion"] = "10".into();
+        let wanted = protobuf::encode(&value, ty).unwrap();
+        value["metadata"]
+            .as_object_mut()
+            .unwrap()
+            .remove("resourceVersion");
+        let stored = protobuf::encode(&value, ty).unwrap();
+        for before in [&stored, &wanted] {
+            let (envelope, bytes) = protobuf::with_revision(before, 10).unwrap();
+            prop_assert_eq!(envelope.kind, ty.gvk.unwrap().kind);
+            prop_assert_eq!(&bytes, &wanted);
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn json_keeps_everything() {
     for_every_type(|ty, value| {
         let decoded = json::decode(&json::encode(&value), ty).unwrap();
@@ -207,6 +235,7 @@ proptest! {
         let mut envelope = protobuf::PREFIX.to_vec();
         envelope.extend(&bytes);
         let _ = protobuf::decode(&envelope, ty);
+        let _ = protobuf::with_revision(&envelope, 7);
     }
 
     #[test]

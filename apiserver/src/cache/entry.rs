@@ -55,23 +55,36 @@ impl Entry {
     /// `namespace/name`, or `name`.
     pub(crate) fn new(key: &str, revision: u64, mut object: Value, kind: &StoredKind) -> Self {
         set_resource_version(&mut object, revision);
-        Self::of(key, revision, object, kind)
+        Self::of(key, revision, &object, kind)
+    }
+
+    /// The same, with the object that it was made of: [`Entry::value`] gives that out for as long as somebody holds it.
+    pub(crate) fn with_value(
+        key: &str,
+        revision: u64,
+        mut object: Value,
+        kind: &StoredKind,
+    ) -> (Self, Arc<Value>) {
+        set_resource_version(&mut object, revision);
+        let mut entry = Self::of(key, revision, &object, kind);
+        let value = Arc::new(object);
+        let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default();
+        if entry.is_headed(text("apiVersion"), text("kind")) {
+            entry.value = Mutex::new(Arc::downgrade(&value));
+        }
+        (entry, value)
     }
 
     /// Makes an entry of an object that has not been written: the answer to a dry run.
-    pub(crate) fn unversioned(key: &str, object: Value, kind: &StoredKind) -> Self {
+    pub(crate) fn unversioned(key: &str, object: &Value, kind: &StoredKind) -> Self {
         Self::of(key, 0, object, kind)
     }
 
-    fn of(key: &str, revision: u64, mut object: Value, kind: &StoredKind) -> Self {
-        let fields = kind.particulars.fields(&object);
-        let labels = labels_of(&object);
-        let head = kind.particulars.head(&object);
-        if let Value::Object(map) = &mut object {
-            map.remove("apiVersion");
-            map.remove("kind");
-        }
-        let (json, metadata) = encode(&object);
+    fn of(key: &str, revision: u64, object: &Value, kind: &StoredKind) -> Self {
+        let fields = kind.particulars.fields(object);
+        let labels = labels_of(object);
+        let head = kind.particulars.head(object);
+        let (json, metadata) = encode(object);
         Self {
             namespace_len: key.find('/').unwrap_or(0),
             key: key.into(),
@@ -167,6 +180,21 @@ impl Entry {
         headed(&self.head, &self.json)
     }
 
+    /// Whether an object of a version and kind is one as this entry's head says.
+    pub(crate) fn is_headed(&self, api_version: &str, kind: &str) -> bool {
+        let rest = self.head.strip_prefix(r#"{"kind":""#);
+        let rest = rest.and_then(|rest| rest.strip_prefix(kind));
+        let rest = rest.and_then(|rest| rest.strip_prefix(r#"","apiVersion":""#));
+        rest.and_then(|rest| rest.strip_prefix(api_version)) == Some(r#"","#)
+    }
+
+    /// Takes a representation that was come by otherwise than by encoding, before anybody sees the entry.
+    pub(crate) fn with_encoded(mut self, representation: Representation, bytes: Bytes) -> Self {
+        let made = self.encoded.get_mut().unwrap_or_else(PoisonError::into_inner);
+        made.push((representation, bytes));
+        self
+    }
+
     /// The object in a representation, made by `encode` the first time it is asked for.
     pub(crate) fn encoded<E>(
         &self,
@@ -199,10 +227,6 @@ impl Entry {
     pub(crate) fn restamped(&self, revision: u64) -> Self {
         let mut object = Value::clone(&self.value());
         set_resource_version(&mut object, revision);
-        if let Value::Object(map) = &mut object {
-            map.remove("apiVersion");
-            map.remove("kind");
-        }
         let (json, metadata) = encode(&object);
         Self {
             key: self.key.clone(),
@@ -245,11 +269,12 @@ pub(crate) fn headed(head: &str, json: &Bytes) -> Bytes {
     out.freeze()
 }
 
-/// Writes an object, and says where in it its metadata stands.
+/// Writes an object without its head, and says where in it its metadata stands.
 fn encode(object: &Value) -> (Bytes, Range<usize>) {
     let mut out = Vec::with_capacity(2048);
     let mut metadata = 0..0;
-    for (name, value) in object.as_object().into_iter().flatten() {
+    let members = object.as_object().into_iter().flatten();
+    for (name, value) in members.filter(|(name, _)| !matches!(name.as_str(), "apiVersion" | "kind")) {
         out.push(if out.is_empty() { b'{' } else { b',' });
         write(&mut out, name);
         out.push(b':');

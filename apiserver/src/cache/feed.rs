@@ -3,15 +3,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use coracle_api::codec::protobuf;
 use coracle_store::{Batch, Event, KeyRange, KeyValue, Revision, WatchError, WatchItem, WatchRequest};
 use futures::StreamExt;
+use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::entry::Entry;
+use super::entry::{Entry, Representation};
 use super::resource::{Change, ResourceCache};
 use super::stored::StoredError;
 use super::{Cache, stored};
+use crate::registry::negotiate::{Format, View};
+
+/// The form of an object that has a protobuf message: in its storage version, in its envelope.
+const AS_STORED: Representation = Representation {
+    version: 0,
+    format: Format::Protobuf,
+    view: View::Object,
+};
 
 /// How long to wait before the store is asked again after it failed.
 const RETRY: Duration = Duration::from_secs(1);
@@ -131,7 +142,7 @@ impl Cache {
                 continue;
             };
             for resource in resources {
-                let Some(change) = change_of(&resource, key, event, revision) else {
+                let Some(change) = self.change_of(&resource, key, event, revision) else {
                     continue;
                 };
                 match changes
@@ -149,6 +160,25 @@ impl Cache {
         self.advance(revision);
     }
 
+    fn change_of(&self, resource: &ResourceCache, key: &str, event: &Event, revision: u64) -> Option<Change> {
+        match event {
+            Event::Put { kv, .. } => {
+                let (entry, value) = read_entry(resource, key, kv)?;
+                self.recent.keep(value, entry.json().len());
+                Some(Change::Put(Arc::new(entry)))
+            }
+            Event::Delete { prev } => {
+                resource.unreadables().remove(key);
+                // A cache whose objects are yet to be read does not have it.
+                let last = resource.get(key).or_else(|| {
+                    let (entry, _) = entry_of(resource, key, prev).ok()?;
+                    Some(Arc::new(entry))
+                })?;
+                Some(Change::Remove(Arc::new(last.restamped(revision))))
+            }
+        }
+    }
+
     fn advance(&self, revision: u64) {
         self.progress.send_if_modified(|current| {
             let further = revision > *current;
@@ -158,34 +188,35 @@ impl Cache {
     }
 }
 
-fn change_of(resource: &ResourceCache, key: &str, event: &Event, revision: u64) -> Option<Change> {
-    match event {
-        Event::Put { kv, .. } => read_entry(resource, key, kv).map(|entry| Change::Put(Arc::new(entry))),
-        Event::Delete { prev } => {
-            resource.unreadables().remove(key);
-            // A cache whose objects are yet to be read does not have it.
-            let last = resource
-                .get(key)
-                .or_else(|| entry_of(resource, key, prev).ok().map(Arc::new))?;
-            Some(Change::Remove(Arc::new(last.restamped(revision))))
-        }
-    }
-}
-
-/// Decodes one stored object.
-pub(super) fn entry_of(resource: &ResourceCache, key: &str, kv: &KeyValue) -> Result<Entry, StoredError> {
+/// Decodes one stored object: its entry, and the object itself as [`Entry::value`] gives it out while it is held.
+pub(super) fn entry_of(
+    resource: &ResourceCache,
+    key: &str,
+    kv: &KeyValue,
+) -> Result<(Entry, Arc<Value>), StoredError> {
     let mut object = stored::decode(&kv.value)?;
     let stale = resource.kind().particulars.settle(&mut object);
-    let entry = Entry::new(key, kv.mod_revision.0, object, resource.kind());
-    Ok(if stale { entry.stale() } else { entry })
+    let revision = kv.mod_revision.0;
+    let (entry, value) = Entry::with_value(key, revision, object, resource.kind());
+    if stale {
+        return Ok((entry.stale(), value));
+    }
+    // What is stored is what goes out in protobuf, but for the revision: it need not be written again.
+    let entry = match protobuf::with_revision(&kv.value, revision) {
+        Some((envelope, bytes)) if entry.is_headed(envelope.api_version, envelope.kind) => {
+            entry.with_encoded(AS_STORED, Bytes::from(bytes))
+        }
+        _ => entry,
+    };
+    Ok((entry, value))
 }
 
 /// Decodes one stored object as it is now. One that cannot be decoded is left out and remembered for those who ask for it.
-pub(super) fn read_entry(resource: &ResourceCache, key: &str, kv: &KeyValue) -> Option<Entry> {
+pub(super) fn read_entry(resource: &ResourceCache, key: &str, kv: &KeyValue) -> Option<(Entry, Arc<Value>)> {
     match entry_of(resource, key, kv) {
-        Ok(entry) => {
+        Ok(read) => {
             resource.unreadables().remove(key);
-            Some(entry)
+            Some(read)
         }
         Err(error) => {
             tracing::error!(key = %kv.key.escape_ascii(), %error, "a stored object cannot be decoded and is not served");

@@ -9,6 +9,7 @@ pub(crate) mod event;
 mod feed;
 mod history;
 pub(crate) mod ordered;
+mod recent;
 pub(crate) mod resource;
 mod ring;
 pub(crate) mod selection;
@@ -29,6 +30,7 @@ use tokio::sync::{Notify, watch};
 
 use entry::Entry;
 use ordered::Ordered;
+use recent::Recent;
 use resource::{ResourceCache, Snapshot, StoredKind};
 
 /// The prefix of every key.
@@ -48,6 +50,8 @@ pub(crate) struct Cache {
     progress: watch::Sender<u64>,
     /// Wakes the feed, so that it tries to read what could not be read.
     again: Notify,
+    /// What was read last: it is asked for again by whoever wrote it, and by who changes it next.
+    recent: Recent,
 }
 
 /// Why the cache could not be filled.
@@ -118,6 +122,7 @@ impl Cache {
             joined: RwLock::default(),
             progress,
             again: Notify::new(),
+            recent: Recent::default(),
         };
         let (revision, mut loaded) = cache.load().await?;
         for (prefix, resource) in &cache.resources {
@@ -155,7 +160,8 @@ impl Cache {
         resource.unreadables().clear();
         let revision = self
             .read(&resource.kind().prefix, None, |kv| {
-                entries.extend(key_in(resource, kv).and_then(|key| feed::read_entry(resource, key, kv)));
+                let read = key_in(resource, kv).and_then(|key| feed::read_entry(resource, key, kv));
+                entries.extend(read.map(|(entry, _)| entry));
             })
             .await?;
         Ok((entries, revision))
@@ -295,7 +301,7 @@ impl Cache {
                 let Some((resource, key)) = self.built_in(&kv.key) else {
                     return;
                 };
-                if let Some(entry) = feed::read_entry(resource, key, kv) {
+                if let Some((entry, _)) = feed::read_entry(resource, key, kv) {
                     loaded
                         .entry(resource.kind().prefix.clone())
                         .or_default()
@@ -383,7 +389,8 @@ fn key_in<'a>(resource: &ResourceCache, kv: &'a coracle_store::KeyValue) -> Opti
 }
 
 fn entry_in(resource: &ResourceCache, kv: &coracle_store::KeyValue) -> Option<Entry> {
-    feed::entry_of(resource, key_in(resource, kv)?, kv).ok()
+    let (entry, _) = feed::entry_of(resource, key_in(resource, kv)?, kv).ok()?;
+    Some(entry)
 }
 
 fn past_event(resource: &ResourceCache, event: &Event, revision: u64) -> Option<event::Event> {

@@ -194,7 +194,7 @@ impl Registry {
             }
             if options.dry_run {
                 rules::canonical(served, &mut object)?;
-                let entry = Entry::unversioned(&key, object, served.cache.kind());
+                let entry = Entry::unversioned(&key, &object, served.cache.kind());
                 return Ok(Some(Arc::new(entry)));
             }
             // Only what is charged to a quota may have to be tried again.

@@ -123,7 +123,7 @@ impl Registry {
             let old = if asks != Asks::Nobody && conversion::asks(served) {
                 encode::in_version(served, &current)?
             } else {
-                Value::clone(&current.value())
+                current.value()
             };
             if asks != Asks::Nobody {
                 self.plugins

@@ -1,5 +1,7 @@
 //! Objects and items as bytes, each made at most once per representation.
 
+use std::sync::Arc;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use coracle_api::codec::{protobuf, yaml};
 use coracle_api::status::ApiError;
@@ -21,9 +23,9 @@ pub(super) fn object(served: &Served, entry: &Entry, accepted: Accepted) -> Resu
     match (accepted.format, accepted.view) {
         (Format::Json, View::Metadata) => metadata(served, entry, accepted),
         (Format::Json, _) => Ok(headed(&served.head, &bare(served, entry, accepted)?)),
-        (Format::Yaml, _) => value(&full_value(served, entry, accepted)?, Format::Yaml),
+        (Format::Yaml, _) => value(&*full_value(served, entry, accepted)?, Format::Yaml),
         (Format::Protobuf, _) => entry.encoded(representation(served, accepted), |entry| {
-            value(&full_value(served, entry, accepted)?, Format::Protobuf)
+            value(&*full_value(served, entry, accepted)?, Format::Protobuf)
         }),
     }
 }
@@ -54,7 +56,7 @@ fn bare(served: &Served, entry: &Entry, accepted: Accepted) -> Result<Bytes, Api
         ..accepted
     };
     entry.encoded(representation(served, json), |entry| {
-        let mut object = in_version(served, entry)?;
+        let mut object = Arc::unwrap_or_clone(in_version(served, entry)?);
         if let Value::Object(map) = &mut object {
             map.remove("apiVersion");
             map.remove("kind");
@@ -86,9 +88,9 @@ pub(super) fn list_meta(meta: &Value) -> Result<Vec<u8>, ApiError> {
 ///
 /// # Errors
 /// Where it cannot be converted.
-pub(super) fn full_value(served: &Served, entry: &Entry, accepted: Accepted) -> Result<Value, ApiError> {
+pub(super) fn full_value(served: &Served, entry: &Entry, accepted: Accepted) -> Result<Arc<Value>, ApiError> {
     match accepted.view {
-        View::Metadata => partial(served, entry, accepted),
+        View::Metadata => partial(served, entry, accepted).map(Arc::new),
         _ => in_version(served, entry),
     }
 }
@@ -109,24 +111,25 @@ pub(super) fn value(value: &Value, format: Format) -> Result<Bytes, ApiError> {
     }
 }
 
-/// The object in the version asked for, with kind and version. What a webhook converts must have been
-/// [converted ahead](conversion::ahead).
+/// The object in the version asked for, with kind and version; shared where that is the version it is kept in. What a
+/// webhook converts must have been [converted ahead](conversion::ahead).
 ///
 /// # Errors
 /// Where it cannot be converted.
-pub(crate) fn in_version(served: &Served, entry: &Entry) -> Result<Value, ApiError> {
+pub(crate) fn in_version(served: &Served, entry: &Entry) -> Result<Arc<Value>, ApiError> {
     if is_kept_as_shown(served, entry) {
-        return Ok(Value::clone(&entry.value()));
+        return Ok(entry.value());
     }
-    match &served.custom {
-        None => rules::convert(Value::clone(&entry.value()), &served.stored, &served.resource),
-        Some(_) if conversion::asks(served) => conversion::made(served, entry),
+    let converted = match &served.custom {
+        None => rules::convert(Value::clone(&entry.value()), &served.stored, &served.resource)?,
+        Some(_) if conversion::asks(served) => conversion::made(served, entry)?,
         Some(custom) => {
             let mut object = Value::clone(&entry.value());
             custom.convert(&mut object);
-            Ok(object)
+            object
         }
-    }
+    };
+    Ok(Arc::new(converted))
 }
 
 /// Whether an entry stands in the cache in the version that is asked for.
@@ -142,9 +145,9 @@ pub(super) fn is_kept_as_shown(served: &Served, entry: &Entry) -> bool {
 ///
 /// # Errors
 /// Where it cannot be converted.
-pub(super) fn worked_on(served: &Served, entry: &Entry) -> Result<Value, ApiError> {
+pub(super) fn worked_on(served: &Served, entry: &Entry) -> Result<Arc<Value>, ApiError> {
     match &served.custom {
-        None => Ok(Value::clone(&entry.value())),
+        None => Ok(entry.value()),
         Some(_) => in_version(served, entry),
     }
 }

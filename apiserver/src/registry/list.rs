@@ -339,7 +339,7 @@ pub(super) fn write(
 }
 
 fn item_value(served: &Served, entry: &Entry, accepted: Accepted) -> Result<Value, ApiError> {
-    let mut value = encode::full_value(served, entry, accepted)?;
+    let mut value = Arc::unwrap_or_clone(encode::full_value(served, entry, accepted)?);
     if let (View::Object, None, Value::Object(map)) = (accepted.view, &served.custom, &mut value) {
         map.remove("kind");
         map.remove("apiVersion");

@@ -40,7 +40,7 @@ impl Registry {
                 return;
             };
             return self.with_writer(ctx, served, Operation::Update, |writer| {
-                apply::track_update(live.as_ref(), object, writer);
+                apply::track_update(live.as_deref(), object, writer);
             });
         }
         if served.version == 0 {
@@ -56,7 +56,7 @@ impl Registry {
             return;
         };
         self.with_writer(ctx, served, Operation::Update, |writer| {
-            apply::track_update(live.as_ref(), &mut shown, writer);
+            apply::track_update(live.as_deref(), &mut shown, writer);
         });
         meta::set(object, "managedFields", shown["metadata"]["managedFields"].take());
     }
@@ -170,7 +170,7 @@ impl Registry {
             .transpose()?;
         let force = ctx.query("force").is_some_and(is_true);
         self.with_writer(ctx, served, Operation::Apply, |writer| {
-            apply::apply(live.as_ref(), config, force, writer).map(|applied| applied.object)
+            apply::apply(live.as_deref(), config, force, writer).map(|applied| applied.object)
         })
     }
 

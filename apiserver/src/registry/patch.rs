@@ -148,29 +148,34 @@ impl Patch {
         before: &Value,
         validation: FieldValidation,
     ) -> Result<(Value, Vec<String>), ApiError> {
-        let mut object = before.clone();
-        match &served.custom {
-            None => self.apply(&mut object, served.resource.ty())?,
-            Some(_) => self.apply_untyped(&mut object)?,
-        }
+        let object = self.laid_over(served, before)?;
         // A strategic patch is laid over an object of a kind that is known; the others leave text that is read anew.
         if self.kind != PatchType::Strategic {
             shape::check_kind(served.resource.gvk(), &object)
                 .map_err(|why| self.refused(served, &object, &why))?;
         }
-        let shown = object.clone();
         let findings = self.duplicates.clone();
-        match body::patched(served, object, validation) {
+        let error = match body::patched(served, object, validation) {
             Ok((_, _)) if validation == FieldValidation::Strict && !findings.is_empty() => {
-                Err(self.refused(served, &shown, &DecodeError::Strict(findings).to_string()))
+                DecodeError::Strict(findings)
             }
-            Ok((object, found)) => Ok((object, [findings, found].concat())),
-            Err(DecodeError::Strict(found)) => {
-                let all = DecodeError::Strict([findings, found].concat());
-                Err(self.refused(served, &shown, &all.to_string()))
-            }
-            Err(error) => Err(self.refused(served, &shown, &error.to_string())),
+            Ok((object, found)) => return Ok((object, [findings, found].concat())),
+            Err(DecodeError::Strict(found)) => DecodeError::Strict([findings, found].concat()),
+            Err(error) => error,
+        };
+        // What was to be decoded is made once more rather than kept for the rare case.
+        let shown = self.laid_over(served, before)?;
+        Err(self.refused(served, &shown, &error.to_string()))
+    }
+
+    /// What the patch makes of an object, whether or not it is one of its kind.
+    fn laid_over(&self, served: &Served, before: &Value) -> Result<Value, ApiError> {
+        let mut object = before.clone();
+        match &served.custom {
+            None => self.apply(&mut object, served.resource.ty())?,
+            Some(_) => self.apply_untyped(&mut object)?,
         }
+        Ok(object)
     }
 
     /// The status for a patch that leaves no object of its kind. Upstream shows a strategic patch as Go prints it, and

@@ -130,7 +130,7 @@ impl Registry {
         mut object: Value,
         options: &WriteOptions,
     ) -> Result<Tried, ApiError> {
-        let old = encode::worked_on(served, current)?;
+        let old = &*encode::worked_on(served, current)?;
         let attributes = Attributes {
             operation: Operation::Update,
             resource: &served.resource,
@@ -150,24 +150,24 @@ impl Registry {
             attributes,
             dry_run: options.dry_run,
         };
-        self.admit(&admission, &mut object, Some(&old)).await?;
-        self.check_grant(ctx, served, &object, Some(&old))?;
+        self.admit(&admission, &mut object, Some(old)).await?;
+        self.check_grant(ctx, served, &object, Some(old))?;
         let unconditional = self.check_revision(served, &object, current)?;
-        meta::prepare_update(&mut object, &old);
-        rules::prepare_update(served, &ctx.info.subresource, &mut object, &old, self.now());
+        meta::prepare_update(&mut object, old);
+        rules::prepare_update(served, &ctx.info.subresource, &mut object, old, self.now());
         // What cannot be allocated is told before what is wrong otherwise.
-        let verdict = rules::validate_update(served, &ctx.info.subresource, &object, &old);
+        let verdict = rules::validate_update(served, &ctx.info.subresource, &object, old);
         let held = Held {
-            old: Some(&old),
+            old: Some(old),
             dry_run: options.dry_run,
         };
         let reservation = self.services.reserve(served, &mut object, held, self.chance())?;
         verdict?;
-        self.admit_finally(&admission, &object, Some(&old)).await?;
+        self.admit_finally(&admission, &object, Some(old)).await?;
         rules::settle(served, &mut object);
-        let charges = self.charges(&attributes, &object, Some(&old))?;
+        let charges = self.charges(&attributes, &object, Some(old))?;
         let key = served.key(current.namespace(), current.name());
-        if object == old && !self.is_due(served, current, &key, options.dry_run).await? {
+        if object == *old && !self.is_due(served, current, &key, options.dry_run).await? {
             return Ok(Tried::Done(Arc::clone(current)));
         }
         if options.dry_run {

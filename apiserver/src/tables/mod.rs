@@ -91,7 +91,7 @@ fn row(served: &Served, entry: &Entry, accepted: Accepted, now: Timestamp) -> Re
     // What is built in is printed as it is stored, whichever version is asked for.
     let object = match &served.custom {
         None => entry.value(),
-        Some(_) => Arc::new(shown(served, entry)?),
+        Some(_) => shown(served, entry)?,
     };
     let cells = match &served.custom {
         None => cells::of(&served.resource, &object, now),

@@ -7,6 +7,7 @@
 mod decode;
 mod encode;
 mod reader;
+mod revision;
 mod special;
 mod writer;
 
@@ -19,6 +20,7 @@ use reader::Reader;
 use writer::{Writer, varint_bytes};
 
 pub use encode::EncodeError;
+pub use revision::with_revision;
 
 /// What every envelope starts with.
 pub const PREFIX: [u8; 4] = *b"k8s\0";

@@ -147,7 +147,8 @@ const SCALE: Gvk = Gvk {
 
 /// The object with the replicas of a scale; its revision is the one that the scale names.
 fn scaled(served: &Served, current: &Entry, before: &Value, scale: &Value) -> Result<Value, ApiError> {
-    let mut object = with_replicas(served, encode::worked_on(served, current)?, scale)?;
+    let worked_on = Arc::unwrap_or_clone(encode::worked_on(served, current)?);
+    let mut object = with_replicas(served, worked_on, scale)?;
     let revision = match meta::text(scale, "resourceVersion") {
         "" => meta::text(before, "resourceVersion"),
         revision => revision,
@@ -187,7 +188,7 @@ fn custom_scale(served: &Served) -> Option<&custom::Scale> {
 fn shown_scale(served: &Served, entry: &Entry) -> Result<(Value, bool), ApiError> {
     match custom_scale(served) {
         None => scale_of(served, &entry.value()),
-        Some(_) => scale_of(served, &encode::in_version(served, entry)?),
+        Some(_) => scale_of(served, &*encode::in_version(served, entry)?),
     }
 }
 
