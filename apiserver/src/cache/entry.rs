@@ -1,6 +1,5 @@
 //! One object as the cache keeps it: encoded once, looked at many times.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -31,8 +30,10 @@ pub(crate) struct Entry {
     key: Box<str>,
     namespace_len: usize,
     revision: u64,
-    labels: BTreeMap<String, String>,
-    fields: Fields,
+    /// By key.
+    labels: Box<[(Box<str>, Box<str>)]>,
+    /// Only those that are not empty.
+    fields: Box<[(&'static str, Box<str>)]>,
     /// What makes `json` an object of its own.
     head: Arc<str>,
     json: Bytes,
@@ -81,7 +82,7 @@ impl Entry {
     }
 
     fn of(key: &str, revision: u64, object: &Value, kind: &StoredKind) -> Self {
-        let fields = kind.particulars.fields(object);
+        let fields = kind.particulars.fields(object).into_iter();
         let labels = labels_of(object);
         let head = kind.particulars.head(object);
         let (json, metadata) = encode(object);
@@ -90,7 +91,10 @@ impl Entry {
             key: key.into(),
             revision,
             labels,
-            fields,
+            fields: fields
+                .filter(|(_, value)| !value.is_empty())
+                .map(|(name, value)| (name, value.into_boxed_str()))
+                .collect(),
             head: head.unwrap_or_else(|| Arc::clone(&kind.head)),
             json,
             metadata,
@@ -135,9 +139,10 @@ impl Entry {
         self.revision
     }
 
-    /// Its labels.
-    pub(crate) fn labels(&self) -> &BTreeMap<String, String> {
-        &self.labels
+    /// The value of one of its labels.
+    pub(crate) fn label(&self, key: &str) -> Option<&str> {
+        let at = self.labels.binary_search_by(|(other, _)| (**other).cmp(key)).ok()?;
+        Some(&self.labels[at].1)
     }
 
     /// The value of a field that selectors may name; empty where absent.
@@ -150,7 +155,7 @@ impl Entry {
         self.fields
             .iter()
             .find(|(field, _)| *field == name)
-            .map_or("", |(_, value)| value.as_str())
+            .map_or("", |(_, value)| value)
     }
 
     /// The object as JSON in its storage version, without `kind` and `apiVersion`: `{"metadata":…}`.
@@ -190,8 +195,7 @@ impl Entry {
 
     /// Takes a representation that was come by otherwise than by encoding, before anybody sees the entry.
     pub(crate) fn with_encoded(mut self, representation: Representation, bytes: Bytes) -> Self {
-        let made = self.encoded.get_mut().unwrap_or_else(PoisonError::into_inner);
-        made.push((representation, bytes));
+        self.encoded = Mutex::new(vec![(representation, bytes)]);
         self
     }
 
@@ -303,12 +307,13 @@ pub(crate) fn set_resource_version(object: &mut Value, revision: u64) {
     }
 }
 
-fn labels_of(object: &Value) -> BTreeMap<String, String> {
+/// An object's labels, by key: its members stand in that order.
+fn labels_of(object: &Value) -> Box<[(Box<str>, Box<str>)]> {
     let labels = object.pointer("/metadata/labels").and_then(Value::as_object);
     labels
         .into_iter()
         .flatten()
-        .filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned())))
+        .filter_map(|(key, value)| Some((key.as_str().into(), value.as_str()?.into())))
         .collect()
 }
 
@@ -347,7 +352,7 @@ mod tests {
             entry.metadata(),
             &br#"{"labels":{"x":"y"},"name":"a","resourceVersion":"7"}"#[..]
         );
-        assert_eq!(entry.labels()["x"], "y");
+        assert_eq!((entry.label("x"), entry.label("y")), (Some("y"), None));
         assert_eq!(
             (
                 entry.field("metadata.name"),

@@ -55,7 +55,7 @@ impl Selection {
             && self
                 .labels
                 .as_ref()
-                .is_none_or(|labels| labels.matches(|key| entry.labels().get(key).map(String::as_str)))
+                .is_none_or(|labels| labels.matches(|key| entry.label(key)))
     }
 
     /// Whether labels or fields are asked for, so that counting the rest of a list would mean looking at all of it.
