@@ -141,7 +141,10 @@ impl Entry {
 
     /// The value of one of its labels.
     pub(crate) fn label(&self, key: &str) -> Option<&str> {
-        let at = self.labels.binary_search_by(|(other, _)| (**other).cmp(key)).ok()?;
+        let at = self
+            .labels
+            .binary_search_by(|(other, _)| (**other).cmp(key))
+            .ok()?;
         Some(&self.labels[at].1)
     }
 

@@ -24,7 +24,7 @@ use self::first::First;
 use super::conversion::ByShown;
 use super::frames::Frames;
 use super::list::wait_error;
-use super::negotiate::Purpose;
+use super::negotiate::{Accepted, Purpose};
 use super::options::ListOptions;
 use super::served::Served;
 use super::{Registry, conversion, respond, select};
@@ -60,6 +60,16 @@ impl Registry {
         served: &Arc<Served>,
     ) -> Result<Response<ResponseBody>, ApiError> {
         let accepted = served.accepted(ctx, Purpose::Watch)?;
+        let watcher = self.watcher(ctx, served, accepted).await?;
+        Ok(respond_with(watcher, accepted.format.watch_media_type()))
+    }
+
+    async fn watcher(
+        &self,
+        ctx: &RequestContext,
+        served: &Arc<Served>,
+        accepted: Accepted,
+    ) -> Result<Watcher, ApiError> {
         let options = ListOptions::read(ctx, true)?;
         let selection = Arc::new(select::selection(served, &ctx.info.namespace, &options)?);
         let by_shown = ByShown::of(served, &selection);
@@ -75,7 +85,7 @@ impl Registry {
             Ok(first) => first,
             Err(error) => VecDeque::from([First::Error(error)]),
         };
-        let watcher = Watcher {
+        Ok(Watcher {
             frames,
             cache: Arc::clone(&served.cache),
             first,
@@ -90,8 +100,7 @@ impl Registry {
             asks: conversion::asks(served),
             by_shown,
             webhooks: Arc::clone(&self.webhooks),
-        };
-        Ok(respond_with(watcher, accepted.format.watch_media_type()))
+        })
     }
 
     async fn beginning(&self, options: &ListOptions) -> Result<Beginning, ApiError> {
@@ -229,8 +238,8 @@ impl Watcher {
             if self.ending && self.due.is_none() {
                 return None;
             }
-            if self.due.is_some() {
-                return self.drain().await;
+            if let Some(due) = self.due {
+                return self.drain(due).await;
             }
             tokio::select! {
                 biased;
@@ -363,20 +372,51 @@ impl Watcher {
         Ok(piece.freeze())
     }
 
-    /// What is waiting, and then the bookmark: it must not overtake a change.
-    async fn drain(&mut self) -> Option<Result<Bytes, ApiError>> {
+    /// What is waiting that is no newer than the bookmark, and then the bookmark: it must not overtake a change, and no
+    /// newer change may overtake it.
+    async fn drain(&mut self, due: u64) -> Option<Result<Bytes, ApiError>> {
+        let due = due.max(self.live_after);
         loop {
-            match self.receiver.try_recv() {
-                Ok((kind, event)) if event.revision() > self.live_after => {
-                    return Some(self.gather(kind, event).await);
-                }
-                Ok(_) => {}
+            let waiting = match self.receiver.try_recv() {
+                Ok((_, event)) if event.revision() <= self.live_after => continue,
+                Ok(notice) => Some(notice),
+                Err(TryRecvError::Empty) => None,
                 Err(TryRecvError::Disconnected) => return None,
-                Err(TryRecvError::Empty) => {
-                    let revision = self.due.take()?.max(self.live_after);
-                    return Some(self.frames.bookmark(revision, false));
-                }
+            };
+            return match waiting {
+                Some((kind, event)) if event.revision() <= due => Some(self.tell(kind, event).await),
+                newer => Some(self.bookmark_before(due, newer).await),
+            };
+        }
+    }
+
+    /// The bookmark that is due, and after it a change that is newer. A watch that ends leaves that to the one that goes
+    /// on from the bookmark.
+    async fn bookmark_before(
+        &mut self,
+        due: u64,
+        newer: Option<(EventType, Arc<Event>)>,
+    ) -> Result<Bytes, ApiError> {
+        self.due = None;
+        let bookmark = self.frames.bookmark(due, false)?;
+        match newer {
+            Some((kind, event)) if !self.ending => {
+                let change = self.tell(kind, event).await?;
+                Ok(Bytes::from([bookmark, change].concat()))
             }
+            _ => Ok(bookmark),
+        }
+    }
+
+    /// One event.
+    async fn tell(&mut self, kind: EventType, event: Arc<Event>) -> Result<Bytes, ApiError> {
+        if self.asks {
+            self.converted(vec![First::Event(kind, event)]).await
+        } else {
+            self.frames.event(kind, &event)
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
