@@ -24,7 +24,7 @@ type Validate =
     fn(&Attributes<'_>, Option<&Value>, Option<&Value>, &dyn ObjectReader) -> Result<(), ApiError>;
 
 /// A function that may only refuse, and asks the authorizer.
-type Guard = fn(&Attributes<'_>, Option<&Value>, Option<&Value>, Cluster<'_>) -> Result<(), ApiError>;
+type Guard = fn(&Attributes<'_>, Option<&Value>, Option<&Value>, &Cluster<'_>) -> Result<(), ApiError>;
 
 /// A plugin that changes.
 struct Mutating(Mutate);
@@ -44,7 +44,7 @@ impl Plugin for Mutating {
         attributes: &Attributes<'_>,
         object: &mut Value,
         old: Option<&Value>,
-        cluster: Cluster<'_>,
+        cluster: &Cluster<'_>,
     ) -> Result<(), ApiError> {
         (self.0)(attributes, object, old, cluster.reader)
     }
@@ -56,7 +56,7 @@ impl Plugin for Validating {
         attributes: &Attributes<'_>,
         object: Option<&Value>,
         old: Option<&Value>,
-        cluster: Cluster<'_>,
+        cluster: &Cluster<'_>,
     ) -> Result<(), ApiError> {
         (self.0)(attributes, object, old, cluster.reader)
     }
@@ -68,7 +68,7 @@ impl Plugin for Both {
         attributes: &Attributes<'_>,
         object: &mut Value,
         old: Option<&Value>,
-        cluster: Cluster<'_>,
+        cluster: &Cluster<'_>,
     ) -> Result<(), ApiError> {
         (self.0)(attributes, object, old, cluster.reader)
     }
@@ -78,19 +78,23 @@ impl Plugin for Both {
         attributes: &Attributes<'_>,
         object: Option<&Value>,
         old: Option<&Value>,
-        cluster: Cluster<'_>,
+        cluster: &Cluster<'_>,
     ) -> Result<(), ApiError> {
         (self.1)(attributes, object, old, cluster.reader)
     }
 }
 
 impl Plugin for Guarding {
+    fn asks(&self) -> bool {
+        true
+    }
+
     fn validate(
         &self,
         attributes: &Attributes<'_>,
         object: Option<&Value>,
         old: Option<&Value>,
-        cluster: Cluster<'_>,
+        cluster: &Cluster<'_>,
     ) -> Result<(), ApiError> {
         (self.0)(attributes, object, old, cluster)
     }
