@@ -10,7 +10,10 @@ mod anti_affinity;
 mod certificates;
 mod chain;
 mod configuration;
+mod declared_features;
 mod default_classes;
+#[cfg(test)]
+mod each;
 mod event_rate_limit;
 mod extended_resources;
 mod external_ips;
