@@ -32,19 +32,15 @@ pub struct KubeconfigClients {
 }
 
 impl KubeconfigClients {
-    /// Clients for the cluster and user of `config`. Renewals end with the token.
-    ///
-    /// # Errors
-    /// When no client can be built from the configuration.
-    pub fn new(config: kube::Config, shutdown: CancellationToken) -> Result<Self, ClientError> {
-        let process = kube::Client::try_from(config.clone());
-        let process = process.map_err(|error| build("the process itself", error))?;
-        Ok(Self {
+    /// Clients for the cluster of `config`, whose tokens are asked for by a client of the process itself. Renewals end with the
+    /// token.
+    pub fn new(config: kube::Config, process: kube::Client, shutdown: CancellationToken) -> Self {
+        Self {
             config,
             process,
             renewals: TaskTracker::new(),
             shutdown,
-        })
+        }
     }
 
     /// Waits until no renewal runs any more; they end with the token given at the start.

@@ -12,7 +12,7 @@ use x509_parser::pem::parse_x509_pem;
 use x509_parser::prelude::FromDer;
 
 use super::{Attributes, Cluster, Operation};
-use crate::authz::{self, MASTERS, is_master};
+use crate::authz::{self, MASTERS};
 
 const GROUP: &str = "certificates.k8s.io";
 const REQUESTS: &str = "certificatesigningrequests";
@@ -52,21 +52,13 @@ pub(super) fn subject_of(object: &Value) -> Result<Subject, String> {
     })
 }
 
-/// Whether the authorizer of a cluster says yes. Before there is one only the server itself writes.
-pub(super) fn is_allowed(cluster: Cluster<'_>, question: &authz::Attributes<'_>) -> bool {
-    match cluster.authorizer {
-        Some(authorizer) => authorizer.authorize(question).is_allowed(),
-        None => is_master(question.user),
-    }
-}
-
 /// Whether a user may do something with a signer, or with all of its domain.
-fn may(cluster: Cluster<'_>, attributes: &Attributes<'_>, verb: &str, signer: &str) -> bool {
+fn may(cluster: &Cluster<'_>, attributes: &Attributes<'_>, verb: &str, signer: &str) -> bool {
     let domain = signer.split('/').next().unwrap_or_default();
     let all = format!("{domain}/*");
     [signer, &all].into_iter().any(|name| {
         let question = authz::Attributes::resource(attributes.user, verb, GROUP, "signers").named(name);
-        is_allowed(cluster, &question)
+        cluster.questions.allow(&question)
     })
 }
 
@@ -75,7 +67,7 @@ pub(super) fn approval(
     attributes: &Attributes<'_>,
     _object: Option<&Value>,
     old: Option<&Value>,
-    cluster: Cluster<'_>,
+    cluster: &Cluster<'_>,
 ) -> Result<(), ApiError> {
     let updated = attributes.operation == Operation::Update;
     let concerned = updated && attributes.is_of(GROUP, REQUESTS) && attributes.subresource == "approval";
@@ -98,7 +90,7 @@ pub(super) fn signing(
     attributes: &Attributes<'_>,
     object: Option<&Value>,
     old: Option<&Value>,
-    cluster: Cluster<'_>,
+    cluster: &Cluster<'_>,
 ) -> Result<(), ApiError> {
     let updated = attributes.operation == Operation::Update;
     let concerned = updated && attributes.is_of(GROUP, REQUESTS) && attributes.subresource == "status";
@@ -125,7 +117,7 @@ pub(super) fn subject(
     attributes: &Attributes<'_>,
     object: Option<&Value>,
     _old: Option<&Value>,
-    _cluster: Cluster<'_>,
+    _cluster: &Cluster<'_>,
 ) -> Result<(), ApiError> {
     let created = attributes.operation == Operation::Create && attributes.is(GROUP, REQUESTS);
     let Some(request) = object.filter(|object| created && object["spec"].text("signerName") == CLIENT_SIGNER)
@@ -147,7 +139,7 @@ pub(super) fn attest(
     attributes: &Attributes<'_>,
     object: Option<&Value>,
     old: Option<&Value>,
-    cluster: Cluster<'_>,
+    cluster: &Cluster<'_>,
 ) -> Result<(), ApiError> {
     let Some(bundle) = object.filter(|_| attributes.is_of(GROUP, "clustertrustbundles")) else {
         return Ok(());

@@ -13,9 +13,13 @@ use super::{Attributes, Cluster, Operation, Plugin, order, registered};
 pub(crate) struct Chain {
     /// The names of all that are on, those included that are somebody else's to run.
     enabled: Vec<&'static str>,
-    plugins: Vec<(&'static str, Box<dyn Plugin>)>,
-    /// The service that is asked about images, where one is, and before which plugin.
-    image_policy: Option<(usize, ImagePolicy)>,
+    members: Vec<(&'static str, Member)>,
+}
+
+enum Member {
+    Plugin(Box<dyn Plugin>),
+    /// The service that is asked about images.
+    Images(Box<ImagePolicy>),
 }
 
 impl Chain {
@@ -25,25 +29,22 @@ impl Chain {
     /// Flags that name what there is not, or a configuration that a plugin cannot take.
     pub(super) fn new(enable: &[String], disable: &[String], told: &Told) -> Result<Self, AdmissionError> {
         let enabled = order::selected(enable, disable)?;
-        let (mut plugins, mut image_policy) = (Vec::new(), None);
+        let mut members = Vec::new();
         for &name in &enabled {
             let failed = |why| AdmissionError::Plugin {
                 name: name.to_owned(),
                 why,
             };
-            if name == image_policy::NAME {
+            let member = if name == image_policy::NAME {
                 let policy = ImagePolicy::new(told.of(name)).map_err(failed)?;
-                image_policy = Some((plugins.len(), policy));
-                continue;
-            }
-            let made = registered::make(name, told.of(name)).map_err(failed)?;
-            plugins.extend(made.map(|plugin| (name, plugin)));
+                Some(Member::Images(Box::new(policy)))
+            } else {
+                let made = registered::make(name, told.of(name)).map_err(failed)?;
+                made.map(Member::Plugin)
+            };
+            members.extend(member.map(|member| (name, member)));
         }
-        Ok(Self {
-            enabled,
-            plugins,
-            image_policy,
-        })
+        Ok(Self { enabled, members })
     }
 
     /// Whether a plugin is switched on.
@@ -55,72 +56,58 @@ impl Chain {
     ///
     /// # Errors
     /// The first refusal.
-    pub(crate) fn mutate(
+    pub(crate) async fn mutate(
         &self,
         attributes: &Attributes<'_>,
         object: &mut Value,
         old: Option<&Value>,
         cluster: Cluster<'_>,
     ) -> Result<(), ApiError> {
-        for (name, plugin) in &self.plugins {
-            plugin
-                .mutate(attributes, object, old, cluster)
-                .inspect_err(|error| refused(name, error))?;
+        for (name, member) in &self.members {
+            let Member::Plugin(plugin) = member else {
+                continue;
+            };
+            let mut run = || plugin.mutate(attributes, object, old, &cluster);
+            let judged = if plugin.asks() {
+                cluster.questions.settle(run).await
+            } else {
+                run()
+            };
+            judged.inspect_err(|error| refused(name, error))?;
         }
         Ok(())
     }
 
-    /// Runs the validating plugins, those included that ask others.
+    /// Runs the validating plugins. There is no object on delete.
     ///
     /// # Errors
     /// The first refusal.
-    pub(crate) async fn validate_asking(
-        &self,
-        attributes: &Attributes<'_>,
-        object: &Value,
-        old: Option<&Value>,
-        cluster: Cluster<'_>,
-    ) -> Result<(), ApiError> {
-        let Some((place, policy)) = &self.image_policy else {
-            return self.validate(attributes, Some(object), old, cluster);
-        };
-        let (before, after) = self.plugins.split_at(*place);
-        validate(before, attributes, Some(object), old, cluster)?;
-        policy
-            .validate(attributes, object)
-            .await
-            .inspect_err(|error| refused(image_policy::NAME, error))?;
-        validate(after, attributes, Some(object), old, cluster)
-    }
-
-    /// Runs the validating plugins that ask nobody.
-    ///
-    /// # Errors
-    /// The first refusal.
-    pub(crate) fn validate(
+    pub(crate) async fn validate(
         &self,
         attributes: &Attributes<'_>,
         object: Option<&Value>,
         old: Option<&Value>,
         cluster: Cluster<'_>,
     ) -> Result<(), ApiError> {
-        validate(&self.plugins, attributes, object, old, cluster)
+        for (name, member) in &self.members {
+            let judged = match member {
+                Member::Plugin(plugin) => {
+                    let run = || plugin.validate(attributes, object, old, &cluster);
+                    if plugin.asks() {
+                        cluster.questions.settle(run).await
+                    } else {
+                        run()
+                    }
+                }
+                Member::Images(policy) => match object {
+                    Some(object) => policy.validate(attributes, object).await,
+                    None => Ok(()),
+                },
+            };
+            judged.inspect_err(|error| refused(name, error))?;
+        }
+        Ok(())
     }
-}
-
-fn validate(
-    plugins: &[(&'static str, Box<dyn Plugin>)],
-    attributes: &Attributes<'_>,
-    object: Option<&Value>,
-    old: Option<&Value>,
-    cluster: Cluster<'_>,
-) -> Result<(), ApiError> {
-    for (name, plugin) in plugins {
-        plugin
-            .validate(attributes, object, old, cluster)
-            .inspect_err(|error| refused(name, error))?;
-    }
-    Ok(())
 }
 
 impl Default for Chain {
@@ -151,7 +138,7 @@ impl Plugin for AlwaysDeny {
         attributes: &Attributes<'_>,
         _object: &mut Value,
         _old: Option<&Value>,
-        _cluster: Cluster<'_>,
+        _cluster: &Cluster<'_>,
     ) -> Result<(), ApiError> {
         Err(attributes.forbidden(DENIED))
     }
@@ -161,7 +148,7 @@ impl Plugin for AlwaysDeny {
         attributes: &Attributes<'_>,
         _object: Option<&Value>,
         _old: Option<&Value>,
-        _cluster: Cluster<'_>,
+        _cluster: &Cluster<'_>,
     ) -> Result<(), ApiError> {
         // What is created or changed did not come so far.
         match attributes.operation {

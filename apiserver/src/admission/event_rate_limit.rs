@@ -185,7 +185,7 @@ impl Plugin for EventRateLimit {
         attributes: &Attributes<'_>,
         object: Option<&Value>,
         _old: Option<&Value>,
-        _cluster: Cluster<'_>,
+        _cluster: &Cluster<'_>,
     ) -> Result<(), ApiError> {
         let written = matches!(attributes.operation, Operation::Create | Operation::Update);
         let counted = written && !attributes.dry_run && attributes.is_of("", "events");

@@ -1,6 +1,8 @@
 //! `ImagePolicyWebhook`: a service elsewhere says which images may be run (`imagepolicy.k8s.io/v1alpha1` `ImageReview`).
 //!
-//! What it is asked and what its answer means is pure; asking is [`Remote`]'s. Answers are remembered for a while.
+//! What it is asked and what its answer means is pure; asking is [`Remote`]'s. Answers are remembered for a while. That nobody
+//! was asked is told to the audit log alone: the annotation that upstream's plugin puts on the pod besides is lost there, for
+//! validating plugins are shown a copy of the object.
 
 use std::path::PathBuf;
 use std::time::Duration;

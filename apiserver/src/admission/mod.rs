@@ -10,7 +10,10 @@ mod anti_affinity;
 mod certificates;
 mod chain;
 mod configuration;
+mod declared_features;
 mod default_classes;
+#[cfg(test)]
+mod each;
 mod event_rate_limit;
 mod extended_resources;
 mod external_ips;
@@ -42,7 +45,7 @@ use serde_json::Value;
 
 pub(crate) use self::chain::Chain;
 pub use self::configuration::{AdmissionError, AdmissionOptions};
-use crate::authz::Authorizer;
+use crate::authz::{Authorizer, Questions};
 use crate::reader::ObjectReader;
 use crate::request::{UserInfo, Warnings};
 
@@ -99,16 +102,31 @@ pub(crate) struct Attributes<'a> {
 }
 
 /// What plugins may look at besides the write.
-#[derive(Clone, Copy)]
 pub(crate) struct Cluster<'a> {
     /// What is stored.
     pub reader: &'a dyn ObjectReader,
-    /// Who says what users may do; none while only the server itself writes.
-    pub authorizer: Option<&'a Authorizer>,
+    /// What users may do.
+    pub questions: Questions<'a>,
+}
+
+impl<'a> Cluster<'a> {
+    /// Of what is stored there; without an authorizer as long as only the server itself writes.
+    pub(crate) fn new(reader: &'a dyn ObjectReader, authorizer: Option<&'a Authorizer>) -> Self {
+        Self {
+            reader,
+            questions: Questions::new(authorizer),
+        }
+    }
 }
 
 /// What may change or refuse a write. On a deletion there is no object, and nothing to change.
 pub(crate) trait Plugin: Send + Sync {
+    /// Whether it asks what users may do. Such a one is run again when a service elsewhere has answered, so it must not do
+    /// anything but judge and change the object.
+    fn asks(&self) -> bool {
+        false
+    }
+
     /// Changes an object that is created or updated, or refuses it.
     ///
     /// # Errors
@@ -118,7 +136,7 @@ pub(crate) trait Plugin: Send + Sync {
         _attributes: &Attributes<'_>,
         _object: &mut Value,
         _old: Option<&Value>,
-        _cluster: Cluster<'_>,
+        _cluster: &Cluster<'_>,
     ) -> Result<(), ApiError> {
         Ok(())
     }
@@ -132,7 +150,7 @@ pub(crate) trait Plugin: Send + Sync {
         _attributes: &Attributes<'_>,
         _object: Option<&Value>,
         _old: Option<&Value>,
-        _cluster: Cluster<'_>,
+        _cluster: &Cluster<'_>,
     ) -> Result<(), ApiError> {
         Ok(())
     }

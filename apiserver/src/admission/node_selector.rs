@@ -43,7 +43,7 @@ impl NodeSelectors {
     }
 
     /// What a namespace selects: by itself, or as the cluster does.
-    fn of_namespace(&self, attributes: &Attributes<'_>, cluster: Cluster<'_>) -> Result<Labels, ApiError> {
+    fn of_namespace(&self, attributes: &Attributes<'_>, cluster: &Cluster<'_>) -> Result<Labels, ApiError> {
         let namespaces = GroupResource::new("", "namespaces");
         let namespace = cluster.reader.get(&namespaces, "", attributes.namespace);
         let namespace =
@@ -58,7 +58,7 @@ impl NodeSelectors {
         .map_err(ApiError::unknown)
     }
 
-    fn check(&self, attributes: &Attributes<'_>, pod: &Value, cluster: Cluster<'_>) -> Result<(), ApiError> {
+    fn check(&self, attributes: &Attributes<'_>, pod: &Value, cluster: &Cluster<'_>) -> Result<(), ApiError> {
         let refuse = |why: &str| ApiError::forbidden("", "pods", pod["metadata"].text("name"), why);
         let (wanted, own) = (self.of_namespace(attributes, cluster)?, own(pod));
         if conflict(&wanted, &own) {
@@ -83,7 +83,7 @@ impl Plugin for NodeSelectors {
         attributes: &Attributes<'_>,
         pod: &mut Value,
         _old: Option<&Value>,
-        cluster: Cluster<'_>,
+        cluster: &Cluster<'_>,
     ) -> Result<(), ApiError> {
         if attributes.operation != Operation::Create || !attributes.is("", "pods") {
             return Ok(());
@@ -109,7 +109,7 @@ impl Plugin for NodeSelectors {
         attributes: &Attributes<'_>,
         object: Option<&Value>,
         _old: Option<&Value>,
-        cluster: Cluster<'_>,
+        cluster: &Cluster<'_>,
     ) -> Result<(), ApiError> {
         match object.filter(|_| attributes.operation == Operation::Create && attributes.is("", "pods")) {
             Some(pod) => self.check(attributes, pod, cluster),

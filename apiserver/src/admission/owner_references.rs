@@ -6,7 +6,6 @@ use coracle_api::resources;
 use coracle_api::status::ApiError;
 use serde_json::Value;
 
-use super::certificates::is_allowed;
 use super::{Attributes, Cluster, Operation};
 use crate::authz;
 use crate::reader::{GroupResource, ObjectReader};
@@ -15,7 +14,7 @@ pub(super) fn validate(
     attributes: &Attributes<'_>,
     object: Option<&Value>,
     old: Option<&Value>,
-    cluster: Cluster<'_>,
+    cluster: &Cluster<'_>,
 ) -> Result<(), ApiError> {
     let written = matches!(attributes.operation, Operation::Create | Operation::Update);
     let pod_status = attributes.is_of("", "pods") && attributes.subresource == "status";
@@ -34,7 +33,7 @@ pub(super) fn validate(
     let anything = authz::Attributes::resource(attributes.user, "update", "*", "*")
         .subresource("finalizers")
         .named("*");
-    if blocking.is_empty() || is_allowed(cluster, &anything) {
+    if blocking.is_empty() || cluster.questions.allow(&anything) {
         return Ok(());
     }
     for owner in blocking {
@@ -43,22 +42,23 @@ pub(super) fn validate(
     Ok(())
 }
 
-fn may_delete(attributes: &Attributes<'_>, cluster: Cluster<'_>) -> Result<(), ApiError> {
+fn may_delete(attributes: &Attributes<'_>, cluster: &Cluster<'_>) -> Result<(), ApiError> {
     let resource = attributes.resource;
     let question = authz::Attributes::resource(attributes.user, "delete", resource.group, resource.resource)
         .in_namespace(attributes.namespace)
         .subresource(attributes.subresource)
         .named(attributes.name);
-    if is_allowed(cluster, &question) {
+    let verdict = cluster.questions.ask(&question);
+    if verdict.is_allowed() {
         return Ok(());
     }
-    let reason = reason(cluster, &question);
+    let reason = verdict.reason;
     Err(attributes.forbidden(&format!(
         "cannot set an ownerRef on a resource you can't delete: {reason}, <nil>"
     )))
 }
 
-fn may_finalize(attributes: &Attributes<'_>, owner: &Value, cluster: Cluster<'_>) -> Result<(), ApiError> {
+fn may_finalize(attributes: &Attributes<'_>, owner: &Value, cluster: &Cluster<'_>) -> Result<(), ApiError> {
     let (version, kind) = (owner.text("apiVersion"), owner.text("kind"));
     let group = version.split_once('/').map_or("", |(group, _)| group);
     let resources = of_kind(cluster.reader, group, kind);
@@ -74,8 +74,9 @@ fn may_finalize(attributes: &Attributes<'_>, owner: &Value, cluster: Cluster<'_>
             .in_namespace(namespace)
             .subresource("finalizers")
             .named(owner.text("name"));
-        if !is_allowed(cluster, &question) {
-            let reason = reason(cluster, &question);
+        let verdict = cluster.questions.ask(&question);
+        if !verdict.is_allowed() {
+            let reason = verdict.reason;
             return Err(attributes.forbidden(&format!(
                 "cannot set blockOwnerDeletion if an ownerReference refers to a resource you can't set finalizers on: \
                  {reason}, <nil>"
@@ -83,11 +84,6 @@ fn may_finalize(attributes: &Attributes<'_>, owner: &Value, cluster: Cluster<'_>
         }
     }
     Ok(())
-}
-
-fn reason(cluster: Cluster<'_>, question: &authz::Attributes<'_>) -> String {
-    let authorizer = cluster.authorizer;
-    authorizer.map_or_else(String::new, |authorizer| authorizer.authorize(question).reason)
 }
 
 /// The resources whose objects are of a kind, and whether they are namespaced.

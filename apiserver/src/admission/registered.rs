@@ -9,10 +9,10 @@ use super::node_selector::NodeSelectors;
 use super::pod_security::PodSecurity;
 use super::toleration_restriction::TolerationRestriction;
 use super::{
-    Attributes, Cluster, Plugin, anti_affinity, certificates, default_classes, extended_resources,
-    external_ips, images, limit_ranger, namespace_exists, namespace_lifecycle, node_restriction,
-    owner_references, pod_resize, priority, runtime_class, service_account, storage_protection, tolerations,
-    topology_labels,
+    Attributes, Cluster, Plugin, anti_affinity, certificates, declared_features, default_classes,
+    extended_resources, external_ips, images, limit_ranger, namespace_exists, namespace_lifecycle,
+    node_restriction, owner_references, pod_resize, priority, runtime_class, service_account,
+    storage_protection, tolerations, topology_labels,
 };
 use crate::reader::ObjectReader;
 
@@ -24,7 +24,7 @@ type Validate =
     fn(&Attributes<'_>, Option<&Value>, Option<&Value>, &dyn ObjectReader) -> Result<(), ApiError>;
 
 /// A function that may only refuse, and asks the authorizer.
-type Guard = fn(&Attributes<'_>, Option<&Value>, Option<&Value>, Cluster<'_>) -> Result<(), ApiError>;
+type Guard = fn(&Attributes<'_>, Option<&Value>, Option<&Value>, &Cluster<'_>) -> Result<(), ApiError>;
 
 /// A plugin that changes.
 struct Mutating(Mutate);
@@ -44,7 +44,7 @@ impl Plugin for Mutating {
         attributes: &Attributes<'_>,
         object: &mut Value,
         old: Option<&Value>,
-        cluster: Cluster<'_>,
+        cluster: &Cluster<'_>,
     ) -> Result<(), ApiError> {
         (self.0)(attributes, object, old, cluster.reader)
     }
@@ -56,7 +56,7 @@ impl Plugin for Validating {
         attributes: &Attributes<'_>,
         object: Option<&Value>,
         old: Option<&Value>,
-        cluster: Cluster<'_>,
+        cluster: &Cluster<'_>,
     ) -> Result<(), ApiError> {
         (self.0)(attributes, object, old, cluster.reader)
     }
@@ -68,7 +68,7 @@ impl Plugin for Both {
         attributes: &Attributes<'_>,
         object: &mut Value,
         old: Option<&Value>,
-        cluster: Cluster<'_>,
+        cluster: &Cluster<'_>,
     ) -> Result<(), ApiError> {
         (self.0)(attributes, object, old, cluster.reader)
     }
@@ -78,19 +78,23 @@ impl Plugin for Both {
         attributes: &Attributes<'_>,
         object: Option<&Value>,
         old: Option<&Value>,
-        cluster: Cluster<'_>,
+        cluster: &Cluster<'_>,
     ) -> Result<(), ApiError> {
         (self.1)(attributes, object, old, cluster.reader)
     }
 }
 
 impl Plugin for Guarding {
+    fn asks(&self) -> bool {
+        true
+    }
+
     fn validate(
         &self,
         attributes: &Attributes<'_>,
         object: Option<&Value>,
         old: Option<&Value>,
-        cluster: Cluster<'_>,
+        cluster: &Cluster<'_>,
     ) -> Result<(), ApiError> {
         (self.0)(attributes, object, old, cluster)
     }
@@ -146,6 +150,7 @@ fn plain(name: &str) -> Option<Box<dyn Plugin>> {
         "DefaultIngressClass" => Box::new(Mutating(default_classes::ingress)),
         "DenyServiceExternalIPs" => Box::new(Validating(external_ips::validate)),
         "PodTopologyLabels" => Box::new(Mutating(topology_labels::admit)),
+        "NodeDeclaredFeatureValidator" => Box::new(Validating(declared_features::validate)),
         "PodResizeValidator" => Box::new(Validating(pod_resize::validate)),
         "AlwaysDeny" => Box::new(AlwaysDeny),
         // Webhooks, policies, quotas, the service that is asked about images and the making of namespaces are the registry's; nothing is served of pod groups.

@@ -40,7 +40,7 @@ impl TolerationRestriction {
         })
     }
 
-    fn check(&self, attributes: &Attributes<'_>, pod: &Value, cluster: Cluster<'_>) -> Result<(), ApiError> {
+    fn check(&self, attributes: &Attributes<'_>, pod: &Value, cluster: &Cluster<'_>) -> Result<(), ApiError> {
         let tolerations = pod["spec"].items("tolerations");
         if tolerations.is_empty() {
             return Ok(());
@@ -64,7 +64,7 @@ impl TolerationRestriction {
 fn annotated(
     attributes: &Attributes<'_>,
     annotation: &str,
-    cluster: Cluster<'_>,
+    cluster: &Cluster<'_>,
 ) -> Result<Option<Vec<Value>>, ApiError> {
     let namespaces = GroupResource::new("", "namespaces");
     let namespace = cluster.reader.get(&namespaces, "", attributes.namespace);
@@ -92,7 +92,7 @@ impl Plugin for TolerationRestriction {
         attributes: &Attributes<'_>,
         pod: &mut Value,
         _old: Option<&Value>,
-        cluster: Cluster<'_>,
+        cluster: &Cluster<'_>,
     ) -> Result<(), ApiError> {
         if !concerns(attributes) {
             return Ok(());
@@ -120,7 +120,7 @@ impl Plugin for TolerationRestriction {
         attributes: &Attributes<'_>,
         object: Option<&Value>,
         _old: Option<&Value>,
-        cluster: Cluster<'_>,
+        cluster: &Cluster<'_>,
     ) -> Result<(), ApiError> {
         match object.filter(|_| concerns(attributes)) {
             Some(pod) => self.check(attributes, pod, cluster),

@@ -57,7 +57,7 @@ pub(crate) type Mark = (Arc<Routes>, Arc<Served>);
 /// What a server was seen to serve in a group version.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Serves {
-    resources: Vec<Entry>,
+    resources: Vec<Arc<Entry>>,
     /// Where its schemas stand, if it publishes them as OpenAPI 3.
     schemas: Option<String>,
     /// What it says in OpenAPI 2.

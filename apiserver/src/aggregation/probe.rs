@@ -49,7 +49,7 @@ impl Aggregator {
                 Ok(Some(list)) => {
                     let part = before.and_then(|before| before.part.clone());
                     return Ok(Serves {
-                        resources: resources::read(&list.value),
+                        resources: resources::read(&list.value).into_iter().map(Arc::new).collect(),
                         schemas: self.schemas_of(remote, group, version).await,
                         part: self.part_of(remote, group, version, part).await,
                     });

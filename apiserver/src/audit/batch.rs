@@ -70,6 +70,31 @@ impl BatchLimits {
             throttle: Some((10.0, 15)),
         }
     }
+
+    /// Whether batches can be made like this. `plugin` is `log` or `webhook`.
+    ///
+    /// # Errors
+    /// Why not, in upstream's words.
+    pub(super) fn check(&self, plugin: &str) -> Result<(), String> {
+        let faulty = |what: &str, value: &dyn std::fmt::Display| {
+            Err(format!(
+                "invalid audit batch {plugin} {what} {value}, must be a positive number"
+            ))
+        };
+        match self {
+            Self { buffer_size: 0, .. } => faulty("buffer size", &0),
+            Self { max_size: 0, .. } => faulty("max batch size", &0),
+            Self {
+                throttle: Some((rate, _)),
+                ..
+            } if !rate.is_sign_positive() || *rate == 0.0 => faulty("throttle QPS", rate),
+            Self {
+                throttle: Some((_, 0)),
+                ..
+            } => faulty("throttle burst", &0),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Where events are put.
@@ -89,11 +114,20 @@ pub(super) fn queue(limits: &BatchLimits) -> (Queue, mpsc::Receiver<Event>) {
     (Queue(sender), receiver)
 }
 
-/// Hands batches on until shutdown, and then what is left. Batches are delivered side by side.
+/// Whether a batch waits until the one before is delivered (upstream's `AsyncDelegate`, which a log has not and a server has).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Batches arrive in the order of their events.
+    Kept,
+    /// They are delivered side by side.
+    Any,
+}
+
+/// Hands batches of at most so many bytes on until shutdown, and then what is left.
 pub(super) async fn run<F>(
     mut events: mpsc::Receiver<Event>,
     limits: BatchLimits,
-    max_bytes: usize,
+    (max_bytes, order): (usize, Order),
     shutdown: CancellationToken,
     deliver: impl Fn(Vec<Event>) -> F,
 ) where
@@ -117,7 +151,10 @@ pub(super) async fn run<F>(
             if let Some(throttle) = &mut throttle {
                 throttle.pass().await;
             }
-            delivering.spawn(deliver(batch));
+            match order {
+                Order::Kept => deliver(batch).await,
+                Order::Any => drop(delivering.spawn(deliver(batch))),
+            }
         }
     }
     delivering.close();

@@ -1,10 +1,15 @@
 //! The body of an answer that is recorded: its end ends the record, and what went by is part of it where that is wanted.
+//!
+//! Where answers wait for their records, the last of the answer is held back until the record is taken, as upstream's handlers
+//! return, and so end their answers, only then.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use coracle_api::codec::{protobuf, yaml};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use http::{Response, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
@@ -18,7 +23,7 @@ const STATUS_MAX_BYTES: usize = 64 << 10;
 
 impl Recorder {
     /// Records an answer: its head now, the rest when it has been sent, or broken off.
-    pub(crate) fn follow(
+    pub(crate) async fn follow(
         &self,
         info: &RequestInfo,
         streams: bool,
@@ -29,7 +34,11 @@ impl Recorder {
         }
         self.code(response.status().as_u16());
         if streams {
-            self.started();
+            self.started().await;
+        }
+        if response.body().is_end_stream() {
+            self.ending().await;
+            return response;
         }
         let media_type = response.headers().get(header::CONTENT_TYPE);
         let media_type = media_type
@@ -56,6 +65,7 @@ impl Recorder {
                 recorder,
                 kept,
                 room,
+                progress: Progress::Passing,
             }
             .boxed_unsync()
         })
@@ -74,6 +84,47 @@ struct Recorded {
     recorder: Recorder,
     kept: Option<(Form, BytesMut)>,
     room: usize,
+    progress: Progress,
+}
+
+enum Progress {
+    /// What comes is passed on.
+    Passing,
+    /// The record is being taken, before which the last of the answer is not passed on.
+    Ending(BoxFuture<'static, ()>, Option<Frame<Bytes>>),
+    /// There is nothing left to record.
+    Over,
+}
+
+impl Recorded {
+    /// Keeps what is to be recorded of a frame.
+    fn keep(&mut self, frame: &Frame<Bytes>) {
+        if let Some(data) = frame.data_ref()
+            && let Some((_, kept)) = &mut self.kept
+        {
+            if kept.len().saturating_add(data.len()) > self.room {
+                self.kept = None;
+            } else {
+                kept.extend_from_slice(data);
+            }
+        }
+    }
+
+    /// Records what was kept.
+    fn tell(&mut self) {
+        if let Some((form, kept)) = self.kept.take()
+            && let Some(object) = decoded(form, &kept)
+        {
+            self.recorder.answered(object);
+        }
+    }
+
+    /// Begins to take the record, with the last of the answer held back.
+    fn end(&mut self, last: Option<Frame<Bytes>>) {
+        self.tell();
+        let recorder = self.recorder.clone();
+        self.progress = Progress::Ending(async move { recorder.ending().await }.boxed(), last);
+    }
 }
 
 impl Body for Recorded {
@@ -84,38 +135,59 @@ impl Body for Recorded {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
-        let next = Pin::new(&mut self.body).poll_frame(context);
-        let room = self.room;
-        if let Poll::Ready(Some(Ok(frame))) = &next
-            && let Some(data) = frame.data_ref()
-            && let Some((_, kept)) = &mut self.kept
-        {
-            if kept.len().saturating_add(data.len()) > room {
-                self.kept = None;
-            } else {
-                kept.extend_from_slice(data);
+        loop {
+            match &mut self.progress {
+                Progress::Over => return Poll::Ready(None),
+                Progress::Ending(taking, last) => {
+                    ready!(taking.poll_unpin(context));
+                    let last = last.take();
+                    self.progress = Progress::Over;
+                    return Poll::Ready(last.map(Ok));
+                }
+                Progress::Passing => {}
             }
+            let next = ready!(Pin::new(&mut self.body).poll_frame(context));
+            if let Some(Ok(frame)) = &next {
+                self.keep(frame);
+            }
+            let is_last = match &next {
+                Some(Ok(_)) => self.body.is_end_stream(),
+                Some(Err(_)) => false,
+                None => true,
+            };
+            if !is_last || !self.recorder.blocks() {
+                return Poll::Ready(next);
+            }
+            self.end(next.and_then(Result::ok));
         }
-        next
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        match self.progress {
+            Progress::Passing => !self.recorder.blocks() && self.body.is_end_stream(),
+            Progress::Ending(..) => false,
+            Progress::Over => true,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match &self.progress {
+            Progress::Ending(_, Some(last)) => {
+                SizeHint::with_exact(last.data_ref().map_or(0, |data| data.len() as u64))
+            }
+            Progress::Ending(_, None) | Progress::Over => SizeHint::with_exact(0),
+            Progress::Passing => self.body.size_hint(),
+        }
     }
 }
 
 impl Drop for Recorded {
     fn drop(&mut self) {
-        if let Some((form, kept)) = self.kept.take()
-            && let Some(object) = decoded(form, &kept)
-        {
-            self.recorder.answered(object);
+        // What is being taken is taken to its end.
+        if matches!(self.progress, Progress::Passing) {
+            self.tell();
+            self.recorder.ended();
         }
-        self.recorder.sent();
     }
 }
 

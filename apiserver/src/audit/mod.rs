@@ -52,6 +52,23 @@ pub struct AuditFlags {
     pub webhook: Option<WebhookFlags>,
 }
 
+impl AuditFlags {
+    /// Whether batches can be made as the flags of those say that make any.
+    fn check(&self) -> Result<(), String> {
+        if let Some(log) = self.log.as_ref().filter(|log| log.mode == Mode::Batch) {
+            log.limits.check("log")?;
+        }
+        match self
+            .webhook
+            .as_ref()
+            .filter(|webhook| webhook.mode == Mode::Batch)
+        {
+            Some(webhook) => webhook.limits.check("webhook"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Why nothing can be recorded as configured.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
@@ -78,6 +95,12 @@ pub enum AuditError {
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// Batches cannot be made as it says.
+    #[error("{why}")]
+    Limits {
+        /// Why.
+        why: String,
     },
     /// The server cannot be spoken to.
     #[error("initializing audit webhook: {why}")]
@@ -113,6 +136,7 @@ impl Audit {
         tasks: &TaskTracker,
         shutdown: &CancellationToken,
     ) -> Result<Option<Arc<Self>>, AuditError> {
+        flags.check().map_err(|why| AuditError::Limits { why })?;
         let Some(file) = &flags.policy_file else {
             return Ok(None);
         };

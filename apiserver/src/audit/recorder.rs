@@ -33,7 +33,9 @@ pub(crate) struct Held(Recorder);
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.0.ends(|going| going.connections -= 1);
+        if self.0.ends(|going| going.connections -= 1) {
+            self.0.complete_late();
+        }
     }
 }
 
@@ -185,29 +187,48 @@ impl Recorder {
         Some((event.clone(), &*recording.sink))
     }
 
-    fn stage(&self, stage: Stage) {
-        if let Some((event, sink)) = self.at(stage) {
-            sink.take(event);
+    /// Records a stage, and waits for that where the answer is to. False where it could not be recorded and must be.
+    async fn stage(&self, stage: Stage) -> bool {
+        match self.at(stage) {
+            Some((event, sink)) => sink.take(event).await,
+            None => true,
         }
+    }
+
+    /// Whether the answer waits for what is recorded of it.
+    pub(super) fn blocks(&self) -> bool {
+        self.0.as_ref().is_some_and(|recording| recording.sink.blocks())
     }
 
     /// The request came in. False where that could not be recorded and must be.
     #[must_use]
     pub(crate) async fn received(&self) -> bool {
-        match self.at(Stage::RequestReceived) {
-            Some((event, sink)) => sink.take_first(event).await,
-            None => true,
+        self.stage(Stage::RequestReceived).await
+    }
+
+    /// The head of a stream is about to be sent.
+    pub(super) async fn started(&self) {
+        self.stage(Stage::ResponseStarted).await;
+    }
+
+    /// All but the end of the answer is sent. What was made of its connection may go on.
+    pub(super) async fn ending(&self) {
+        if self.ends(|going| going.answer = false) {
+            self.stage(Stage::ResponseComplete).await;
         }
     }
 
-    /// The head of a stream is sent.
-    pub(super) fn started(&self) {
-        self.stage(Stage::ResponseStarted);
+    /// The answer is over, and nobody is there any more to wait for its record.
+    pub(super) fn ended(&self) {
+        if self.ends(|going| going.answer = false) {
+            self.complete_late();
+        }
     }
 
-    /// Everything of the answer is sent. What was made of its connection may go on.
-    pub(super) fn sent(&self) {
-        self.ends(|going| going.answer = false);
+    fn complete_late(&self) {
+        if let Some((event, sink)) = self.at(Stage::ResponseComplete) {
+            sink.take_late(event);
+        }
     }
 
     /// Keeps the record open for what was made of the request's connection, until this is dropped.
@@ -218,38 +239,32 @@ impl Recorder {
         Held(self.clone())
     }
 
-    /// Ends the record where nothing goes on any more.
-    fn ends(&self, what: impl FnOnce(&mut Going)) {
-        let Some(recording) = &self.0 else {
-            return;
-        };
-        let over = {
+    /// Whether nothing goes on any more once this has ended.
+    fn ends(&self, what: impl FnOnce(&mut Going)) -> bool {
+        self.0.as_ref().is_some_and(|recording| {
             let mut going = recording.going();
             what(&mut going);
             !going.answer && going.connections == 0
-        };
-        if over {
-            self.stage(Stage::ResponseComplete);
-        }
+        })
     }
 
     /// Answering panicked.
-    pub(crate) fn panicked(&self, message: &str) {
+    pub(crate) async fn panicked(&self, message: &str) {
         self.visit(|event| {
             event.set_status(&json!({
                 "status": "Failure", "reason": "InternalError", "code": 500,
                 "message": format!("APIServer panic'd: {message}"),
             }));
         });
-        self.stage(Stage::Panic);
+        self.stage(Stage::Panic).await;
     }
 
     /// The sender is not known: nothing follows but the refusal.
-    pub(crate) fn unauthenticated(&self, attempted: &str) {
+    pub(crate) async fn unauthenticated(&self, attempted: &str) {
         self.visit(|event| {
             event.response_status = Some(json!({"metadata": {}, "message": attempted, "code": 401}));
         });
-        self.started();
+        self.started().await;
     }
 }
 

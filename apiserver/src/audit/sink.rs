@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::batch::{self, BatchLimits, Mode, Queue};
+use super::batch::{self, BatchLimits, Mode, Order, Queue};
 use super::event::Event;
 use super::log::Log;
 use super::policy::Level;
@@ -57,10 +57,11 @@ enum Way<T> {
     Batched(Queue),
 }
 
-/// Starts what delivers events in batches of at most so many bytes; answers the queue that it takes them from.
+/// Starts what delivers events in batches of at most so many bytes, one after the other or side by side; answers the queue that
+/// it takes them from.
 fn batched<F>(
     limits: &BatchLimits,
-    max_bytes: usize,
+    (max_bytes, order): (usize, Order),
     tasks: &TaskTracker,
     shutdown: &CancellationToken,
     deliver: impl Fn(Vec<Event>) -> F + Send + 'static,
@@ -72,7 +73,7 @@ where
     tasks.spawn(batch::run(
         events,
         limits.clone(),
-        max_bytes,
+        (max_bytes, order),
         shutdown.clone(),
         deliver,
     ));
@@ -107,7 +108,8 @@ impl Sink {
                             }
                         };
                         let size = flags.truncation.max_batch_size;
-                        Way::Batched(batched(&flags.limits, size, tasks, shutdown, deliver))
+                        let how = (size, Order::Kept);
+                        Way::Batched(batched(&flags.limits, how, tasks, shutdown, deliver))
                     }
                     mode => Way::AtOnce {
                         to: log,
@@ -128,7 +130,8 @@ impl Sink {
                             async move { _ = webhook.send(events).await }
                         };
                         let size = flags.truncation.max_batch_size;
-                        Way::Batched(batched(&flags.limits, size, tasks, shutdown, deliver))
+                        let how = (size, Order::Any);
+                        Way::Batched(batched(&flags.limits, how, tasks, shutdown, deliver))
                     }
                     mode => Way::AtOnce {
                         to: webhook,
@@ -142,12 +145,23 @@ impl Sink {
         Ok(Self { log, webhook, tasks })
     }
 
-    /// Takes the first event of a request, which waits until it is taken where that is wanted. False where it was not, and the
-    /// request is not to go on.
-    pub(super) async fn take_first(&self, event: Event) -> bool {
+    /// Whether the answer to a request waits for its events (`blocking`, `blocking-strict`).
+    pub(super) fn blocks(&self) -> bool {
+        matches!(&self.log, Some((_, Way::AtOnce { .. })))
+            || matches!(&self.webhook, Some((_, Way::AtOnce { .. })))
+    }
+
+    /// Takes an event; whoever waits for this waits until it is taken where that is wanted. False where it was not and has to be:
+    /// a request whose first event it is does not go on.
+    pub(super) async fn take(&self, event: Event) -> bool {
+        let logged = self.log(event.clone());
         let sent = match &self.webhook {
-            Some((truncation, Way::AtOnce { to, strict })) => match truncation.fit(event.clone()) {
-                Some(event) => Arc::clone(to).send(vec![event]).await || !strict,
+            Some((truncation, Way::AtOnce { to, strict })) => match truncation.fit(event) {
+                // Whoever waits may go away; the event is sent all the same.
+                Some(event) => {
+                    let sending = self.tasks.spawn(Arc::clone(to).send(vec![event]));
+                    sending.await.unwrap_or(false) || !strict
+                }
                 None => true,
             },
             Some((_, Way::Batched(_))) => {
@@ -156,11 +170,11 @@ impl Sink {
             }
             None => true,
         };
-        self.log(event) && sent
+        logged && sent
     }
 
-    /// Takes an event that nobody waits for any more.
-    pub(super) fn take(&self, event: Event) {
+    /// Takes an event of a request that nobody waits for any more.
+    pub(super) fn take_late(&self, event: Event) {
         self.send_later(&event);
         // Its failure was told; what it is about has happened.
         let _ = self.log(event);

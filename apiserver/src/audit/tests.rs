@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::batch::{self, BatchLimits};
+use super::batch::{self, BatchLimits, Order};
 use super::event::{Event, ObjectReference, Stage, User};
 use super::policy::{Level, Wanted};
 use super::sink::{Sink, Truncation};
@@ -117,9 +117,9 @@ async fn a_record_ends_with_what_was_made_of_the_connection() {
         lines.lines().map(stage).collect::<Vec<_>>()
     };
     assert!(recorder.received().await);
-    recorder.started();
+    recorder.started().await;
     let (one, other) = (recorder.held(), recorder.held());
-    recorder.sent();
+    recorder.ending().await;
     drop(one);
     assert_eq!(stages(), ["RequestReceived", "ResponseStarted"]);
     drop(other);
@@ -144,7 +144,8 @@ async fn batches(
         told.lock().unwrap().push((start.elapsed().as_secs(), uris));
         std::future::ready(())
     };
-    let running = tokio::spawn(batch::run(events, limits, max_bytes, shutdown.clone(), deliver));
+    let how = (max_bytes, Order::Any);
+    let running = tokio::spawn(batch::run(events, limits, how, shutdown.clone(), deliver));
     put(&queue).await;
     shutdown.cancel();
     running.await.unwrap();
@@ -215,4 +216,136 @@ async fn what_there_is_no_room_for_is_lost_and_nobody_waits() {
         left.push(event.request_uri);
     }
     assert_eq!(left, ["/1", "/2"]);
+}
+
+#[test]
+fn what_makes_no_batches_is_told_apart() {
+    let table = [
+        (
+            BatchLimits {
+                buffer_size: 0,
+                ..BatchLimits::of_log()
+            },
+            "buffer size 0",
+        ),
+        (
+            BatchLimits {
+                max_size: 0,
+                ..BatchLimits::of_log()
+            },
+            "max batch size 0",
+        ),
+        (
+            BatchLimits {
+                throttle: Some((0.0, 1)),
+                ..BatchLimits::of_log()
+            },
+            "throttle QPS 0",
+        ),
+        (
+            BatchLimits {
+                throttle: Some((0.5, 0)),
+                ..BatchLimits::of_log()
+            },
+            "throttle burst 0",
+        ),
+    ];
+    for (limits, what) in table {
+        let why = format!("invalid audit batch log {what}, must be a positive number");
+        assert_eq!(limits.check("log"), Err(why));
+    }
+    for limits in [BatchLimits::of_log(), BatchLimits::of_webhook()] {
+        assert_eq!(limits.check("webhook"), Ok(()));
+    }
+}
+
+/// A log is written in the order of what happened, however long its batches take.
+#[tokio::test(start_paused = true)]
+async fn batches_of_a_log_do_not_overtake_each_other() {
+    let (queue, events) = batch::queue(&BatchLimits::of_log());
+    let written = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&written);
+    let deliver = move |events: Vec<Event>| {
+        let log = Arc::clone(&log);
+        async move {
+            let uri = events[0].request_uri.clone();
+            let slow = if uri == "/1" { 5 } else { 0 };
+            tokio::time::sleep(Duration::from_secs(slow)).await;
+            log.lock().unwrap().push(uri);
+        }
+    };
+    let shutdown = CancellationToken::new();
+    let how = (usize::MAX, Order::Kept);
+    let running = tokio::spawn(batch::run(
+        events,
+        BatchLimits::of_log(),
+        how,
+        shutdown.clone(),
+        deliver,
+    ));
+    for uri in ["/1", "/2", "/3"] {
+        queue.put(event(uri));
+    }
+    shutdown.cancel();
+    running.await.unwrap();
+    assert_eq!(*written.lock().unwrap(), ["/1", "/2", "/3"]);
+}
+
+/// What a recorder writes of a list at each level, without and with the fields of managers.
+#[tokio::test]
+async fn levels_and_managed_fields_decide_what_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let managed = json!({"metadata": {"name": "a", "managedFields": [{"manager": "m"}]}});
+    let list = json!({"kind": "PodList", "items": [managed]});
+    let table = json!({"kind": "Table", "rows": [{"object": managed}]});
+    for (number, (level, omits)) in [
+        (Level::Metadata, false),
+        (Level::Request, true),
+        (Level::RequestResponse, false),
+        (Level::RequestResponse, true),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let path = folder.path().join(number.to_string());
+        let flags = AuditFlags {
+            log: Some(LogFlags::new(&path)),
+            ..AuditFlags::default()
+        };
+        let sink = Sink::open(&flags, &TaskTracker::new(), &CancellationToken::new()).await;
+        let sink = Arc::new(sink.unwrap());
+        for answer in [&list, &table] {
+            let wanted = Wanted {
+                level,
+                omit_stages: vec![Stage::RequestReceived],
+                omit_managed_fields: omits,
+            };
+            let blank = Event {
+                level,
+                request_object: None,
+                response_status: None,
+                ..event("/")
+            };
+            let recorder = Recorder::new(wanted, blank, Arc::clone(&sink));
+            assert!(recorder.received().await);
+            recorder.requested(&managed);
+            recorder.answered(answer.clone());
+            recorder.ending().await;
+        }
+        let lines = std::fs::read_to_string(&path).unwrap();
+        let events: Vec<Value> = lines
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(events.len(), 2, "a stage is left out");
+        for (event, within) in events.iter().zip(["/items/0", "/rows/0/object"]) {
+            let sent = event.pointer("/requestObject/metadata");
+            let got = event["responseObject"].pointer(&format!("{within}/metadata"));
+            assert_eq!(sent.is_some(), level >= Level::Request, "{level:?}");
+            assert_eq!(got.is_some(), level >= Level::RequestResponse, "{level:?}");
+            for metadata in sent.into_iter().chain(got) {
+                assert_eq!(metadata.get("managedFields").is_none(), omits, "{level:?}");
+            }
+        }
+    }
 }

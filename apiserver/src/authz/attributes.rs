@@ -8,7 +8,7 @@ use crate::http::request_info::exact_field;
 use crate::request::{RequestContext, RequestInfo, UserInfo};
 
 /// One question: may this user do this to that? Borrowed from the request it is about.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attributes<'a> {
     /// Who asks.
     pub user: &'a UserInfo,

@@ -52,7 +52,7 @@ impl Authorizer {
     ///
     /// # Errors
     /// Forbidden, in upstream's words.
-    pub fn check_grant(
+    pub async fn check_grant(
         &self,
         user: &UserInfo,
         resource: &str,
@@ -77,26 +77,32 @@ impl Authorizer {
         let checked = match resource {
             "roles" | "clusterroles" => {
                 let rules = PolicyRule::from_role(object);
-                self.check_role(user, namespace, name, &rules)
-                    .and_then(|()| self.check_aggregation(user, name, object))
+                match self.check_role(user, namespace, name, &rules).await {
+                    Ok(()) => self.check_aggregation(user, name, object).await,
+                    refused => refused,
+                }
             }
-            _ => self.check_binding(user, namespace, &RoleRef::of_binding(object)),
+            _ => {
+                self.check_binding(user, namespace, &RoleRef::of_binding(object))
+                    .await
+            }
         };
         checked.map_err(|why| ApiError::forbidden(RBAC_GROUP, resource, name, &why))
     }
 
     /// An aggregated role may come to hold anything.
-    fn check_aggregation(&self, user: &UserInfo, name: &str, role: &Value) -> Result<(), String> {
+    async fn check_aggregation(&self, user: &UserInfo, name: &str, role: &Value) -> Result<(), String> {
         if role.get("aggregationRule").is_none_or(Value::is_null) {
             return Ok(());
         }
         self.check_role(user, "", name, &PolicyRule::everything())
+            .await
             .map_err(|_| "must have cluster-admin privileges to use an aggregationRule".to_owned())
     }
 
     /// Whether a user may store a Role (`namespace` not empty) or ClusterRole with these rules. The error is upstream's
     /// message, to be told as a Forbidden of that object.
-    pub fn check_role(
+    pub async fn check_role(
         &self,
         user: &UserInfo,
         namespace: &str,
@@ -111,7 +117,7 @@ impl Authorizer {
         let escalate = Attributes::resource(user, "escalate", RBAC_GROUP, resource)
             .in_namespace(namespace)
             .named(name);
-        if is_master(user) || self.authorize(&escalate).is_allowed() {
+        if is_master(user) || self.decide(&escalate).await.is_allowed() {
             return Ok(());
         }
         self.check_rules(user, namespace, rules)
@@ -119,12 +125,17 @@ impl Authorizer {
 
     /// Whether a user may store a binding in a namespace (empty for a ClusterRoleBinding) to this role. The error is
     /// upstream's message, to be told as a Forbidden of that object.
-    pub fn check_binding(&self, user: &UserInfo, namespace: &str, role: &RoleRef) -> Result<(), String> {
+    pub async fn check_binding(
+        &self,
+        user: &UserInfo,
+        namespace: &str,
+        role: &RoleRef,
+    ) -> Result<(), String> {
         let resource = role.resource();
         let bind = Attributes::resource(user, "bind", RBAC_GROUP, resource)
             .in_namespace(namespace)
             .named(&role.name);
-        if is_master(user) || self.authorize(&bind).is_allowed() {
+        if is_master(user) || self.decide(&bind).await.is_allowed() {
             return Ok(());
         }
         let home = if resource == "roles" { namespace } else { "" };
@@ -199,8 +210,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_role_may_hold_no_more_than_its_writer() {
+    #[tokio::test]
+    async fn a_role_may_hold_no_more_than_its_writer() {
         let authorizer = authorizer();
         let rules = [PolicyRule::from_value(
             &json!({"verbs": ["get", "list"], "apiGroups": [""], "resources": ["pods"]}),
@@ -209,50 +220,58 @@ mod tests {
         let want = "user \"jane\" (groups=[\"system:authenticated\"]) is attempting to grant RBAC permissions not currently held:\n\
                     {APIGroups:[\"\"], Resources:[\"pods\"], Verbs:[\"list\"]}";
         assert_eq!(
-            authorizer.check_role(&jane, "a", "x", &rules),
+            authorizer.check_role(&jane, "a", "x", &rules).await,
             Err(want.to_owned())
         );
         let held = [PolicyRule {
             verbs: vec!["get".to_owned()],
             ..rules[0].clone()
         }];
-        assert_eq!(authorizer.check_role(&jane, "a", "x", &held), Ok(()));
-        assert_eq!(authorizer.check_role(&user("eve", &[]), "a", "x", &rules), Ok(()));
+        assert_eq!(authorizer.check_role(&jane, "a", "x", &held).await, Ok(()));
         assert_eq!(
-            authorizer.check_role(&user("root", &["system:masters"]), "", "x", &rules),
+            authorizer.check_role(&user("eve", &[]), "a", "x", &rules).await,
+            Ok(())
+        );
+        assert_eq!(
+            authorizer
+                .check_role(&user("root", &["system:masters"]), "", "x", &rules)
+                .await,
             Ok(())
         );
     }
 
-    #[test]
-    fn a_binding_may_give_no_more_than_its_writer_holds() {
+    #[tokio::test]
+    async fn a_binding_may_give_no_more_than_its_writer_holds() {
         let authorizer = authorizer();
         let to = |name: &str| RoleRef {
             kind: "ClusterRole".to_owned(),
             name: name.to_owned(),
         };
         let jane = user("jane", &[]);
-        assert_eq!(authorizer.check_binding(&jane, "a", &to("pods")), Ok(()));
+        assert_eq!(authorizer.check_binding(&jane, "a", &to("pods")).await, Ok(()));
         let refused = authorizer
             .check_binding(&jane, "", &to("secrets"))
+            .await
             .expect_err("jane cannot read secrets");
         assert!(
             refused.contains("{APIGroups:[\"\"], Resources:[\"secrets\"], Verbs:[\"get\"]}"),
             "{refused}"
         );
         assert_eq!(
-            authorizer.check_binding(&user("eve", &[]), "", &to("secrets")),
+            authorizer
+                .check_binding(&user("eve", &[]), "", &to("secrets"))
+                .await,
             Ok(())
         );
         let missing = "clusterrole.rbac.authorization.k8s.io \"none\" not found";
         assert_eq!(
-            authorizer.check_binding(&jane, "a", &to("none")),
+            authorizer.check_binding(&jane, "a", &to("none")).await,
             Err(missing.to_owned())
         );
     }
 
-    #[test]
-    fn what_grants_no_more_than_before_is_not_looked_at() {
+    #[tokio::test]
+    async fn what_grants_no_more_than_before_is_not_looked_at() {
         let authorizer = authorizer();
         let jane = user("jane", &[]);
         let rules = json!([{"verbs": ["get"], "apiGroups": [""], "resources": ["secrets"]}]);
@@ -260,17 +279,21 @@ mod tests {
         let mut labelled = old.clone();
         labelled["metadata"]["labels"] = json!({"a": "b"});
         assert_eq!(
-            authorizer.check_grant(&jane, "clusterroles", &labelled, Some(&old)),
+            authorizer
+                .check_grant(&jane, "clusterroles", &labelled, Some(&old))
+                .await,
             Ok(())
         );
         let refused = authorizer
             .check_grant(&jane, "clusterroles", &labelled, None)
+            .await
             .unwrap_err();
         let want = "clusterroles.rbac.authorization.k8s.io \"x\" is forbidden: user \"jane\" (groups=[]) is attempting to";
         assert!(refused.message().starts_with(want), "{refused}");
         let aggregated = json!({"metadata": {"name": "x"}, "aggregationRule": {"clusterRoleSelectors": []}});
         let refused = authorizer
             .check_grant(&jane, "clusterroles", &aggregated, None)
+            .await
             .unwrap_err();
         assert!(
             refused
@@ -279,7 +302,9 @@ mod tests {
             "{refused}"
         );
         assert_eq!(
-            authorizer.check_grant(&user("eve", &[]), "clusterroles", &aggregated, None),
+            authorizer
+                .check_grant(&user("eve", &[]), "clusterroles", &aggregated, None)
+                .await,
             Ok(())
         );
     }

@@ -10,26 +10,24 @@ pub mod config;
 mod escalation;
 mod index;
 mod node;
+mod questions;
 mod review;
 mod rules;
 mod webhook;
 
-use std::pin::pin;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use coracle_api::status::ApiError;
-use futures::FutureExt;
 use jiff::Timestamp;
-use tokio::runtime::Handle;
-use tokio::task::block_in_place;
 
 pub use self::abac::Policies;
 pub use self::attributes::Attributes;
 pub use self::escalation::RoleRef;
 pub use self::index::RbacIndex;
 pub(crate) use self::node::identity as node_identity;
+pub(crate) use self::questions::Questions;
 pub use self::rules::PolicyRule;
 pub use self::webhook::{AccessWebhook, AccessWebhookSettings};
 use crate::reader::ObjectReader;
@@ -163,35 +161,36 @@ impl Authorizer {
         if is_master(attributes.user) {
             return Verdict::new(Decision::Allow, "");
         }
-        let (mut reasons, mut errors) = (Vec::new(), Vec::new());
+        let mut heard = Heard::default();
         for link in self.chain.load_full().iter() {
-            let verdict = self.ask(link, attributes).await;
-            if verdict.decision != Decision::NoOpinion {
-                return verdict;
-            }
-            if !verdict.reason.is_empty() {
-                reasons.push(verdict.reason);
-            }
-            if !verdict.error.is_empty() {
-                errors.push(verdict.error);
+            let verdict = match self.own(link, attributes) {
+                Ok(verdict) => verdict,
+                Err(webhook) => webhook.authorize(attributes, Timestamp::now()).await,
+            };
+            if let Some(decided) = heard.take(verdict) {
+                return decided;
             }
         }
-        let error = match errors.as_slice() {
-            [] => String::new(),
-            [only] => only.clone(),
-            several => format!("[{}]", several.join(", ")),
-        };
-        Verdict::new(Decision::NoOpinion, reasons.join("\n")).with_error(error)
+        heard.undecided()
     }
 
-    /// Decides one request for who cannot wait for others meanwhile: expressions, which ask in the middle of what they compute.
-    /// Only where a service elsewhere has to be asked, and has not answered the same lately, is this thread held up.
-    pub fn authorize(&self, attributes: &Attributes<'_>) -> Verdict {
-        let mut deciding = pin!(self.decide(attributes));
-        match deciding.as_mut().now_or_never() {
-            Some(verdict) => verdict,
-            None => block_in_place(|| Handle::current().block_on(deciding)),
+    /// What is decided without asking anybody elsewhere; none where that takes a service that has not answered the same lately.
+    /// For [`Questions`].
+    fn known(&self, attributes: &Attributes<'_>) -> Option<Verdict> {
+        if is_master(attributes.user) {
+            return Some(Verdict::new(Decision::Allow, ""));
         }
+        let mut heard = Heard::default();
+        for link in self.chain.load().iter() {
+            let verdict = match self.own(link, attributes) {
+                Ok(verdict) => verdict,
+                Err(webhook) => webhook.known(attributes, Timestamp::now()).ok()?,
+            };
+            if let Some(decided) = heard.take(verdict) {
+                return Some(decided);
+            }
+        }
+        Some(heard.undecided())
     }
 
     /// Decides one request; the error is the answer to send.
@@ -239,8 +238,9 @@ impl Authorizer {
         self.rbac.current().rules_for(user, namespace)
     }
 
-    async fn ask(&self, link: &Link, attributes: &Attributes<'_>) -> Verdict {
-        match link {
+    /// What one says who needs nobody else for it, or the service that is to be asked.
+    fn own<'l>(&self, link: &'l Link, attributes: &Attributes<'_>) -> Result<Verdict, &'l AccessWebhook> {
+        Ok(match link {
             Link::Mode(AuthorizationMode::Rbac) => self.rbac.current().authorize(attributes),
             Link::Mode(AuthorizationMode::Node) => node::authorize(self.reader.as_ref(), attributes),
             Link::Mode(AuthorizationMode::AlwaysAllow) => Verdict::new(Decision::Allow, ""),
@@ -248,8 +248,41 @@ impl Authorizer {
                 Verdict::new(Decision::NoOpinion, "Everything is forbidden.")
             }
             Link::Abac(policies) => policies.authorize(attributes),
-            Link::Webhook(webhook) => webhook.authorize(attributes, Timestamp::now()).await,
+            Link::Webhook(webhook) => return Err(webhook),
+        })
+    }
+}
+
+/// What those said who have no opinion.
+#[derive(Default)]
+struct Heard {
+    reasons: Vec<String>,
+    errors: Vec<String>,
+}
+
+impl Heard {
+    /// Takes what one more says; answers it where it decides.
+    fn take(&mut self, verdict: Verdict) -> Option<Verdict> {
+        if verdict.decision != Decision::NoOpinion {
+            return Some(verdict);
         }
+        if !verdict.reason.is_empty() {
+            self.reasons.push(verdict.reason);
+        }
+        if !verdict.error.is_empty() {
+            self.errors.push(verdict.error);
+        }
+        None
+    }
+
+    /// What it comes to where nobody decides.
+    fn undecided(self) -> Verdict {
+        let error = match self.errors.as_slice() {
+            [] => String::new(),
+            [only] => only.clone(),
+            several => format!("[{}]", several.join(", ")),
+        };
+        Verdict::new(Decision::NoOpinion, self.reasons.join("\n")).with_error(error)
     }
 }
 

@@ -66,18 +66,27 @@ impl AccessWebhook {
         })
     }
 
-    /// What the service says.
-    pub(super) async fn authorize(&self, asked: &Attributes<'_>, now: Timestamp) -> Verdict {
+    /// What is known without asking the service; otherwise what it is to be asked.
+    pub(super) fn known(&self, asked: &Attributes<'_>, now: Timestamp) -> Result<Verdict, Unknown> {
         let spec = review::spec(asked);
         match self.concerns(&spec) {
             Ok(true) => {}
-            Ok(false) => return Verdict::new(Decision::NoOpinion, ""),
-            Err(error) => return self.failed(error),
+            Ok(false) => return Ok(Verdict::new(Decision::NoOpinion, "")),
+            Err(error) => return Ok(self.failed(error)),
         }
         let key: [u8; 32] = Sha256::digest(spec.to_string()).into();
-        if let Some(status) = self.answers.get(&key, now) {
-            return read(&status);
+        match self.answers.get(&key, now) {
+            Some(status) => Ok(read(&status)),
+            None => Err(Unknown { spec, key }),
         }
+    }
+
+    /// What the service says.
+    pub(super) async fn authorize(&self, asked: &Attributes<'_>, now: Timestamp) -> Verdict {
+        let Unknown { spec, key } = match self.known(asked, now) {
+            Ok(verdict) => return verdict,
+            Err(unknown) => unknown,
+        };
         let question = json!({
             "kind": "SubjectAccessReview",
             "apiVersion": format!("authorization.k8s.io/{}", self.settings.version),
@@ -146,6 +155,13 @@ impl AccessWebhook {
             several => Err(format!("[{}]", several.join(", "))),
         }
     }
+}
+
+/// A question that only the service can answer.
+pub(super) struct Unknown {
+    spec: Value,
+    /// What its answer is remembered by.
+    key: [u8; 32],
 }
 
 /// What an answer means.

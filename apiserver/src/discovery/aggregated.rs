@@ -3,28 +3,29 @@
 use serde_json::{Map, Value, json};
 
 use super::groups::{Entry, Group, SubEntry, Text};
+use super::told::Frame;
 
-/// The list of core alone (`/api`) or of all other groups (`/apis`), in a version of apidiscovery.k8s.io.
-pub(super) fn list(groups: &[Group], core: bool, version: &str) -> Value {
-    let items: Vec<Value> = groups
-        .iter()
-        .filter(|group| group.name.is_empty() == core)
-        .map(group)
-        .collect();
-    json!({
-        "kind": "APIGroupDiscoveryList",
-        "apiVersion": format!("apidiscovery.k8s.io/{version}"),
-        "metadata": {},
-        "items": items,
-    })
+/// A list of groups, in a version of apidiscovery.k8s.io.
+pub(super) fn frame(version: &str) -> Frame {
+    Frame {
+        list: json!({
+            "kind": "APIGroupDiscoveryList",
+            "apiVersion": format!("apidiscovery.k8s.io/{version}"),
+            "metadata": {},
+        }),
+        items: "items",
+        // v2beta1 has the same messages as v2.
+        known_as: "apidiscovery.k8s.io/v2",
+    }
 }
 
-fn group(group: &Group) -> Value {
+/// What the list says of a group.
+pub(super) fn group(group: &Group) -> Value {
     let versions: Vec<Value> = group
         .versions
         .iter()
         .map(|version| {
-            let resources: Vec<Value> = version.resources.iter().map(resource).collect();
+            let resources: Vec<Value> = version.resources.iter().map(|entry| resource(entry)).collect();
             json!({"version": version.version, "resources": resources, "freshness": "Current"})
         })
         .collect();

@@ -2,6 +2,7 @@
 //! resource definitions and aggregated servers can add theirs.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use coracle_api::custom::{Version as CustomVersion, kube_aware};
 use coracle_api::resources::{self, Resource, Subresource};
@@ -11,7 +12,7 @@ use sha2::{Digest, Sha256};
 pub(super) type Text = Cow<'static, str>;
 
 /// An API group.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
     /// Its name, empty for core.
     pub name: Text,
@@ -20,12 +21,12 @@ pub struct Group {
 }
 
 /// A version of a group.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {
     /// `v1`.
     pub version: Text,
-    /// Its resources.
-    pub resources: Vec<Entry>,
+    /// Its resources; shared, so that it costs little to see that they are the same as before.
+    pub resources: Vec<Arc<Entry>>,
 }
 
 /// A resource in a version.
@@ -76,10 +77,14 @@ pub fn built_in() -> Vec<Group> {
             .into_iter()
             .map(|version| {
                 let of_version = |r: &&Resource| r.group == name && r.version == version;
-                let resources = resources::all().iter().filter(of_version).map(entry).collect();
+                let resources = resources::all()
+                    .iter()
+                    .filter(of_version)
+                    .map(entry)
+                    .map(Arc::new);
                 Version {
                     version: version.into(),
-                    resources,
+                    resources: resources.collect(),
                 }
             })
             .collect(),
@@ -112,11 +117,10 @@ fn entry(resource: &'static Resource) -> Entry {
     }
 }
 
-/// The groups of custom resources: each version with the name of the one that its objects are stored in, sorted by group and
-/// resource.
-pub(crate) fn custom(versions: &[(&CustomVersion, &str)]) -> Vec<Group> {
+/// The groups of custom resources: each version with what is told of it, sorted by group and resource.
+pub(crate) fn custom(versions: &[(&CustomVersion, &Arc<Entry>)]) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
-    for (version, storage) in versions {
+    for (version, entry) in versions {
         let resource = &version.resource;
         if groups.last().is_none_or(|group| group.name != resource.group) {
             groups.push(Group {
@@ -125,7 +129,7 @@ pub(crate) fn custom(versions: &[(&CustomVersion, &str)]) -> Vec<Group> {
             });
         }
         let Some(group) = groups.last_mut() else { continue };
-        let entry = custom_entry(version, storage);
+        let entry = Arc::clone(entry);
         match group
             .versions
             .iter_mut()
@@ -161,7 +165,8 @@ fn sub_entry(sub: &Subresource, resource: &Resource) -> SubEntry {
     }
 }
 
-fn custom_entry(version: &CustomVersion, storage: &str) -> Entry {
+/// What is told of a custom resource in a version, whose objects are stored in the version of a name.
+pub(crate) fn custom_entry(version: &CustomVersion, storage: &str) -> Entry {
     let resource = &version.resource;
     let texts = |texts: &[&'static str]| texts.iter().map(|text| Text::Borrowed(text)).collect();
     let subresources = version.subresources.iter().map(|sub| sub_entry(sub, resource));
@@ -207,12 +212,5 @@ pub(super) fn group_version(group: &str, version: &str) -> String {
         version.to_owned()
     } else {
         format!("{group}/{version}")
-    }
-}
-
-impl Group {
-    /// The version of a name.
-    pub(super) fn version(&self, version: &str) -> Option<&Version> {
-        self.versions.iter().find(|known| known.version == version)
     }
 }

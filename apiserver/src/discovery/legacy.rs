@@ -3,12 +3,11 @@
 use serde_json::{Map, Value, json};
 
 use super::groups::{Entry, Group, SubEntry, Version, group_version};
+use super::told::Frame;
 
 /// `/api`: the versions of core. As upstream, without an apiVersion of its own.
-pub(super) fn api_versions(groups: &[Group], server_address: &str) -> Value {
-    let core = groups.iter().find(|group| group.name.is_empty());
+pub(super) fn api_versions<'g>(core: impl Iterator<Item = &'g Group>, server_address: &str) -> Value {
     let versions: Vec<&str> = core
-        .into_iter()
         .flat_map(|core| &core.versions)
         .map(|version| version.version.as_ref())
         .collect();
@@ -20,13 +19,12 @@ pub(super) fn api_versions(groups: &[Group], server_address: &str) -> Value {
 }
 
 /// `/apis`: every group but core.
-pub(super) fn group_list(groups: &[Group]) -> Value {
-    let groups: Vec<Value> = groups
-        .iter()
-        .filter(|group| !group.name.is_empty())
-        .map(bare_group)
-        .collect();
-    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
+pub(super) fn frame() -> Frame {
+    Frame {
+        list: json!({"kind": "APIGroupList", "apiVersion": "v1"}),
+        items: "groups",
+        known_as: "v1",
+    }
 }
 
 /// `/apis/GROUP`.
@@ -37,7 +35,8 @@ pub(super) fn group(group: &Group) -> Value {
     value
 }
 
-fn bare_group(group: &Group) -> Value {
+/// What the list of groups says of one.
+pub(super) fn bare_group(group: &Group) -> Value {
     let versions: Vec<Value> = group
         .versions
         .iter()

@@ -1,17 +1,18 @@
 //! What the server serves: `/api`, `/apis` and everything below that names groups, versions and resources.
 //!
-//! Pure but for a cache: documents are made from [`Group`]s when they are first asked for and kept as bytes. Two forms
-//! exist side by side: the old one, a document per group version, and the aggregated one (KEP-3352), which says all in one
-//! answer with an `ETag`. Which is wanted is said by `Accept`.
+//! Pure but for a cache: what is told is made from [`Group`]s when it is first asked for and kept as bytes, for each group by
+//! itself, so that a change costs what has changed. Two forms exist side by side: the old one, a document per group version, and
+//! the aggregated one (KEP-3352), which says all in one answer with an `ETag`. Which is wanted is said by `Accept`.
 
 mod aggregated;
 mod answer;
 mod groups;
 mod legacy;
 mod negotiation;
+mod told;
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use coracle_api::codec::{body::MediaType, json, protobuf, yaml};
@@ -19,21 +20,21 @@ use coracle_api::status::ApiError;
 use coracle_api::table;
 use http::header::CACHE_CONTROL;
 use serde_json::Value;
-use sha2::{Digest, Sha512};
 
 pub use answer::Answer;
-pub(crate) use groups::custom;
 pub use groups::{Entry, Group, SubEntry, Version, built_in};
+pub(crate) use groups::{custom, custom_entry};
 pub(crate) use negotiation::accepted;
 
 use negotiation::Form;
+use told::{Part, Piece, Told};
 
 /// The documents of a set of groups.
 #[derive(Debug)]
 pub struct Discovery {
-    groups: Vec<Group>,
+    groups: Vec<Arc<Told>>,
     server_address: String,
-    /// Encoded documents by path and form.
+    /// The documents that are about more than one group, by path and form.
     made: Mutex<HashMap<(String, Form), Made>>,
 }
 
@@ -48,19 +49,36 @@ impl Discovery {
     /// connect to (`127.0.0.1:6443`).
     pub fn new(groups: Vec<Group>, server_address: &str) -> Self {
         Self {
-            groups,
+            groups: groups
+                .into_iter()
+                .map(|group| Arc::new(Told::of(group)))
+                .collect(),
             server_address: server_address.to_owned(),
+            made: Mutex::default(),
+        }
+    }
+
+    /// Documents about other groups. What was made of a group that is among them as it was is kept.
+    pub fn with(&self, groups: Vec<Group>) -> Self {
+        let known: HashMap<&str, &Arc<Told>> =
+            self.groups.iter().map(|told| (&*told.group.name, told)).collect();
+        let groups = groups.into_iter().map(|group| match known.get(&*group.name) {
+            Some(told) if told.group == group => Arc::clone(told),
+            _ => Arc::new(Told::of(group)),
+        });
+        Self {
+            groups: groups.collect(),
+            server_address: self.server_address.clone(),
             made: Mutex::default(),
         }
     }
 
     /// The group versions that are served, `v1` and `apps/v1`.
     pub fn group_versions(&self) -> Vec<String> {
-        let versions = self.groups.iter().flat_map(|group| {
-            group
-                .versions
-                .iter()
-                .map(|version| groups::group_version(&group.name, &version.version))
+        let groups = self.groups.iter().map(|told| &told.group);
+        let versions = groups.flat_map(|group| {
+            let versions = group.versions.iter();
+            versions.map(|version| groups::group_version(&group.name, &version.version))
         });
         versions.collect()
     }
@@ -76,7 +94,7 @@ impl Discovery {
         let Some(form) = negotiation::form(accept, may_aggregate) else {
             return Some(Answer::failure(&ApiError::not_acceptable(&MediaType::NAMES)));
         };
-        let made = self.made(path, form, document);
+        let made = self.made(path, form, &document);
         let answer = Answer::found(made.body, &form.content_type());
         // Only the aggregated form has an ETag upstream, and may be kept.
         if form.aggregated.is_none() {
@@ -87,35 +105,46 @@ impl Discovery {
         Some(answer)
     }
 
-    fn made(&self, path: &str, form: Form, document: Document<'_>) -> Made {
+    fn made(&self, path: &str, form: Form, document: &Document<'_>) -> Made {
+        let of_group = match document {
+            Document::Group(told) => Some((told, Part::Document)),
+            Document::Resources(told, place) => Some((told, Part::Version(*place))),
+            Document::Versions | Document::Groups => None,
+        };
+        if let Some((told, part)) = of_group {
+            return Made {
+                body: told.part(part, form.media_type).bytes,
+                etag: String::new(),
+            };
+        }
         let key = (path.to_owned(), form);
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         made.entry(key)
-            .or_insert_with(|| {
-                let value = match form.aggregated {
-                    Some(version) => aggregated::list(&self.groups, path == "/api", version),
-                    None => self.legacy(document),
-                };
-                let body = encode(&value, form.media_type);
-                let etag = Sha512::digest(&body)
-                    .iter()
-                    .map(|byte| format!("{byte:02X}"))
-                    .collect();
-                Made {
-                    body: body.into(),
-                    etag,
-                }
-            })
+            .or_insert_with(|| self.of_all(form, matches!(document, Document::Versions)))
             .clone()
     }
 
-    fn legacy(&self, document: Document<'_>) -> Value {
-        match document {
-            Document::Versions => legacy::api_versions(&self.groups, &self.server_address),
-            Document::Groups => legacy::group_list(&self.groups),
-            Document::Group(group) => legacy::group(group),
-            Document::Resources(group, version) => legacy::resource_list(group, version),
-        }
+    /// A document that is about core (`/api`) or about all other groups (`/apis`).
+    fn of_all(&self, form: Form, core: bool) -> Made {
+        let groups = self
+            .groups
+            .iter()
+            .filter(|told| told.group.name.is_empty() == core);
+        let (frame, part) = match form.aggregated {
+            Some(version) => (aggregated::frame(version), Part::Aggregated),
+            None if core => {
+                let groups = groups.map(|told| &told.group);
+                let versions = legacy::api_versions(groups, &self.server_address);
+                return Made {
+                    body: encode(&versions, form.media_type).into(),
+                    etag: String::new(),
+                };
+            }
+            None => (legacy::frame(), Part::Listed),
+        };
+        let pieces: Vec<Piece> = groups.map(|told| told.part(part, form.media_type)).collect();
+        let (body, etag) = frame.joined(&pieces, form.media_type);
+        Made { body, etag }
     }
 
     /// What a path is about.
@@ -123,29 +152,31 @@ impl Discovery {
         let mut parts = path.split('/').skip(1);
         let root = parts.next()?;
         let rest: Vec<&str> = parts.collect();
-        let group = |name: &str| self.groups.iter().find(|group| group.name == name);
-        let resources = |group, version: &str| {
-            let version = Group::version(group, version)?;
-            Some(Document::Resources(group, version))
+        let told = |name: &str| self.groups.iter().find(|told| told.group.name == name);
+        let version = |group: &str, version: &str| {
+            let told = told(group)?;
+            let mut versions = told.group.versions.iter();
+            let place = versions.position(|known| known.version == version)?;
+            Some(Document::Resources(told, place))
         };
         match (root, &rest[..]) {
             ("api", []) => Some(Document::Versions),
-            ("api", [version]) => resources(group("")?, version),
+            ("api", [name]) => version("", name),
             ("apis", []) => Some(Document::Groups),
-            ("apis", [name]) if !name.is_empty() => Some(Document::Group(group(name)?)),
-            ("apis", [name, version]) if !name.is_empty() => resources(group(name)?, version),
+            ("apis", [name]) if !name.is_empty() => Some(Document::Group(told(name)?)),
+            ("apis", [group, name]) if !group.is_empty() => version(group, name),
             _ => None,
         }
     }
 }
 
 /// What a document is about.
-#[derive(Clone, Copy)]
 enum Document<'a> {
     Versions,
     Groups,
-    Group(&'a Group),
-    Resources(&'a Group, &'a Version),
+    Group(&'a Told),
+    /// A version of a group, by its place.
+    Resources(&'a Told, usize),
 }
 
 fn encode(value: &Value, media_type: MediaType) -> Vec<u8> {

@@ -149,6 +149,101 @@ fn every_document_can_be_protobuf() {
     }
 }
 
+const AGGREGATED: [&str; 2] = [
+    "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+    "application/vnd.kubernetes.protobuf;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+];
+
+/// Groups of 20 resources each, of which the last has one more for each of `more`.
+fn many(number: usize, more: usize) -> Vec<Group> {
+    let some = built_in().into_iter().find(|group| group.name == "apps").unwrap();
+    let some = Arc::clone(&some.versions[0].resources[0]);
+    let group = |place: usize| Group {
+        name: format!("group-{place}.example.com").into(),
+        versions: vec![Version {
+            version: "v1".into(),
+            resources: vec![some.clone(); if place + 1 == number { 20 + more } else { 20 }],
+        }],
+    };
+    (0..number).map(group).collect()
+}
+
+/// A thousand resources and one more: all is told, and only the group of the one is encoded again.
+#[test]
+fn a_change_costs_what_has_changed() {
+    let ask = |discovery: &Discovery| {
+        let lists = AGGREGATED.map(|accept| discovery.respond("/apis", accept, None).unwrap());
+        discovery.respond("/apis", "application/json", None).unwrap();
+        let count = |value: &Value| -> usize {
+            let items = value["items"].as_array().unwrap().iter();
+            items
+                .map(|item| item["versions"][0]["resources"].as_array().unwrap().len())
+                .sum()
+        };
+        let json: Value = serde_json::from_slice(&lists[0].body).unwrap();
+        let protobuf = protobuf::decode_any(&lists[1].body).unwrap();
+        assert_eq!(count(&json), count(&protobuf));
+        (count(&json), lists[0].headers["etag"].clone())
+    };
+    let first = Discovery::new(many(50, 0), "");
+    let (resources, tag) = ask(&first);
+    assert_eq!(resources, 1000);
+    let same = first.with(many(50, 0));
+    assert_eq!(ask(&same), (1000, tag.clone()));
+    let second = first.with(many(50, 1));
+    let made = |discovery: &Discovery| {
+        discovery
+            .groups
+            .iter()
+            .map(|told| told.parts_made())
+            .sum::<usize>()
+    };
+    let before = made(&second);
+    let (resources, other) = ask(&second);
+    assert_eq!((resources, other == tag), (1001, false));
+    assert_eq!(made(&second) - before, 3, "a part for each form");
+    let kept = second
+        .groups
+        .iter()
+        .zip(&first.groups)
+        .filter(|(one, other)| Arc::ptr_eq(one, other));
+    assert_eq!(kept.count(), 49);
+    // What is put together is what would be written at once.
+    let whole = Discovery::new(many(50, 1), "");
+    for accept in AGGREGATED
+        .into_iter()
+        .chain(["application/yaml", "application/vnd.kubernetes.protobuf"])
+    {
+        let [one, other] = [&second, &whole].map(|all| all.respond("/apis", accept, None).unwrap().body);
+        assert_eq!(one, other, "{accept}");
+    }
+}
+
+#[test]
+fn lists_have_the_same_groups_in_every_encoding() {
+    let discovery = discovery();
+    let read = |accept: &str| discovery.respond("/apis", accept, None).unwrap().body;
+    let json: Value = serde_json::from_slice(&read("application/json")).unwrap();
+    let yaml = yaml::parse(&read("application/yaml")).unwrap().value;
+    assert_eq!(json, yaml);
+    let protobuf = protobuf::decode_any(&read("application/vnd.kubernetes.protobuf")).unwrap();
+    let names = |list: &Value| -> Vec<String> {
+        let groups = list["groups"].as_array().unwrap().iter();
+        groups
+            .map(|group| group["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(names(&json), names(&protobuf));
+    let [json, protobuf] = AGGREGATED.map(read);
+    let json: Value = serde_json::from_slice(&json).unwrap();
+    let protobuf = protobuf::decode_any(&protobuf).unwrap();
+    assert_eq!(
+        json["items"].as_array().unwrap().len(),
+        protobuf["items"].as_array().unwrap().len()
+    );
+    assert_eq!(json["items"][3]["versions"], protobuf["items"][3]["versions"]);
+}
+
 /// The answers of a kube-apiserver, when they lie beside the repository.
 #[test]
 fn documents_are_those_of_upstream() {

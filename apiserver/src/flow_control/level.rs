@@ -13,6 +13,7 @@ use super::dropped::Dropped;
 use super::dump::Shown;
 use super::queue_set::{Arrival, Described, Estimate, QueueSet, Queuing};
 use super::shares::{Bounds, Claim, Smoothed};
+use super::timed::{Lasted, Uses};
 use super::{Clock, Schema};
 
 /// A priority level.
@@ -32,11 +33,13 @@ struct Guts {
     bounds: Bounds,
     widest: u32,
     demand: Smoothed,
+    uses: Uses,
 }
 
 impl Guts {
-    /// Tells those whose turn it is. Whoever has gone meanwhile gives their place back themselves.
-    fn wake(&mut self) {
+    /// Tells those whose turn it is, after whatever has changed. Whoever has gone meanwhile gives their place back themselves.
+    fn wake(&mut self, now: Duration) {
+        self.uses.note(&self.set, now);
         for id in self.set.take_served() {
             if let Some(waker) = self.waiting.remove(&id) {
                 let _ = waker.send(());
@@ -65,15 +68,23 @@ pub(super) struct Attempt {
 }
 
 impl Level {
-    pub(super) fn new(spec: &LevelSpec, bounds: Bounds, clock: Clock, tasks: TaskTracker) -> Self {
+    /// `spare` stands for its seats in what is told of their use as long as it has none.
+    pub(super) fn new(
+        spec: &LevelSpec,
+        (bounds, spare): (Bounds, u32),
+        clock: Clock,
+        tasks: TaskTracker,
+    ) -> Self {
+        let now = clock.now();
         let mut guts = Guts {
-            set: QueueSet::new(spec.queuing, bounds.initial(), clock.now()),
+            set: QueueSet::new(spec.queuing, bounds.initial(), now),
             waiting: HashMap::new(),
             dropped: Dropped::default(),
             exempt: false,
             bounds,
             widest: 1,
             demand: Smoothed::default(),
+            uses: Uses::new(spare, now),
         };
         guts.configure(spec, bounds);
         Self {
@@ -92,9 +103,9 @@ impl Level {
     pub(super) fn configure(&self, spec: &LevelSpec, bounds: Bounds) {
         let mut guts = self.lock();
         guts.configure(spec, bounds);
-        let limit = guts.set.limit();
-        guts.set.configure(spec.queuing, limit, self.clock.now());
-        guts.wake();
+        let (limit, now) = (guts.set.limit(), self.clock.now());
+        guts.set.configure(spec.queuing, limit, now);
+        guts.wake(now);
     }
 
     /// How requests wait here, and the most seats of one that does.
@@ -122,10 +133,16 @@ impl Level {
     /// So many seats are its own from now on. Says how often the next request found too few so far.
     pub(super) fn lend(&self, seats: u32) -> u64 {
         let mut guts = self.lock();
-        let queuing = guts.set.queuing();
-        guts.set.configure(queuing, seats, self.clock.now());
-        guts.wake();
+        let (queuing, now) = (guts.set.queuing(), self.clock.now());
+        guts.set.configure(queuing, seats, now);
+        guts.wake(now);
         guts.set.counts.unaccommodated
+    }
+
+    /// How much it was used until now.
+    pub(super) fn uses(&self) -> [Lasted; 4] {
+        let mut guts = self.lock();
+        guts.uses.read(self.clock.now())
     }
 
     /// Lets somebody look.
@@ -153,7 +170,7 @@ impl Level {
             let arrival = guts
                 .set
                 .arrive(attempt.described, estimate, attempt.hash, arrived);
-            guts.wake();
+            guts.wake(arrived);
             match arrival {
                 Arrival::Refused(reason) => {
                     schema.series.reject(reason);
@@ -229,7 +246,7 @@ impl Place {
             // Its turn came at the last moment.
             return Ok(());
         }
-        guts.wake();
+        guts.wake(now);
         self.gone = true;
         self.schema.series.reject("time-out");
         self.schema.series.waited_in_vain.observe(patience.as_secs_f64());
@@ -268,7 +285,7 @@ impl Drop for Place {
             } else {
                 guts.set.finish(self.id, now)
             };
-            guts.wake();
+            guts.wake(now);
             lingers
         };
         let Some(lingers) = lingers else {
@@ -277,9 +294,9 @@ impl Drop for Place {
         let (schema, id) = (Arc::clone(&self.schema), self.id);
         let release = move || {
             let level = &schema.level;
-            let mut guts = level.lock();
-            guts.set.release(id, level.clock.now());
-            guts.wake();
+            let (mut guts, now) = (level.lock(), level.clock.now());
+            guts.set.release(id, now);
+            guts.wake(now);
         };
         if Handle::try_current().is_ok() {
             level.tasks.spawn(async move {

@@ -1,12 +1,18 @@
 //! The series of flow control, in upstream's names.
 
-use prometheus::core::Collector;
+use std::collections::HashMap;
+use std::sync::Weak;
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{self, LabelPair, MetricFamily, MetricType};
 use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry,
 };
 
+use super::FlowControl;
 use super::shares::{Bounds, Smoothed};
+use super::timed::{self, Lasted};
 
 const NAMESPACE: &str = "apiserver_flowcontrol";
 const BOTH: [&str; 2] = ["priority_level", "flow_schema"];
@@ -314,3 +320,83 @@ const LEVELS: [(LevelSeries, &str, &str); 9] = [
         "Seats that a level should have.",
     ),
 ];
+
+/// How much levels were used over time, read from them when somebody looks.
+pub(super) struct UsesOf {
+    control: Weak<FlowControl>,
+    descriptions: Vec<Desc>,
+}
+
+impl UsesOf {
+    /// Of the levels of flow control.
+    pub(super) fn new(control: Weak<FlowControl>) -> Self {
+        let mut descriptions: Vec<Desc> = Vec::new();
+        for (name, help, phase) in timed::SERIES {
+            let name = format!("{NAMESPACE}_{name}");
+            let labels = phase.map(|_| "phase").into_iter().chain(["priority_level"]);
+            let labels = labels.map(str::to_owned).collect();
+            let described = Desc::new(name, help.to_owned(), labels, HashMap::new()).expect(VALID);
+            if descriptions
+                .iter()
+                .all(|known| known.fq_name != described.fq_name)
+            {
+                descriptions.push(described);
+            }
+        }
+        Self {
+            control,
+            descriptions,
+        }
+    }
+}
+
+impl Collector for UsesOf {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descriptions.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let levels = self.control.upgrade().map(|control| control.uses());
+        let levels = levels.unwrap_or_default();
+        let families = self.descriptions.iter().map(|description| {
+            let mut metrics = Vec::new();
+            for (level, uses) in &levels {
+                for ((name, _, phase), lasted) in timed::SERIES.iter().zip(uses) {
+                    if description.fq_name == format!("{NAMESPACE}_{name}") {
+                        metrics.push(histogram_of(level, *phase, lasted));
+                    }
+                }
+            }
+            let mut family = MetricFamily::default();
+            family.set_name(description.fq_name.clone());
+            family.set_help(description.help.clone());
+            family.set_field_type(MetricType::HISTOGRAM);
+            family.set_metric(metrics);
+            family
+        });
+        families.collect()
+    }
+}
+
+fn histogram_of(level: &str, phase: Option<&str>, lasted: &Lasted) -> proto::Metric {
+    let pair = |name: &str, value: &str| {
+        let mut pair = LabelPair::default();
+        pair.set_name(name.to_owned());
+        pair.set_value(value.to_owned());
+        pair
+    };
+    let labels = phase.map(|phase| pair("phase", phase)).into_iter();
+    let buckets = lasted.buckets.iter().map(|(bound, count)| {
+        let mut bucket = proto::Bucket::default();
+        bucket.set_upper_bound(*bound);
+        bucket.set_cumulative_count(*count);
+        bucket
+    });
+    let mut histogram = proto::Histogram::default();
+    histogram.set_bucket(buckets.collect());
+    histogram.set_sample_count(lasted.count);
+    histogram.set_sample_sum(lasted.sum);
+    let mut metric = proto::Metric::from_label(labels.chain([pair("priority_level", level)]).collect());
+    metric.set_histogram(histogram);
+    metric
+}

@@ -18,6 +18,7 @@ mod metrics;
 mod queue_set;
 mod rules;
 mod shares;
+mod timed;
 mod watches;
 
 #[cfg(test)]
@@ -39,9 +40,10 @@ use tokio_util::task::TaskTracker;
 use self::config::{CATCH_ALL, Specs};
 pub(crate) use self::level::Place;
 use self::level::{Attempt, Level};
-use self::metrics::{SchemaSeries, Series};
+use self::metrics::{SchemaSeries, Series, UsesOf};
 use self::queue_set::{Described, Estimate, Queuing};
 use self::rules::{Distinguisher, Rules};
+use self::timed::Lasted;
 use self::watches::Watches;
 pub(crate) use self::watches::Watching;
 use crate::reader::{GroupResource, ObjectReader};
@@ -148,6 +150,10 @@ impl FlowControl {
             tasks,
         });
         control.digest();
+        let uses = UsesOf::new(Arc::downgrade(&control));
+        registry
+            .register(Box::new(uses))
+            .expect("no name is registered twice");
         control
     }
 
@@ -210,6 +216,13 @@ impl FlowControl {
         };
         let place = Level::enter(&schema, attempt, patience.min(PATIENCE_MAX)).await;
         Entered { marks, place }
+    }
+
+    /// How much each level was used, by name.
+    fn uses(&self) -> Vec<(String, [Lasted; 4])> {
+        let current = self.current.load();
+        let levels = current.levels.iter();
+        levels.map(|(name, level)| (name.clone(), level.uses())).collect()
     }
 
     /// Counts a watch for as long as what is answered lives.
@@ -307,7 +320,10 @@ impl FlowControl {
                     level.configure(spec, bounds);
                     Arc::clone(level)
                 }
-                None => Arc::new(Level::new(spec, bounds, self.clock, self.tasks.clone())),
+                None => {
+                    let bounds = (bounds, (self.seats / 10).max(1));
+                    Arc::new(Level::new(spec, bounds, self.clock, self.tasks.clone()))
+                }
             };
             levels.insert(spec.name.clone(), level);
         }

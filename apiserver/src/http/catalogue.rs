@@ -16,11 +16,10 @@ use crate::resource_metrics;
 
 /// Answers about what is served, by this server and by those that it passes requests on to.
 pub(crate) struct Catalogue {
-    server_address: String,
     resources: Arc<dyn ResourceHandler>,
     aggregator: Option<Arc<Aggregator>>,
-    /// The names of the groups of which anything is built in.
-    built_in: BTreeSet<String>,
+    /// The groups of which anything is built in.
+    built_in: Vec<Group>,
     published: ArcSwap<Published>,
     /// The documents, and the generation of custom resources that they are about.
     openapi: ArcSwap<(u64, Arc<OpenApi>)>,
@@ -38,15 +37,13 @@ struct Published {
 impl Catalogue {
     /// About the built-in resources, and those that the handler brings, at a server with this address (`127.0.0.1:6443`).
     pub(crate) fn new(server_address: &str, resources: Arc<dyn ResourceHandler>) -> Self {
-        let groups = built_in();
-        let built_in: BTreeSet<String> = groups.iter().map(|group| group.name.to_string()).collect();
+        let built_in = built_in();
         let published = Published {
             generation: 0,
             made_of: None,
-            discovery: Discovery::new(groups, server_address),
+            discovery: Discovery::new(built_in.clone(), server_address),
         };
         Self {
-            server_address: server_address.to_owned(),
             resources,
             aggregator: None,
             built_in,
@@ -71,17 +68,19 @@ impl Catalogue {
                 .as_ref()
                 .is_some_and(|others| others.has_group(group))
         };
-        self.built_in.contains(group) || of_others() && !self.resources.has_custom_group(group)
+        let is_built_in = self.built_in.iter().any(|own| own.name == group);
+        is_built_in || of_others() && !self.resources.has_custom_group(group)
     }
 
-    /// What is told now: made again by the first who asks after custom resources, or what other servers serve, have changed.
+    /// What is told now: looked at anew by the first who asks after custom resources, or what other servers serve, have changed. Of
+    /// groups that have not, what was made before is kept.
     fn published(&self) -> Arc<Published> {
         let (current, generation) = (self.published.load_full(), self.resources.generation());
         let mark = self.aggregator.as_ref().map(|aggregator| aggregator.mark());
         if current.generation == generation && same(current.made_of.as_ref(), mark.as_ref()) {
             return current;
         }
-        let mut groups = with_customs(built_in(), self.resources.custom_groups());
+        let mut groups = with_customs(self.built_in.clone(), self.resources.custom_groups());
         if let Some(aggregator) = &self.aggregator {
             let figures = resource_metrics::group();
             let defined = groups.iter().any(|group| group.name == figures.name);
@@ -93,7 +92,7 @@ impl Catalogue {
         let fresh = Arc::new(Published {
             generation,
             made_of: mark,
-            discovery: Discovery::new(groups, &self.server_address),
+            discovery: current.discovery.with(groups),
         });
         self.published.store(fresh.clone());
         fresh

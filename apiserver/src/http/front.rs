@@ -136,15 +136,18 @@ impl Front {
         let answered = AssertUnwindSafe(self.inner.process(request, origin, &record))
             .catch_unwind()
             .await;
-        let mut response = answered.unwrap_or_else(|panic| {
-            let message = panic_message(panic.as_ref());
-            error!(panic = message, "a request's handler panicked");
-            record.recorder().panicked(message);
-            respond::text(
-                500,
-                "This request caused apiserver to panic. Look in the logs for details.",
-            )
-        });
+        let answered = answered.map_err(|panic| panic_message(panic.as_ref()).to_owned());
+        let mut response = match answered {
+            Ok(response) => response,
+            Err(message) => {
+                error!(panic = message, "a request's handler panicked");
+                record.recorder().panicked(&message).await;
+                respond::text(
+                    500,
+                    "This request caused apiserver to panic. Look in the logs for details.",
+                )
+            }
+        };
         let headers = response.headers_mut();
         headers.insert(AUDIT_ID, audit_id);
         headers
@@ -244,8 +247,13 @@ impl Inner {
             record,
             sender.as_ref().ok().map(|sender| &sender.user),
         );
-        let Sender { user, warning } =
-            sender.inspect_err(|_| recorder.unauthenticated(&attempted.unwrap_or_default()))?;
+        let Sender { user, warning } = match sender {
+            Ok(sender) => sender,
+            Err(error) => {
+                recorder.unauthenticated(&attempted.unwrap_or_default()).await;
+                return Err(error);
+            }
+        };
         if !recorder.received().await {
             return Err(ApiError::internal("failed to store audit event"));
         }
@@ -299,7 +307,7 @@ impl Inner {
             Ok(room) => room,
             Err(retry_after) => {
                 let refusal = marked(respond::too_many_requests(retry_after), marks);
-                return warnings.audit().follow(&info, false, refusal);
+                return warnings.audit().follow(&info, false, refusal).await;
             }
         };
         let ends = streams.then(|| self.parts.shutdown.clone());
@@ -422,7 +430,8 @@ impl Inner {
             started.elapsed(),
             is_long_running(info),
         );
-        let response = guard_.recorder().follow(info, is_long_running(info), response);
+        let streams = is_long_running(info);
+        let response = guard_.recorder().follow(info, streams, response).await;
         let response = compress::if_worthwhile(info, &head.headers, response).await;
         response.map(|body| guard(body, guard_))
     }

@@ -4,10 +4,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use jiff::Timestamp;
-use rcgen::{
-    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose,
-    PublicKeyData, SanType,
-};
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose, PublicKeyData, SanType};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
@@ -32,8 +29,7 @@ pub enum Usage {
 /// What a leaf is to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeafSpec {
-    common_name: String,
-    organizations: Vec<String>,
+    subject: Identity,
     names: ServerNames,
     usage: Usage,
 }
@@ -42,8 +38,7 @@ impl LeafSpec {
     /// A server reached under the given names.
     pub fn server(common_name: &str, names: &ServerNames) -> Self {
         Self {
-            common_name: common_name.to_owned(),
-            organizations: Vec::new(),
+            subject: Identity::new(common_name, &[]),
             names: names.clone(),
             usage: Usage::Server,
         }
@@ -52,8 +47,7 @@ impl LeafSpec {
     /// A client that is known by the given identity.
     pub fn client(identity: &Identity) -> Self {
         Self {
-            common_name: identity.name.clone(),
-            organizations: identity.groups.clone(),
+            subject: identity.clone(),
             names: ServerNames::default(),
             usage: Usage::Client,
         }
@@ -61,19 +55,10 @@ impl LeafSpec {
 
     fn params(&self, now: Timestamp) -> Result<CertificateParams, PkiError> {
         let mut params = CertificateParams::default();
-        params.distinguished_name = DistinguishedName::new();
-        // rcgen keeps one value for each type, so that further organizations would replace the first.
-        if self.organizations.len() > 1 {
-            return Err(self.unissuable("more than one group"));
-        }
-        for organization in &self.organizations {
-            params
-                .distinguished_name
-                .push(DnType::OrganizationName, organization.as_str());
-        }
-        params
-            .distinguished_name
-            .push(DnType::CommonName, self.common_name.as_str());
+        params.distinguished_name = self
+            .subject
+            .subject()
+            .map_err(|reason| self.unissuable(&reason))?;
         for name in &self.names.dns {
             let name = name
                 .as_str()
@@ -99,7 +84,7 @@ impl LeafSpec {
 
     fn unissuable(&self, reason: &str) -> PkiError {
         PkiError::Unissuable {
-            subject: self.common_name.clone(),
+            subject: self.subject.name.clone(),
             reason: reason.to_owned(),
         }
     }
@@ -225,7 +210,7 @@ impl Leaf {
                 .and_then(|cn| cn.as_str().ok())
                 == Some(name)
         };
-        first(&spec.common_name)
+        first(&spec.subject.name)
             && own.issuer() == ca.subject()
             && authority_key(&own) == subject_key(&ca)
             && names_of(&own) == sorted(&spec.names)
@@ -244,6 +229,26 @@ impl Leaf {
     /// The key, in PEM. Secret.
     pub fn key_pem(&self) -> &str {
         &self.key_pem
+    }
+
+    /// Whom it names.
+    ///
+    /// # Errors
+    /// Where its subject cannot be read.
+    pub fn identity(&self) -> Result<Identity, String> {
+        let (_, parsed) = X509Certificate::from_der(&self.certificate).map_err(|error| error.to_string())?;
+        let subject = parsed.subject();
+        let name = subject.iter_common_name().last();
+        let name = name.ok_or("its subject has no name")?.as_str();
+        let groups = subject
+            .iter_organization()
+            .map(|group| group.as_str().map(str::to_owned));
+        Ok(Identity {
+            name: name.map_err(|error| error.to_string())?.to_owned(),
+            groups: groups
+                .collect::<Result<_, _>>()
+                .map_err(|error| error.to_string())?,
+        })
     }
 
     /// When it ends.

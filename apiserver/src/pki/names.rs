@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use rcgen::{DistinguishedName, DnType};
+
 /// Under which names and addresses the server is reached: what its serving certificate must say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerNames {
@@ -65,6 +67,22 @@ impl Identity {
             name: name.into(),
             groups: groups.iter().map(|group| (*group).to_owned()).collect(),
         }
+    }
+
+    /// The subject of a certificate for it.
+    ///
+    /// # Errors
+    /// Where it is in several groups: of each sort of name one value can be written.
+    pub fn subject(&self) -> Result<DistinguishedName, String> {
+        if self.groups.len() > 1 {
+            return Err("more than one group".to_owned());
+        }
+        let mut subject = DistinguishedName::new();
+        for group in &self.groups {
+            subject.push(DnType::OrganizationName, group.as_str());
+        }
+        subject.push(DnType::CommonName, self.name.as_str());
+        Ok(subject)
     }
 
     /// The administrator, whom no policy binds.

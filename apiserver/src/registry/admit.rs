@@ -40,7 +40,8 @@ impl Registry {
         old: Option<&Value>,
     ) -> Result<(), ApiError> {
         self.plugins
-            .mutate(&write.attributes, object, old, self.cluster())?;
+            .mutate(&write.attributes, object, old, self.cluster())
+            .await?;
         if write.is_nobodys_business(&self.webhooks) {
             return Ok(());
         }
@@ -51,7 +52,8 @@ impl Registry {
             .await?;
         if rounds.is_due() {
             self.plugins
-                .mutate(&write.attributes, object, old, self.cluster())?;
+                .mutate(&write.attributes, object, old, self.cluster())
+                .await?;
             rounds.begin_again(object);
             self.webhooks
                 .mutate(&asked, &*shapes, Some(object), old, &mut rounds)
@@ -71,7 +73,7 @@ impl Registry {
         old: Option<&Value>,
     ) -> Result<(), ApiError> {
         self.plugins
-            .validate_asking(&write.attributes, object, old, self.cluster())
+            .validate(&write.attributes, Some(object), old, self.cluster())
             .await?;
         if write.is_nobodys_business(&self.webhooks) {
             return Ok(());

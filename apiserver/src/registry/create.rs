@@ -101,7 +101,7 @@ impl Registry {
         self.await_default_account(&admission.attributes, &object).await;
         refuse_if_terminating(served, &admission.attributes)?;
         self.admit(&admission, &mut object, None).await?;
-        self.check_grant(ctx, served, &object, None)?;
+        self.check_grant(ctx, served, &object, None).await?;
         Ok(object)
     }
 

@@ -25,6 +25,8 @@ pub(crate) struct Custom {
     pub definition: Arc<Definition>,
     /// The schemas of all versions.
     pub schemas: Arc<Schemas>,
+    /// What discovery tells of it.
+    pub told: Arc<discovery::Entry>,
     /// Changes whenever the definition does.
     pub mark: [u8; 32],
 }
@@ -204,6 +206,7 @@ pub(super) fn served(
                     version: Arc::clone(version),
                     definition: Arc::clone(definition),
                     schemas: Arc::clone(schemas),
+                    told: Arc::new(discovery::custom_entry(version, storage.resource.version)),
                     mark,
                 }),
                 selectable: super::fields::selectable("", ""),
@@ -274,15 +277,9 @@ impl Customs {
 
     /// What discovery tells of them, in the order of their groups' names.
     pub(crate) fn groups(&self) -> Vec<Group> {
-        let mut facts: Vec<(&Version, &str)> = self
+        let mut facts: Vec<(&Version, &Arc<discovery::Entry>)> = self
             .established()
-            .map(|custom| {
-                let storage = custom.definition.storage();
-                (
-                    &*custom.version,
-                    storage.map_or("", |storage| storage.resource.version),
-                )
-            })
+            .map(|custom| (&*custom.version, &custom.told))
             .collect();
         facts.sort_by_key(|(version, _)| (version.resource.group, version.resource.resource));
         discovery::custom(&facts)

@@ -127,7 +127,8 @@ impl Registry {
             };
             if asks != Asks::Nobody {
                 self.plugins
-                    .validate(&attributes, None, Some(&old), self.cluster())?;
+                    .validate(&attributes, None, Some(&old), self.cluster())
+                    .await?;
             }
             check_preconditions(served, options, &old)?;
             if asks != Asks::Nobody {

@@ -169,13 +169,10 @@ impl Registry {
 
     /// What admission plugins may look at.
     fn cluster(&self) -> Cluster<'_> {
-        Cluster {
-            reader: &*self.reader,
-            authorizer: self.grants.get().map(AsRef::as_ref),
-        }
+        Cluster::new(&*self.reader, self.grants.get().map(AsRef::as_ref))
     }
 
-    fn check_grant(
+    async fn check_grant(
         &self,
         ctx: &RequestContext,
         served: &Served,
@@ -184,7 +181,9 @@ impl Registry {
     ) -> Result<(), ApiError> {
         match self.grants.get() {
             Some(grants) if served.resource.group == "rbac.authorization.k8s.io" => {
-                grants.check_grant(&ctx.user, served.resource.resource, object, old)
+                grants
+                    .check_grant(&ctx.user, served.resource.resource, object, old)
+                    .await
             }
             _ => Ok(()),
         }

@@ -151,7 +151,7 @@ impl Registry {
             dry_run: options.dry_run,
         };
         self.admit(&admission, &mut object, Some(old)).await?;
-        self.check_grant(ctx, served, &object, Some(old))?;
+        self.check_grant(ctx, served, &object, Some(old)).await?;
         let unconditional = self.check_revision(served, &object, current)?;
         meta::prepare_update(&mut object, old);
         rules::prepare_update(served, &ctx.info.subresource, &mut object, old, self.now());

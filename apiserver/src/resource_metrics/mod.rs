@@ -12,7 +12,7 @@ mod usage;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use coracle_api::object::Fields;
@@ -67,8 +67,8 @@ pub(crate) fn group() -> Group {
         versions: vec![Version {
             version: Cow::Borrowed(VERSION),
             resources: vec![
-                entry("nodes", "NodeMetrics", false),
-                entry("pods", "PodMetrics", true),
+                Arc::new(entry("nodes", "NodeMetrics", false)),
+                Arc::new(entry("pods", "PodMetrics", true)),
             ],
         }],
     }

@@ -4,12 +4,14 @@
 //! ones to PKCS #8 besides.
 
 use jsonwebtoken::{Algorithm, EncodingKey};
+use p521::ecdsa::{SigningKey as P521Key, VerifyingKey as P521PublicKey};
 use rcgen::{KeyPair, PublicKeyData};
 use x509_parser::pem::Pem;
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
 use super::KeyError;
+use super::keys::SigningKey;
 
 const SEQUENCE: u8 = 0x30;
 const INTEGER: u8 = 2;
@@ -23,10 +25,11 @@ const RSA: [u8; 15] = [
 const EC: [u8; 9] = [6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
 const P256: [u8; 10] = [6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
 const P384: [u8; 7] = [6, 5, 0x2b, 0x81, 4, 0, 0x22];
+const P521: [u8; 7] = [6, 5, 0x2b, 0x81, 4, 0, 0x23];
 
 /// A key that signs.
 pub(super) struct PrivateKey {
-    pub(super) encoding: EncodingKey,
+    pub(super) signing: SigningKey,
     /// Its public half.
     pub(super) public: Vec<u8>,
 }
@@ -74,14 +77,27 @@ fn private_key_in(block: &Pem) -> Result<PrivateKey, KeyError> {
         "EC PRIVATE KEY" => pkcs8(&curve(contents).ok_or(KeyError::Kind)?, contents),
         _ => return Err(KeyError::Pem),
     };
+    if let Some(key) = p521_private(&pkcs8) {
+        let point = P521PublicKey::from(&key).to_encoded_point(false);
+        let algorithm = wrapped(SEQUENCE, &[&EC[..], &P521].concat());
+        return Ok(PrivateKey {
+            public: public_key(&algorithm, point.as_bytes()),
+            signing: SigningKey::P521(Box::new(key)),
+        });
+    }
     let pair = KeyPair::try_from(pkcs8.as_slice()).map_err(|_| KeyError::Kind)?;
     let public = pair.subject_public_key_info();
-    let algorithm = super::keys::algorithm_of(&public).ok_or(KeyError::Kind)?;
-    let encoding = match algorithm {
-        Algorithm::RS256 => EncodingKey::from_rsa_der(&rsa_private(&pkcs8).ok_or(KeyError::Kind)?),
-        _ => EncodingKey::from_ec_der(&pkcs8),
+    let (key, algorithm) = match super::keys::algorithm_of(&public) {
+        Some("RS256") => {
+            let key = inner_key(&pkcs8).ok_or(KeyError::Kind)?.1;
+            (EncodingKey::from_rsa_der(key), Algorithm::RS256)
+        }
+        Some("ES256") => (EncodingKey::from_ec_der(&pkcs8), Algorithm::ES256),
+        Some("ES384") => (EncodingKey::from_ec_der(&pkcs8), Algorithm::ES384),
+        _ => return Err(KeyError::Kind),
     };
-    Ok(PrivateKey { encoding, public })
+    let signing = SigningKey::Usual(key, algorithm);
+    Ok(PrivateKey { signing, public })
 }
 
 /// The algorithm of a key on a curve, of which the length of the secret tells (RFC 5915).
@@ -92,6 +108,7 @@ fn curve(contents: &[u8]) -> Option<Vec<u8>> {
     let curve: &[u8] = match secret.len() {
         32 => &P256,
         48 => &P384,
+        66 => &P521,
         _ => return None,
     };
     Some(wrapped(SEQUENCE, &[&EC[..], curve].concat()))
@@ -106,19 +123,34 @@ fn pkcs8(algorithm: &[u8], key: &[u8]) -> Vec<u8> {
     )
 }
 
-/// The key within.
-fn rsa_private(pkcs8: &[u8]) -> Option<Vec<u8>> {
+/// The algorithm of a private key, and the key itself.
+fn inner_key(pkcs8: &[u8]) -> Option<(&[u8], &[u8])> {
     let inner = field(pkcs8, SEQUENCE)?.0;
     let (_, rest) = field(inner, INTEGER)?;
-    let (_, rest) = field(rest, SEQUENCE)?;
-    Some(field(rest, OCTET_STRING)?.0.to_vec())
+    let (algorithm, rest) = field(rest, SEQUENCE)?;
+    Some((algorithm, field(rest, OCTET_STRING)?.0))
+}
+
+/// A private key on P-521, if it is one (RFC 5915 within RFC 5208).
+fn p521_private(pkcs8: &[u8]) -> Option<P521Key> {
+    let (algorithm, key) = inner_key(pkcs8)?;
+    if algorithm != [&EC[..], &P521].concat() {
+        return None;
+    }
+    let (_, rest) = field(field(key, SEQUENCE)?.0, INTEGER)?;
+    P521Key::from_slice(field(rest, OCTET_STRING)?.0).ok()
 }
 
 /// An RSA key as X.509 has it.
 fn rsa_public(pkcs1: &[u8]) -> Vec<u8> {
+    public_key(&RSA, pkcs1)
+}
+
+/// A public key of any sort (RFC 5280).
+fn public_key(algorithm: &[u8], key: &[u8]) -> Vec<u8> {
     // No bit of the last byte is unused.
-    let bits = wrapped(BIT_STRING, &[&[0][..], pkcs1].concat());
-    wrapped(SEQUENCE, &[&RSA[..], &bits].concat())
+    let bits = wrapped(BIT_STRING, &[&[0][..], key].concat());
+    wrapped(SEQUENCE, &[algorithm, &bits].concat())
 }
 
 /// The contents of the field that bytes begin with, and what follows it.

@@ -61,7 +61,7 @@ impl Webhooks {
         };
         let before = options(context, part.gvk.kind);
         if self.is_idle(part.gvk.group, part.gvk.kind) {
-            return self.check_by_plugins(Some(&write), &before);
+            return self.check_by_plugins(Some(&write), &before).await;
         }
         let asked = Asked {
             operation: Operation::Connect,

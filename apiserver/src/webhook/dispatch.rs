@@ -17,6 +17,7 @@ use super::review::{self, Verdict};
 use super::{Asked, Rounds, Shapes, Version, Webhooks, call, is_exempt};
 use crate::admission::policy::Asker;
 use crate::audit::Recorder;
+use crate::authz::Questions;
 use crate::reader::Prepared;
 
 /// A webhook that is to be asked, and what it is to see.
@@ -138,10 +139,9 @@ impl Webhooks {
         let old = shown(shapes, subject.old, version).await?;
         let uid = call::uid();
         let request = review::request(asked, version, &uid, object.as_ref(), old.as_ref());
-        let asker = self
-            .policies
-            .authorizer()
-            .map(|authorizer| Asker::new(authorizer, asked.user));
+        let authorizer = self.policies.authorizer();
+        let questions = Questions::new(authorizer);
+        let asker = authorizer.map(|_| Asker::new(&questions, asked.user));
         let inputs = Inputs {
             object: object.as_ref(),
             old: old.as_ref(),
@@ -153,7 +153,7 @@ impl Webhooks {
         let holds = if hook.conditions.is_empty() {
             Ok(true)
         } else {
-            hook.conditions.hold(&inputs)
+            questions.settle(|| hook.conditions.hold(&inputs)).await
         };
         match holds {
             Ok(true) => {}

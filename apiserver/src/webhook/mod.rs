@@ -141,10 +141,7 @@ impl Webhooks {
 
     /// What plugins may look at.
     fn cluster(&self) -> Cluster<'_> {
-        Cluster {
-            reader: &*self.reader,
-            authorizer: self.policies.authorizer(),
-        }
+        Cluster::new(&*self.reader, self.policies.authorizer())
     }
 
     /// Whether there is nobody to ask about writes of a resource of this group and kind.

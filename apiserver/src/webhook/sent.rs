@@ -68,7 +68,7 @@ impl Webhooks {
             now: Timestamp::now(),
         });
         if self.is_idle(kind.group, kind.kind) {
-            return self.ask_plugins(write.as_ref(), object);
+            return self.ask_plugins(write.as_ref(), object).await;
         }
         let asked = Asked {
             operation: Operation::Create,
@@ -92,26 +92,34 @@ impl Webhooks {
     }
 
     /// Asks the plugins alone.
-    fn ask_plugins(&self, write: Option<&Attributes<'_>>, object: &mut Value) -> Result<(), ApiError> {
-        self.change_by_plugins(write, object)?;
-        self.check_by_plugins(write, object)
+    async fn ask_plugins(&self, write: Option<&Attributes<'_>>, object: &mut Value) -> Result<(), ApiError> {
+        self.change_by_plugins(write, object).await?;
+        self.check_by_plugins(write, object).await
     }
 
-    fn change_by_plugins(&self, write: Option<&Attributes<'_>>, object: &mut Value) -> Result<(), ApiError> {
+    async fn change_by_plugins(
+        &self,
+        write: Option<&Attributes<'_>>,
+        object: &mut Value,
+    ) -> Result<(), ApiError> {
         match write.filter(|write| write.operation == Operation::Create) {
-            Some(write) => self.plugins.mutate(write, object, None, self.cluster()),
+            Some(write) => self.plugins.mutate(write, object, None, self.cluster()).await,
             None => Ok(()),
         }
     }
 
     /// Asks the plugins that only refuse.
-    pub(super) fn check_by_plugins(
+    pub(super) async fn check_by_plugins(
         &self,
         write: Option<&Attributes<'_>>,
         object: &Value,
     ) -> Result<(), ApiError> {
         match write {
-            Some(write) => self.plugins.validate(write, Some(object), None, self.cluster()),
+            Some(write) => {
+                self.plugins
+                    .validate(write, Some(object), None, self.cluster())
+                    .await
+            }
             None => Ok(()),
         }
     }
@@ -129,16 +137,16 @@ impl Webhooks {
         write: Option<&Attributes<'_>>,
     ) -> Result<(), ApiError> {
         let mut rounds = Rounds::default();
-        self.change_by_plugins(write, object)?;
+        self.change_by_plugins(write, object).await?;
         self.mutate(asked, shapes, Some(object), None, &mut rounds)
             .await?;
         if rounds.is_due() {
-            self.change_by_plugins(write, object)?;
+            self.change_by_plugins(write, object).await?;
             rounds.begin_again(object);
             self.mutate(asked, shapes, Some(object), None, &mut rounds)
                 .await?;
         }
-        self.check_by_plugins(write, object)?;
+        self.check_by_plugins(write, object).await?;
         self.validate(asked, shapes, Some(object), None).await
     }
 }

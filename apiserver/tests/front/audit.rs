@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use coracle_apiserver::{AuditFlags, BatchLimits, Format, LogFlags, Running, WebhookFlags};
+use coracle_apiserver::{AuditFlags, BatchLimits, Format, LogFlags, Mode, Running, WebhookFlags};
 use coracle_store::model::ModelStore;
 use http::{Request, Response};
 use http_body_util::BodyExt;
@@ -13,6 +13,7 @@ use kube::client::Body;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::https::Elsewhere;
 use crate::stand_in::{Server, client_of, get, post, send, start_whole_with};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
@@ -287,4 +288,65 @@ async fn events_are_sent_to_a_server_in_lists() {
         (&json!("EventList"), &json!("audit.k8s.io/v1"))
     );
     assert_eq!(list["items"][0]["requestURI"], "/version");
+}
+
+/// Everything but what the server asks of itself, sent to a path at once.
+fn to_webhook(home: &TempDir, taker: &Elsewhere, path: &str, mode: Mode) -> AuditFlags {
+    let policy = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: None, users: ['system:apiserver']}, {level: Metadata}]";
+    let (mut audit, _) = flags(home, policy);
+    let kubeconfig = home.path().join("webhook.yaml");
+    std::fs::write(&kubeconfig, taker.kubeconfig(path)).unwrap();
+    audit.log = None;
+    audit.webhook = Some(WebhookFlags {
+        initial_backoff: Duration::from_millis(1),
+        mode,
+        ..WebhookFlags::new(kubeconfig)
+    });
+    audit
+}
+
+/// Which stages of a request have been taken.
+fn stages(taker: &Elsewhere, path: &str, uri: &str) -> Vec<Value> {
+    let lists = taker.asked(path);
+    let events = lists.iter().flat_map(|list| list["items"].as_array().unwrap());
+    let of_request = events.filter(|event| event["requestURI"] == uri);
+    of_request.map(|event| event["stage"].clone()).collect()
+}
+
+/// Each stage is recorded before the client sees what follows it: the head of a stream, and the end of an answer.
+#[tokio::test]
+async fn answers_wait_for_their_records_where_that_is_wanted() {
+    let taker = Elsewhere::start(|_, _, _| (200, json!({}))).await;
+    for (path, mode) in [("/blocking", Mode::Blocking), ("/strict", Mode::BlockingStrict)] {
+        let home = tempfile::tempdir().unwrap();
+        let audit = to_webhook(&home, &taker, path, mode);
+        let (running, _home) =
+            start_whole_with(Arc::new(ModelStore::new()), |config| config.audit = audit).await;
+        let client = client_of(&running).await;
+        let stages = |uri: &str| stages(&taker, path, uri);
+        for uri in ["/version?one", "/api/v1/namespaces?one", "/apis/none/v1/nothing"] {
+            get(&client, uri).await;
+            assert_eq!(stages(uri), ["RequestReceived", "ResponseComplete"], "{uri}");
+        }
+        let uri = format!("{MAPS}?watch=true");
+        let watch = Request::get(&uri).body(Body::empty()).unwrap();
+        let watching = client.send(watch).await.unwrap();
+        assert_eq!(stages(&uri), ["RequestReceived", "ResponseStarted"]);
+        drop(watching);
+        running.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_recorded_is_refused_where_that_is_strict() {
+    let taker = Elsewhere::start(|_, _, _| (500, json!({}))).await;
+    for (mode, code) in [(Mode::Blocking, 200), (Mode::BlockingStrict, 500)] {
+        let home = tempfile::tempdir().unwrap();
+        let audit = to_webhook(&home, &taker, "/", mode);
+        let server = Server::start_with(|config| config.audit = audit).await;
+        let answer = get(&server.admin().await, "/version").await;
+        assert_eq!(answer.code, code, "{mode:?}");
+        let refused = answer.text.contains("failed to store audit event");
+        assert_eq!(refused, code == 500, "{}", answer.text);
+    }
 }

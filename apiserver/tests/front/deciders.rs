@@ -1,13 +1,18 @@
 //! Who decides what is allowed, besides roles: policies of a file, and services elsewhere.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use coracle_apiserver::authz::AuthorizationMode;
 use coracle_apiserver::authz::config::{AuthorizationFlags, AuthorizerConfig, parse};
+use coracle_store::model::ModelStore;
+use futures::future::join_all;
 use http::Request;
 use kube::client::Body;
 use serde_json::{Value, json};
 
 use crate::https::Elsewhere;
-use crate::stand_in::{Server, get, post, send};
+use crate::stand_in::{Server, client_of, get, post, send, start_whole_with};
 
 /// Says yes to what is about the namespace `yes`, no to `no`, breaks at `broken`, and has no opinion about the rest.
 async fn webhook() -> Elsewhere {
@@ -156,4 +161,87 @@ async fn a_file_names_who_decides_under_which_conditions() {
     assert_eq!(namespaces, [json!("yes"), json!("no"), json!("broken")]);
     // The second condition cannot be evaluated where no resource is asked for, which fails open.
     assert_eq!(code(&server, "/version").await, 200);
+}
+
+/// How many wait at once.
+const MANY: usize = 40;
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+async fn as_jane(client: &kube::Client, map: &Value) -> u16 {
+    let request = Request::post(MAPS)
+        .header("content-type", "application/json")
+        .header("impersonate-user", "jane");
+    let body = Body::from(map.to_string().into_bytes());
+    send(client, request.body(body).unwrap()).await.code
+}
+
+/// Whoever asks in the middle of something (an expression of a policy, a plugin) holds nobody up while a service thinks: on one
+/// thread, none of these is answered before all of them have been asked.
+#[tokio::test]
+async fn those_who_wait_for_a_slow_decider_hold_nobody_up() {
+    let webhook = webhook().await;
+    let home = tempfile::tempdir().unwrap();
+    let kubeconfig = home.path().join("webhook.conf");
+    std::fs::write(&kubeconfig, webhook.kubeconfig("/authorize")).unwrap();
+    let flags = AuthorizationFlags {
+        modes: ["RBAC", "Webhook"].map(str::to_owned).to_vec(),
+        webhook: Some(kubeconfig),
+        webhook_version: "v1".to_owned(),
+        ..AuthorizationFlags::default()
+    };
+    let chain = flags.chain().unwrap();
+    let (running, _home) = start_whole_with(Arc::new(ModelStore::new()), |config| {
+        config.authorization = chain;
+        config.admission.enable = vec!["OwnerReferencesPermissionEnforcement".to_owned()];
+    })
+    .await;
+    let client = client_of(&running).await;
+    let made = async |path: &str, object: Value| {
+        let made = post(&client, path, &object).await;
+        assert_eq!(made.code, 201, "{}", made.text);
+    };
+    let rbac = "/apis/rbac.authorization.k8s.io/v1";
+    let everything =
+        json!([{"verbs": ["create", "update", "delete"], "apiGroups": [""], "resources": ["configmaps"]}]);
+    made(
+        &format!("{rbac}/clusterroles"),
+        json!({"metadata": {"name": "maps"}, "rules": everything}),
+    )
+    .await;
+    let binding = json!({"metadata": {"name": "maps"}, "subjects": [{"kind": "User", "name": "jane"}],
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "maps"}});
+    made(&format!("{rbac}/clusterrolebindings"), binding).await;
+    let admission = "/apis/admissionregistration.k8s.io/v1";
+    let may = "authorizer.group('').resource('pods').namespace('yes').check('use').allowed()";
+    let policy = json!({"metadata": {"name": "slow"}, "spec": {"failurePolicy": "Fail",
+        "matchConstraints": {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"],
+            "resources": ["configmaps"]}]},
+        "validations": [{"expression": format!("object.metadata.name == 'free' || {may}")}]}});
+    made(&format!("{admission}/validatingadmissionpolicies"), policy).await;
+    let binding =
+        json!({"metadata": {"name": "slow"}, "spec": {"policyName": "slow", "validationActions": ["Deny"]}});
+    made(&format!("{admission}/validatingadmissionpolicybindings"), binding).await;
+    let verb = |review: &Value| review["spec"]["resourceAttributes"]["verb"].clone();
+    webhook.gather(MANY, move |review| verb(review) == "use");
+    let maps = (0..MANY).map(|number| json!({"metadata": {"name": format!("m{number}")}}));
+    let writing = maps.map(|map| {
+        let client = client.clone();
+        async move { as_jane(&client, &map).await }
+    });
+    let codes = tokio::time::timeout(Duration::from_secs(60), join_all(writing)).await;
+    assert_eq!(codes.expect("somebody is held up"), vec![201; MANY]);
+    let asked = webhook.asked("/authorize");
+    let asked = asked.iter().filter(|review| verb(review) == "use").count();
+    assert_eq!(asked, MANY, "each is asked about once");
+
+    // Plugins ask as well: whether an owner's finalizers may be set, which roles do not say.
+    let owned = json!({"metadata": {"name": "free", "ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "p",
+        "uid": "u", "blockOwnerDeletion": true}]}});
+    assert_eq!(as_jane(&client, &owned).await, 403);
+    let asked = webhook.asked("/authorize");
+    let finalizers = asked
+        .iter()
+        .filter(|review| review["spec"]["resourceAttributes"]["subresource"] == "finalizers");
+    assert_eq!(finalizers.count(), 2);
+    running.stop().await;
 }

@@ -119,6 +119,9 @@ async fn who_finds_no_seat_in_a_level_that_does_not_wait_is_refused() {
         "apiserver_flowcontrol_rejected_requests_total{flow_schema=\"janes\",priority_level=\"narrow\",reason=\"concurrency-limit\"} 1",
         "apiserver_flowcontrol_nominal_limit_seats{priority_level=\"narrow\"} 1",
         "apiserver_flowcontrol_current_executing_requests{flow_schema=\"janes\",priority_level=\"narrow\"} 0",
+        "apiserver_flowcontrol_priority_level_seat_utilization_bucket{phase=\"executing\",priority_level=\"narrow\",le=\"0.99\"}",
+        "apiserver_flowcontrol_priority_level_request_utilization_count{phase=\"waiting\",priority_level=\"narrow\"}",
+        "apiserver_flowcontrol_demand_seats_bucket{priority_level=\"narrow\",le=\"1.2\"}",
     ] {
         assert!(metrics.contains(series), "{series} is not among\n{metrics}");
     }

@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -17,18 +17,29 @@ use rustls::ServerConfig;
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Barrier;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
 /// What is answered to a path and a body.
 type Answer = dyn Fn(&str, &Value) -> (u16, Value) + Send + Sync;
 
+/// Paths and bodies.
+type Log = Arc<Mutex<Vec<(String, Value)>>>;
+
+/// Which bodies wait for each other, and for how many they wait before any of them is answered.
+struct Gathering {
+    of: Box<dyn Fn(&Value) -> bool + Send + Sync>,
+    all: Barrier,
+}
+
 pub(crate) struct Elsewhere {
     /// `https://127.0.0.1:PORT`.
     pub(crate) url: String,
     /// Who vouches for it, in PEM.
     pub(crate) authority: String,
-    asked: Arc<Mutex<Vec<(String, Value)>>>,
+    asked: Log,
+    gathering: Arc<OnceLock<Gathering>>,
     serving: JoinHandle<()>,
 }
 
@@ -52,17 +63,35 @@ impl Elsewhere {
         let own = url.clone();
         let answer: Arc<Answer> = Arc::new(move |path: &str, body: &Value| answer(&own, path, body));
         let log = asked.clone();
+        let gathering = Arc::<OnceLock<Gathering>>::default();
+        let gathered = gathering.clone();
         let serving = tokio::spawn(async move {
             while let Ok((stream, _)) = socket.accept().await {
-                tokio::spawn(serve(tls.clone(), stream, answer.clone(), log.clone()));
+                let gathered = gathered.clone();
+                tokio::spawn(serve(
+                    tls.clone(),
+                    stream,
+                    answer.clone(),
+                    (log.clone(), gathered),
+                ));
             }
         });
         Self {
             url,
             authority,
             asked,
+            gathering,
             serving,
         }
+    }
+
+    /// From now on bodies of a sort are only answered when this many of them are here at once.
+    pub(crate) fn gather(&self, many: usize, of: impl Fn(&Value) -> bool + Send + Sync + 'static) {
+        let gathering = Gathering {
+            of: Box::new(of),
+            all: Barrier::new(many),
+        };
+        assert!(self.gathering.set(gathering).is_ok(), "it gathers already");
     }
 
     /// What was asked at a path so far.
@@ -108,17 +137,20 @@ async fn serve(
     tls: TlsAcceptor,
     stream: TcpStream,
     answer: Arc<Answer>,
-    log: Arc<Mutex<Vec<(String, Value)>>>,
+    (log, gathering): (Log, Arc<OnceLock<Gathering>>),
 ) {
     let Ok(stream) = tls.accept(stream).await else {
         return;
     };
     let service = service_fn(move |request: Request<Incoming>| {
-        let (answer, log) = (answer.clone(), log.clone());
+        let (answer, log, gathering) = (answer.clone(), log.clone(), gathering.clone());
         async move {
             let path = request.uri().path().to_owned();
             let body = request.into_body().collect().await.map(|body| body.to_bytes());
             let body = serde_json::from_slice(&body.unwrap_or_default()).unwrap_or(Value::Null);
+            if let Some(gathering) = gathering.get().filter(|gathering| (gathering.of)(&body)) {
+                gathering.all.wait().await;
+            }
             let (code, value) = answer(&path, &body);
             log.lock().unwrap().push((path, body));
             let response = Response::builder()

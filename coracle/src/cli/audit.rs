@@ -168,3 +168,61 @@ impl Audit {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Alone {
+        #[command(flatten)]
+        audit: Audit,
+    }
+
+    fn flags(given: &[&str]) -> AuditFlags {
+        let given = ["apiserver"].into_iter().chain(given.iter().copied());
+        Alone::try_parse_from(given).unwrap().audit.flags()
+    }
+
+    #[test]
+    fn batches_are_made_as_flags_say() {
+        assert!(flags(&[]).log.is_none() && flags(&[]).webhook.is_none());
+        let log = |more: &[&str]| flags(&[&["--audit-log-path=-"], more].concat()).log.unwrap();
+        assert_eq!(
+            (log(&[]).mode, log(&[]).limits),
+            (Mode::Blocking, BatchLimits::of_log())
+        );
+        let told = log(&[
+            "--audit-log-mode=batch",
+            "--audit-log-batch-buffer-size=7",
+            "--audit-log-batch-max-size=3",
+            "--audit-log-batch-max-wait=2s",
+            "--audit-log-batch-throttle-enable",
+            "--audit-log-batch-throttle-qps=0.5",
+            "--audit-log-batch-throttle-burst=4",
+        ]);
+        let limits = BatchLimits {
+            buffer_size: 7,
+            max_size: 3,
+            max_wait: Duration::from_secs(2),
+            throttle: Some((0.5, 4)),
+        };
+        assert_eq!((told.mode, told.limits), (Mode::Batch, limits));
+        let webhook = |more: &[&str]| {
+            let given = [&["--audit-webhook-config-file=w.conf"], more].concat();
+            flags(&given).webhook.unwrap()
+        };
+        let usual = webhook(&[]);
+        assert_eq!(
+            (usual.mode, usual.limits),
+            (Mode::Batch, BatchLimits::of_webhook())
+        );
+        let told = webhook(&[
+            "--audit-webhook-batch-throttle-enable=false",
+            "--audit-webhook-mode=blocking-strict",
+        ]);
+        assert_eq!((told.mode, told.limits.throttle), (Mode::BlockingStrict, None));
+    }
+}

@@ -1,5 +1,5 @@
-//! What a cluster has besides bootstrap objects: the Service and the permissions of the cluster DNS, what lets nodes renew
-//! their certificates, and the API of what nodes and pods use.
+//! What a cluster has besides bootstrap objects: the Service and the permissions of the cluster DNS, what lets nodes and other
+//! parts renew their certificates, and the API of what nodes and pods use.
 //!
 //! Made where missing, at every start, and left alone otherwise: what somebody has changed stays changed.
 
@@ -12,12 +12,17 @@ use kube::{Api, Client, ResourceExt};
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
-const MANIFESTS: [(&str, &str); 3] = [
+type Manifest = (&'static str, &'static str);
+
+/// What lets parts renew their certificates: wherever there is an API server.
+pub(crate) const CERTIFICATES: [Manifest; 1] = [(
+    "certificates.yaml",
+    include_str!("../../../manifests/addons/certificates.yaml"),
+)];
+/// What a cluster of Coracle's own parts has besides.
+pub(crate) const ALL: [Manifest; 3] = [
     ("dns.yaml", include_str!("../../../manifests/addons/dns.yaml")),
-    (
-        "certificates.yaml",
-        include_str!("../../../manifests/addons/certificates.yaml"),
-    ),
+    CERTIFICATES[0],
     (
         "resource-metrics.yaml",
         include_str!("../../../manifests/addons/resource-metrics.yaml"),
@@ -30,8 +35,12 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// When a manifest of ours does not parse.
-pub(crate) async fn keep(client: Client, shutdown: CancellationToken) -> Result<()> {
-    for object in objects()? {
+pub(crate) async fn keep(
+    client: Client,
+    manifests: &'static [Manifest],
+    shutdown: CancellationToken,
+) -> Result<()> {
+    for object in objects(manifests)? {
         let made = async {
             while let Err(error) = make(&client, &object).await {
                 tracing::warn!("add-on {} is not made yet: {error:#}", object.name_any());
@@ -47,9 +56,9 @@ pub(crate) async fn keep(client: Client, shutdown: CancellationToken) -> Result<
     Ok(())
 }
 
-fn objects() -> Result<Vec<DynamicObject>> {
+fn objects(manifests: &[Manifest]) -> Result<Vec<DynamicObject>> {
     let mut objects = Vec::new();
-    for (file, text) in MANIFESTS {
+    for (file, text) in manifests {
         for document in serde_yaml_ng::Deserializer::from_str(text) {
             objects.push(
                 DynamicObject::deserialize(document).with_context(|| format!("{file} is no manifest"))?,
@@ -82,7 +91,7 @@ mod tests {
 
     #[test]
     fn every_manifest_parses_and_names_its_kind() {
-        let objects = objects().unwrap();
+        let objects = objects(&ALL).unwrap();
         assert!(objects.iter().any(|object| object.name_any() == "kube-dns"));
         assert!(objects.iter().all(|object| object.types.is_some()));
     }

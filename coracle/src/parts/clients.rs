@@ -12,7 +12,8 @@ use ipnet::IpNet;
 use kube::config::Kubeconfig;
 use tokio::task::JoinSet;
 
-use super::{client_from, config_from, node_name, signer, until_all_end, until_signalled};
+use super::rotation::Rotation;
+use super::{config_from, node_name, signer, until_all_end, until_signalled};
 use crate::cli::{ControllerFlags, ControllerManager, Dns, Proxy, Scheduler};
 
 /// How many bits of a node's own network remain for pods: a /24, as upstream's `--node-cidr-mask-size`.
@@ -32,8 +33,11 @@ pub(crate) async fn run_controllers(flags: ControllerManager) -> Result<()> {
         signer::tokens(&flags.controllers, None)?,
     );
     let config = controllers_config(&flags.controllers, authority_of(&flags.kubeconfig), signers)?;
-    let api = config_from(&flags.kubeconfig, "kube-controller-manager").await?;
-    let clients = Arc::new(KubeconfigClients::new(api, shutdown.clone())?);
+    let part = "kube-controller-manager";
+    let api = config_from(&flags.kubeconfig, part).await?;
+    let (rotation, process) = Rotation::of_part(&flags.kubeconfig, part).await?;
+    tasks.spawn(rotation.keep(shutdown.clone()));
+    let clients = Arc::new(KubeconfigClients::new(api, process, shutdown.clone()));
     let token = shutdown.clone();
     tasks.spawn(async move { Ok(coracle_controllers::run(clients, config, token).await?) });
     until_all_end(tasks, shutdown).await
@@ -98,10 +102,9 @@ fn network(cidr: &str) -> Result<(IpAddr, u8)> {
 pub(crate) async fn run_scheduler(flags: Scheduler) -> Result<()> {
     let mut tasks = JoinSet::new();
     let shutdown = until_signalled(&mut tasks)?;
-    let (client, token) = (
-        client_from(&flags.kubeconfig, "kube-scheduler").await?,
-        shutdown.clone(),
-    );
+    let (rotation, client) = Rotation::of_part(&flags.kubeconfig, "kube-scheduler").await?;
+    tasks.spawn(rotation.keep(shutdown.clone()));
+    let token = shutdown.clone();
     tasks.spawn(async move { Ok(coracle_scheduler::run(client, scheduler_config(), token).await?) });
     until_all_end(tasks, shutdown).await
 }
@@ -126,10 +129,9 @@ pub(crate) async fn run_proxy(flags: Proxy) -> Result<()> {
         &flags.node_ip,
         &flags.cluster_cidr,
     )?;
-    let (client, token) = (
-        client_from(&flags.kubeconfig, "kube-proxy").await?,
-        shutdown.clone(),
-    );
+    let (rotation, client) = Rotation::of_part(&flags.kubeconfig, "kube-proxy").await?;
+    tasks.spawn(rotation.keep(shutdown.clone()));
+    let token = shutdown.clone();
     tasks.spawn(async move { Ok(coracle_proxy::run(client, config, token).await?) });
     until_all_end(tasks, shutdown).await
 }
@@ -171,10 +173,9 @@ pub(crate) async fn run_dns(flags: Dns) -> Result<()> {
         flags.node_ip,
         &flags.cluster_domain,
     );
-    let (client, token) = (
-        client_from(&flags.kubeconfig, "coracle-dns").await?,
-        shutdown.clone(),
-    );
+    let (rotation, client) = Rotation::of_part(&flags.kubeconfig, "coracle-dns").await?;
+    tasks.spawn(rotation.keep(shutdown.clone()));
+    let token = shutdown.clone();
     tasks.spawn(async move { Ok(coracle_dns::run(client, config, token).await?) });
     until_all_end(tasks, shutdown).await
 }

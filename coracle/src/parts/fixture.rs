@@ -50,7 +50,7 @@ impl ControlPlane {
             groups: vec!["system:masters".to_owned()],
             ..UserInfo::default()
         });
-        tokio::spawn(addons::keep(admin.clone(), shutdown.clone()));
+        tokio::spawn(addons::keep(admin.clone(), &addons::ALL, shutdown.clone()));
         Self {
             running,
             admin,

@@ -30,7 +30,7 @@ pub(crate) async fn run(flags: Node) -> Result<()> {
     tasks.spawn(rotation.keep(shutdown.clone()));
     if let Some(kubeconfig) = &flags.proxy_kubeconfig {
         let config = super::clients::proxy_config(&name, &flags.node_ip, &flags.cluster_cidr)?;
-        let (rotation, client) = Rotation::of_proxy(kubeconfig).await?;
+        let (rotation, client) = Rotation::of_part(kubeconfig, "kube-proxy").await?;
         tasks.spawn(rotation.keep(shutdown.clone()));
         if flags.pod_routes {
             let (client, name, shutdown) = (client.clone(), name.clone(), shutdown.clone());
@@ -45,7 +45,7 @@ pub(crate) async fn run(flags: Node) -> Result<()> {
     }
     if let Some(kubeconfig) = &flags.dns_kubeconfig {
         let config = super::clients::dns_config(&name, flags.node_ip[0], &flags.cluster_domain);
-        let (rotation, client) = Rotation::of_dns(kubeconfig).await?;
+        let (rotation, client) = Rotation::of_part(kubeconfig, "coracle-dns").await?;
         tasks.spawn(rotation.keep(shutdown.clone()));
         let shutdown = shutdown.clone();
         tasks.spawn(async move { Ok(coracle_dns::run(client, config, shutdown).await?) });

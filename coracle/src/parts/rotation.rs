@@ -1,6 +1,7 @@
-//! A node's certificates, renewed by the Certificates API before they end: those with which its parts call the API server
-//! (`kubernetes.io/kube-apiserver-client-kubelet` the agent's, `kubernetes.io/kube-apiserver-client` the proxy's and the DNS') and
-//! the one with which the agent is called (`kubernetes.io/kubelet-serving`).
+//! The certificates of parts, renewed by the Certificates API before they end: those with which they call the API server
+//! (`kubernetes.io/kube-apiserver-client-kubelet` a node's agent, `kubernetes.io/kube-apiserver-client` its proxy and DNS, and
+//! controllers and scheduler where they are processes of their own) and the one with which an agent is called
+//! (`kubernetes.io/kubelet-serving`).
 //!
 //! As upstream's kubelet: a key of its own for each, which never leaves the node. What was renewed is written where it was read
 //! from, so that it outlives the process, and is used from the next request and connection on.
@@ -21,7 +22,6 @@ use tokio_util::sync::CancellationToken;
 use self::caller::{Caller, Wanted};
 use super::node::read;
 use crate::cli::Node;
-use crate::credentials;
 
 const AGENT_SIGNER: &str = "kubernetes.io/kube-apiserver-client-kubelet";
 const CLIENT_SIGNER: &str = "kubernetes.io/kube-apiserver-client";
@@ -55,8 +55,7 @@ impl Rotation {
         flags: &Node,
         name: &str,
     ) -> Result<(Self, Client, watch::Receiver<(String, String)>)> {
-        let identity = Identity::node(name);
-        let (caller, client) = Caller::open(&flags.kubeconfig, "kubelet", identity, AGENT_SIGNER).await?;
+        let (caller, client) = Caller::open(&flags.kubeconfig, "kubelet", AGENT_SIGNER).await?;
         let (renewed, renewals) = watch::channel(Default::default());
         let files = flags
             .tls_cert_file
@@ -72,28 +71,12 @@ impl Rotation {
         Ok((Self { caller, serving }, client, renewals))
     }
 
-    /// Of a node's service proxy.
+    /// Of a part that is no node's agent, by the name that it tells: with the client that it is to use.
     ///
     /// # Errors
     /// Where the kubeconfig cannot be used.
-    pub(super) async fn of_proxy(kubeconfig: &Path) -> Result<(Self, Client)> {
-        Self::of_client(kubeconfig, "kube-proxy", Identity::proxy()).await
-    }
-
-    /// Of a node's DNS.
-    ///
-    /// # Errors
-    /// Where the kubeconfig cannot be used.
-    pub(super) async fn of_dns(kubeconfig: &Path) -> Result<(Self, Client)> {
-        Self::of_client(kubeconfig, "coracle-dns", credentials::dns_identity()).await
-    }
-
-    async fn of_client(
-        kubeconfig: &Path,
-        component: &'static str,
-        identity: Identity,
-    ) -> Result<(Self, Client)> {
-        let (caller, client) = Caller::open(kubeconfig, component, identity, CLIENT_SIGNER).await?;
+    pub(super) async fn of_part(kubeconfig: &Path, component: &'static str) -> Result<(Self, Client)> {
+        let (caller, client) = Caller::open(kubeconfig, component, CLIENT_SIGNER).await?;
         let rotation = Self {
             caller,
             serving: None,
@@ -101,7 +84,7 @@ impl Rotation {
         Ok((rotation, client))
     }
 
-    /// Renews what is due until the node ends.
+    /// Renews what is due until the part ends.
     ///
     /// # Errors
     /// None: what cannot be renewed is tried again later, and certificates are due long before they end.
@@ -110,7 +93,7 @@ impl Rotation {
             let looking = async {
                 if let Err(error) = self.look(Timestamp::now()).await {
                     tracing::warn!(
-                        "a certificate of this node was not renewed, and will be tried again: {error:#}"
+                        "a certificate of this part was not renewed, and will be tried again: {error:#}"
                     );
                 }
                 tokio::time::sleep(PAUSE).await;
@@ -139,6 +122,7 @@ impl Rotation {
         let leaf = self
             .caller
             .certified(&Wanted {
+                identity: Identity::node(&serving.node),
                 signer: SERVING_SIGNER,
                 usage: "server auth",
                 names: std::iter::once(serving.node.clone()).chain(addresses).collect(),
@@ -168,6 +152,7 @@ mod tests {
     use super::caller::leaf_of;
     use super::*;
     use crate::cli::{Cli, Command};
+    use crate::credentials;
 
     fn node_flags(folder: &Path) -> Node {
         let file = |name: &str| folder.join(name).display().to_string();
@@ -258,20 +243,48 @@ mod tests {
         rotation.look(now).await.unwrap();
         assert!(!renewals.has_changed().unwrap(), "what is fresh is left alone");
 
-        // The other parts of a node are who they were, and are let do as much.
-        let (proxy, dns) = (home.path().join("proxy.conf"), home.path().join("dns.conf"));
-        old_kubeconfig(running, &Identity::proxy(), &proxy).await;
-        old_kubeconfig(running, &credentials::dns_identity(), &dns).await;
-        let parts = [
-            (Rotation::of_proxy(&proxy).await.unwrap(), &proxy),
-            (Rotation::of_dns(&dns).await.unwrap(), &dns),
-        ];
-        for ((rotation, client), file) in parts {
+        // The other parts are who they were, and are let do as much.
+        for (component, identity) in [
+            ("kube-proxy", Identity::proxy()),
+            ("coracle-dns", credentials::dns_identity()),
+            ("kube-controller-manager", Identity::controller_manager()),
+            ("kube-scheduler", Identity::scheduler()),
+        ] {
+            let file = home.path().join(component);
+            old_kubeconfig(running, &identity, &file).await;
+            let (rotation, client) = Rotation::of_part(&file, component).await.unwrap();
             let before = who_is(client.clone()).await;
             rotation.look(now).await.unwrap();
-            assert!(!leaf_of(file).unwrap().unwrap().is_due(now));
+            let leaf = leaf_of(&file).unwrap().unwrap();
+            assert!(!leaf.is_due(now));
+            assert_eq!(leaf.identity(), Ok(identity));
             let after = who_is(client).await;
             assert_eq!((after.username, after.groups), (before.username, before.groups));
+        }
+    }
+
+    /// Whoever writes a part's kubeconfig may renew what is in it.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_somebody_else_has_renewed_is_used() {
+        let home = tempfile::tempdir().unwrap();
+        let control_plane = ControlPlane::start(home.path()).await;
+        let file = home.path().join("scheduler.conf");
+        let write = async |identity: Identity| {
+            let pki = control_plane.running.pki();
+            let pki = pki.lock().await;
+            let url = control_plane.running.url();
+            let kubeconfig = pki
+                .authorities()
+                .kubeconfig(&identity, "default", &url, Timestamp::now());
+            std::fs::write(&file, kubeconfig.unwrap().to_string()).unwrap();
+        };
+        write(Identity::scheduler()).await;
+        let (rotation, client) = Rotation::of_part(&file, "kube-scheduler").await.unwrap();
+        for identity in [Identity::scheduler(), Identity::new("jane", &[])] {
+            write(identity.clone()).await;
+            rotation.look(Timestamp::now()).await.unwrap();
+            let user = who_is(client.clone()).await;
+            assert_eq!(user.username, Some(identity.name));
         }
     }
 }

@@ -65,11 +65,11 @@ pub(crate) async fn run(flags: Server) -> Result<()> {
             Ok(())
         });
     }
-    let administrator = running.client_by(
-        agent("kube-addons"),
-        user("system:apiserver", &["system:masters"]),
-    );
-    tasks.spawn(addons::keep(administrator, shutdown.clone()));
+    tasks.spawn(addons::keep(
+        addons_client(&running),
+        &addons::ALL,
+        shutdown.clone(),
+    ));
     let outcome = until_all_end(tasks, shutdown).await;
     control_plane.stop().await;
     outcome
@@ -82,9 +82,23 @@ pub(crate) async fn run(flags: Server) -> Result<()> {
 pub(crate) async fn run_apiserver(flags: Apiserver) -> Result<()> {
     let mut tasks = JoinSet::new();
     let control_plane = start(&flags, &mut tasks).await?;
-    let outcome = until_all_end(tasks, control_plane.shutdown.clone()).await;
+    let shutdown = control_plane.shutdown.clone();
+    tasks.spawn(addons::keep(
+        addons_client(&control_plane.running),
+        &addons::CERTIFICATES,
+        shutdown.clone(),
+    ));
+    let outcome = until_all_end(tasks, shutdown).await;
     control_plane.stop().await;
     outcome
+}
+
+/// The client with which add-ons are made.
+fn addons_client(running: &Running) -> kube::Client {
+    running.client_by(
+        agent("kube-addons"),
+        user("system:apiserver", &["system:masters"]),
+    )
 }
 
 /// A running apiserver on its store.

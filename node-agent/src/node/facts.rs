@@ -77,6 +77,9 @@ pub(crate) fn node(config: &Config, observed: &Observed, now: Timestamp) -> Node
     }
 }
 
+/// What this agent can do that not every one can (KEP-5328): resize init containers in place.
+const DECLARED: [&str; 1] = ["InPlacePodVerticalScalingInitContainers"];
+
 /// The node's status, with the times of `previous` where a condition did not change.
 pub(crate) fn status(
     config: &Config,
@@ -90,6 +93,7 @@ pub(crate) fn status(
         allocatable: Some(capacity.clone()),
         capacity: Some(capacity),
         conditions: Some(conditions(observed, previous, now)),
+        declared_features: Some(DECLARED.map(str::to_owned).to_vec()),
         daemon_endpoints: observed.port.map(|port| NodeDaemonEndpoints {
             kubelet_endpoint: Some(DaemonEndpoint {
                 port: i32::from(port),

@@ -207,6 +207,7 @@ fn same(current: &NodeStatus, next: &NodeStatus) -> bool {
         allocatable: stated.allocatable,
         capacity: stated.capacity,
         conditions: stated.conditions,
+        declared_features: stated.declared_features,
         daemon_endpoints: stated.daemon_endpoints,
         images: stated.images,
         node_info: stated.node_info,

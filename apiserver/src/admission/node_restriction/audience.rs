@@ -7,7 +7,6 @@ use serde_json::Value;
 
 use super::Write;
 use super::tokens::text_at;
-use crate::admission::certificates::is_allowed;
 use crate::authz;
 use crate::reader::{GroupResource, ObjectReader};
 
@@ -37,7 +36,7 @@ pub(super) fn check(write: &Write<'_>, pod: &Value, audience: &str) -> Result<()
     let question = authz::Attributes::resource(user, "request-serviceaccounts-token-audience", "", audience)
         .in_namespace(attributes.namespace)
         .named(attributes.name);
-    if is_allowed(write.cluster, &question) {
+    if write.cluster.questions.allow(&question) {
         return Ok(());
     }
     let user = &user.name;

@@ -30,7 +30,7 @@ struct Write<'a> {
     object: Option<&'a Value>,
     /// Absent on create.
     old: Option<&'a Value>,
-    cluster: Cluster<'a>,
+    cluster: &'a Cluster<'a>,
 }
 
 impl Write<'_> {
@@ -45,12 +45,16 @@ impl Write<'_> {
 }
 
 impl Plugin for NodeRestriction {
+    fn asks(&self) -> bool {
+        true
+    }
+
     fn mutate(
         &self,
         attributes: &Attributes<'_>,
         object: &mut Value,
         old: Option<&Value>,
-        cluster: Cluster<'_>,
+        cluster: &Cluster<'_>,
     ) -> Result<(), ApiError> {
         restrict(attributes, Some(object), old, cluster)
     }
@@ -60,7 +64,7 @@ impl Plugin for NodeRestriction {
         attributes: &Attributes<'_>,
         _object: Option<&Value>,
         old: Option<&Value>,
-        cluster: Cluster<'_>,
+        cluster: &Cluster<'_>,
     ) -> Result<(), ApiError> {
         match attributes.operation {
             Operation::Delete => restrict(attributes, None, old, cluster),
@@ -74,7 +78,7 @@ fn restrict(
     attributes: &Attributes<'_>,
     object: Option<&Value>,
     old: Option<&Value>,
-    cluster: Cluster<'_>,
+    cluster: &Cluster<'_>,
 ) -> Result<(), ApiError> {
     let Some(node) = node_identity(attributes.user) else {
         return Ok(());

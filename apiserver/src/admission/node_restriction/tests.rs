@@ -93,15 +93,12 @@ impl<'a> Case<'a> {
             user: &user,
             ..attributes(self.operation, resource)
         };
-        let cluster = Cluster {
-            reader: &reader,
-            authorizer: None,
-        };
+        let cluster = Cluster::new(&reader, None);
         let given = |value: Value| Some(value).filter(|value| !value.is_null());
         let (mut object, old) = (given(object), given(old));
         let answer = match &mut object {
-            Some(object) => NodeRestriction.mutate(&attributes, object, old.as_ref(), cluster),
-            None => NodeRestriction.validate(&attributes, None, old.as_ref(), cluster),
+            Some(object) => NodeRestriction.mutate(&attributes, object, old.as_ref(), &cluster),
+            None => NodeRestriction.validate(&attributes, None, old.as_ref(), &cluster),
         };
         let error = answer.err().map(|error| error.to_string()).unwrap_or_default();
         error
@@ -355,11 +352,8 @@ fn nobody_else_is_restricted_and_a_node_without_a_name_may_nothing() {
             user,
             ..attributes(Operation::Create, pods)
         };
-        let cluster = Cluster {
-            reader: &reader,
-            authorizer: None,
-        };
-        NodeRestriction.mutate(&attributes, &mut json!({"spec": {}}), None, cluster)
+        let cluster = Cluster::new(&reader, None);
+        NodeRestriction.mutate(&attributes, &mut json!({"spec": {}}), None, &cluster)
     };
     let jane = UserInfo {
         groups: Vec::new(),

@@ -57,7 +57,7 @@ impl Plugin for PodSecurity {
         attributes: &Attributes<'_>,
         object: Option<&Value>,
         old: Option<&Value>,
-        cluster: Cluster<'_>,
+        cluster: &Cluster<'_>,
     ) -> Result<(), ApiError> {
         let written = matches!(attributes.operation, Operation::Create | Operation::Update);
         let Some(object) = object.filter(|_| written) else {
@@ -125,7 +125,7 @@ fn matters(new: &Value, old: &Value) -> bool {
 
 impl PodSecurity {
     /// What is asked of the pods of a namespace, and what is wrong with its labels.
-    fn policy(&self, attributes: &Attributes<'_>, cluster: Cluster<'_>) -> Option<(Policy, String)> {
+    fn policy(&self, attributes: &Attributes<'_>, cluster: &Cluster<'_>) -> Option<(Policy, String)> {
         let namespaces = GroupResource::new("", "namespaces");
         let namespace = cluster.reader.get(&namespaces, "", attributes.namespace)?;
         let (policy, errors) =
@@ -156,7 +156,7 @@ impl PodSecurity {
         attributes: &Attributes<'_>,
         pod: (&Value, &Value),
         changes: bool,
-        cluster: Cluster<'_>,
+        cluster: &Cluster<'_>,
     ) -> Result<(), ApiError> {
         if self.is_exempt(attributes) {
             return Ok(());
@@ -178,7 +178,7 @@ impl PodSecurity {
     }
 
     /// Who makes pods is warned of what they will be refused for.
-    fn maker(&self, attributes: &Attributes<'_>, template: &Value, cluster: Cluster<'_>) {
+    fn maker(&self, attributes: &Attributes<'_>, template: &Value, cluster: &Cluster<'_>) {
         if self.is_exempt(attributes) {
             return;
         }
@@ -258,7 +258,7 @@ impl PodSecurity {
         attributes: &Attributes<'_>,
         namespace: &Value,
         old: Option<&Value>,
-        cluster: Cluster<'_>,
+        cluster: &Cluster<'_>,
     ) -> Result<(), ApiError> {
         let defaults = self.configuration.defaults;
         let labels = &namespace["metadata"]["labels"];

@@ -1,21 +1,22 @@
-//! What expressions ask of the authorizer. Pure.
+//! What expressions ask of the authorizer. Pure: what only a service elsewhere can answer is noted, and the expression evaluated
+//! again once it has been asked (`crate::authz::Questions`).
 
 use coracle_api::cel::{self, Decision, Question};
 
 use crate::authn::service_account_groups;
-use crate::authz::{Attributes, Authorizer};
+use crate::authz::{Attributes, Questions};
 use crate::request::UserInfo;
 
 /// Answers for whoever sent a request.
 pub(crate) struct Asker<'a> {
-    authorizer: &'a Authorizer,
+    questions: &'a Questions<'a>,
     user: &'a UserInfo,
 }
 
 impl<'a> Asker<'a> {
     /// Answers for this user.
-    pub(crate) fn new(authorizer: &'a Authorizer, user: &'a UserInfo) -> Self {
-        Self { authorizer, user }
+    pub(crate) fn new(questions: &'a Questions<'a>, user: &'a UserInfo) -> Self {
+        Self { questions, user }
     }
 }
 
@@ -34,7 +35,7 @@ impl cel::Authorizer for Asker<'_> {
                 ..Attributes::resource(user, verb, &check.group, &check.resource)
             },
         };
-        let verdict = self.authorizer.authorize(&attributes);
+        let verdict = self.questions.ask(&attributes);
         Decision {
             allowed: verdict.is_allowed(),
             reason: verdict.reason,

@@ -12,6 +12,7 @@ use tracing::debug;
 
 use super::installed::{Binding, Installed};
 use super::{Asker, Policies, States, inputs, misconfigured, name_of, params, request, subject};
+use crate::authz::Questions;
 use crate::webhook::matching::Subject;
 use crate::webhook::{Asked, Rounds, Shapes, Version};
 
@@ -146,12 +147,11 @@ impl Policies {
             param,
         } = invocation;
         let request = request(asked, version);
-        let asker = self
-            .authorizer()
-            .map(|authorizer| Asker::new(authorizer, asked.user));
+        let questions = Questions::new(self.authorizer());
+        let asker = self.authorizer().map(|_| Asker::new(&questions, asked.user));
         let mut states = States::shown(shapes, version, Some(&*object), old).await?;
         let conditions = inputs(&states, param.as_deref(), &request, namespace, asker.as_ref());
-        match installed.policy.matches(&conditions) {
+        match questions.settle(|| installed.policy.matches(&conditions)).await {
             Ok(true) => {}
             Ok(false) => return Ok(false),
             Err(why) => {
@@ -162,7 +162,7 @@ impl Policies {
         let mut changed = false;
         for index in 0..installed.policy.mutations.len() {
             let inputs = inputs(&states, param.as_deref(), &request, namespace, asker.as_ref());
-            let change = installed.policy.mutate(index, &inputs);
+            let change = questions.settle(|| installed.policy.mutate(index, &inputs)).await;
             let Some(shown) = &states.object else { break };
             let made = change.and_then(|change| carry_out(shown, change, version));
             match made {

@@ -7,6 +7,7 @@ use tracing::debug;
 
 use super::installed::{Binding, Installed};
 use super::{Asker, Policies, States, inputs, misconfigured, params, request, subject};
+use crate::authz::Questions;
 use crate::webhook::matching::Subject;
 use crate::webhook::{Asked, Shapes, Version};
 
@@ -106,9 +107,8 @@ impl Policies {
             }
         };
         let (namespace, request) = (self.namespace(asked)?, request(asked, version));
-        let asker = self
-            .authorizer()
-            .map(|authorizer| Asker::new(authorizer, asked.user));
+        let questions = Questions::new(self.authorizer());
+        let asker = self.authorizer().map(|_| Asker::new(&questions, asked.user));
         for param in &params {
             let inputs = inputs(
                 &states,
@@ -117,7 +117,8 @@ impl Policies {
                 namespace.as_deref(),
                 asker.as_ref(),
             );
-            judged.evaluate(&inputs, asked, denied);
+            let said = questions.settle(|| judged.weigh(&inputs)).await;
+            judged.act_on(said, asked, denied);
         }
         Ok(())
     }
@@ -130,19 +131,37 @@ struct Judged<'a> {
     version: &'a Version,
 }
 
-impl Judged<'_> {
+/// What a policy says of a request, before anything is done about it.
+#[derive(Default)]
+struct Said<'a> {
+    decisions: Vec<Decision>,
+    annotations: Vec<(&'a str, Result<String, String>)>,
+}
+
+impl<'a> Judged<'a> {
     /// Evaluates the policy for one of its parameters.
-    fn evaluate(&self, inputs: &Inputs<'_>, asked: &Asked<'_>, denied: &mut Vec<Denied>) {
-        let Installed { policy, name, .. } = self.installed;
+    fn weigh(&self, inputs: &Inputs<'_>) -> Said<'a> {
+        let policy = &self.installed.policy;
         match policy.matches(inputs) {
-            Ok(true) => {}
-            Ok(false) => return,
-            Err(why) => return self.act(Decision::Fail(why), 0, asked, denied),
+            Ok(true) => Said {
+                decisions: policy.validate(inputs),
+                annotations: policy.annotate(inputs),
+            },
+            Ok(false) => Said::default(),
+            Err(why) => Said {
+                decisions: vec![Decision::Fail(why)],
+                annotations: Vec::new(),
+            },
         }
-        for (index, decision) in policy.validate(inputs).into_iter().enumerate() {
+    }
+
+    /// Does what is to be done about what the policy says.
+    fn act_on(&self, said: Said<'_>, asked: &Asked<'_>, denied: &mut Vec<Denied>) {
+        let name = &self.installed.name;
+        for (index, decision) in said.decisions.into_iter().enumerate() {
             self.act(decision, index, asked, denied);
         }
-        for (key, value) in policy.annotate(inputs) {
+        for (key, value) in said.annotations {
             match value {
                 Ok(value) => {
                     let end = value.floor_char_boundary(ANNOTATION_MAX);

@@ -1,10 +1,8 @@
 //! Tokens of issuers elsewhere: OpenID Connect, by flags (`--oidc-*`) or by an `AuthenticationConfiguration`.
 //!
-//! `config` is what is written down, `rules` what claims mean (pure), `keys` signatures (pure), `provider` asks issuers for their
-//! keys. A token is of the issuer that it names; nobody else is asked about it.
+//! `config` is what is written down, `rules` what claims mean (pure), `provider` asks issuers for their keys. A token is of the issuer that it names; nobody else is asked about it.
 
 mod config;
-mod keys;
 mod provider;
 mod rules;
 
@@ -22,12 +20,12 @@ pub use self::config::{
     AnonymousConfig, AuthenticationConfiguration, ClaimMappings, ClaimValidationRule, Issuer, JwtIssuer,
     Mapping,
 };
-pub use self::keys::ALGORITHMS;
-use self::keys::Signed;
 use self::provider::Provider;
 use self::rules::{Claims, Rules};
 use super::quoted;
 use crate::request::UserInfo;
+pub use crate::tokens::ALGORITHMS;
+use crate::tokens::Signed;
 
 /// How far an issuer's clock may be ahead of ours when a token begins.
 const LEEWAY: SignedDuration = SignedDuration::from_secs(60);

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::config::Issuer;
-use super::keys::{Key, Signed};
+use crate::tokens::{Key, Signed};
 
 /// How long one question may take.
 const PATIENCE: Duration = Duration::from_secs(30);

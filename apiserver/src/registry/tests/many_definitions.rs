@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::customs::DEFINITIONS;
 use super::{Fixture, context};
+use crate::discovery::Discovery;
 use crate::openapi::{OpenApi, Wanted};
 use crate::request::ResourceHandler as _;
 
@@ -77,6 +78,21 @@ fn described(fixture: &Fixture, before: &OpenApi) -> (Duration, OpenApi, Value) 
     (took, open_api, document)
 }
 
+/// How long the list of all groups takes after the definitions have changed, and of how many resources of ours it tells.
+fn told(fixture: &Fixture, before: &Discovery) -> (Duration, Discovery, usize) {
+    let started = Instant::now();
+    let discovery = before.with(fixture.registry.custom_groups());
+    let accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+    let list = discovery.respond("/apis", accept, None).expect("it is there");
+    let took = started.elapsed();
+    let list: Value = serde_json::from_slice(&list.body).expect("it is JSON");
+    let resources = list["items"].as_array().into_iter().flatten().map(|group| {
+        let resources = group["versions"][0]["resources"].as_array();
+        resources.map_or(0, Vec::len)
+    });
+    (took, discovery, resources.sum())
+}
+
 fn middle(times: &[Duration]) -> Duration {
     let mut times = times.to_vec();
     times.sort_unstable();
@@ -102,7 +118,16 @@ async fn a_thousand_definitions_take_a_thousand_times_as_long_as_one() {
         ours.count()
     };
     assert_eq!(schemas(&document), 2 * MANY);
+    let (whole_list, discovery, resources) = told(&fixture, &Discovery::new(Vec::new(), ""));
+    assert_eq!(resources, MANY);
     define(&fixture, MANY).await;
+    let (list_after_one, _, resources) = told(&fixture, &discovery);
+    assert_eq!(resources, MANY + 1);
+    println!("the list of groups takes {whole_list:?}, and {list_after_one:?} after one more definition");
+    assert!(
+        FACTOR * list_after_one < whole_list,
+        "{list_after_one:?} after {whole_list:?}"
+    );
     let (after_one, _, document) = described(&fixture, &open_api);
     assert_eq!(schemas(&document), 2 * (MANY + 1));
     println!("OpenAPI 2 takes {whole:?}, and {after_one:?} after one more definition");

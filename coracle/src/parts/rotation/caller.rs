@@ -1,7 +1,8 @@
-//! A client of the API server whose certificate is renewed, and used from the next request on.
+//! A client of the API server whose certificate is renewed, by the part itself or by whoever writes its kubeconfig, and used from
+//! the next request on.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -17,7 +18,7 @@ use kube::api::{Api, PostParams};
 use kube::config::Kubeconfig;
 use kube::runtime::wait::await_condition;
 use kube::{Client, ResourceExt};
-use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+use rcgen::{CertificateParams, KeyPair};
 use tokio::time::timeout;
 
 use crate::parts::client_from;
@@ -28,15 +29,17 @@ const PATIENCE: Duration = Duration::from_secs(15 * 60);
 /// Who calls, and by what it is known.
 pub(crate) struct Caller {
     component: &'static str,
-    identity: Identity,
     /// Who signs what it calls with.
     signer: &'static str,
     kubeconfig: PathBuf,
     current: Arc<ArcSwap<Client>>,
+    /// The certificate that is called with, in PEM, where the kubeconfig has it in itself.
+    certificate: Mutex<Option<String>>,
 }
 
-/// What a certificate is to say beside who it is for.
+/// What a certificate is to say.
 pub(super) struct Wanted {
+    pub(super) identity: Identity,
     pub(super) signer: &'static str,
     pub(super) usage: &'static str,
     /// DNS names and addresses.
@@ -51,9 +54,10 @@ impl Caller {
     pub(crate) async fn open(
         kubeconfig: &Path,
         component: &'static str,
-        identity: Identity,
         signer: &'static str,
     ) -> Result<(Self, Client)> {
+        let certificate = leaf_of(kubeconfig).ok().flatten();
+        let certificate = certificate.map(|leaf| leaf.certificate_pem().to_owned());
         let first = client_from(kubeconfig, component).await?;
         let namespace = first.default_namespace().to_owned();
         let current = Arc::new(ArcSwap::from_pointee(first));
@@ -64,29 +68,48 @@ impl Caller {
         });
         let caller = Self {
             component,
-            identity,
             signer,
             kubeconfig: kubeconfig.to_owned(),
             current,
+            certificate: Mutex::new(certificate),
         };
         Ok((caller, Client::new(service, namespace)))
     }
 
-    /// Renews the certificate where it is due. One that is kept in a file of its own is somebody else's to renew.
+    /// Renews the certificate where it is due, and takes another where somebody else has written it to the kubeconfig. One that is
+    /// kept in a file of its own is somebody else's to renew.
     ///
     /// # Errors
     /// Why it could not be.
     pub(super) async fn look(&self, now: Timestamp) -> Result<()> {
-        if !leaf_of(&self.kubeconfig)?.is_some_and(|leaf| leaf.is_due(now)) {
+        let Some(leaf) = leaf_of(&self.kubeconfig)? else {
             return Ok(());
+        };
+        if leaf.is_due(now) {
+            let leaf = self.renewed(&leaf).await?;
+            self.write(&leaf)?;
+            self.take(leaf.certificate_pem()).await
+        } else if self.certificate().as_deref() != Some(leaf.certificate_pem()) {
+            self.take(leaf.certificate_pem()).await
+        } else {
+            Ok(())
         }
-        let leaf = self
-            .certified(&Wanted {
-                signer: self.signer,
-                usage: "client auth",
-                names: Vec::new(),
-            })
-            .await?;
+    }
+
+    /// A certificate that says the same for a new key.
+    async fn renewed(&self, leaf: &Leaf) -> Result<Leaf> {
+        let identity = leaf.identity().map_err(anyhow::Error::msg)?;
+        self.certified(&Wanted {
+            identity,
+            signer: self.signer,
+            usage: "client auth",
+            names: Vec::new(),
+        })
+        .await
+    }
+
+    /// Writes a certificate to the kubeconfig.
+    fn write(&self, leaf: &Leaf) -> Result<()> {
         let mut file = Kubeconfig::read_from(&self.kubeconfig)?;
         let user = file
             .auth_infos
@@ -95,14 +118,29 @@ impl Caller {
         let user = user.context("the kubeconfig has no user")?;
         user.client_certificate_data = Some(STANDARD.encode(leaf.certificate_pem()));
         user.client_key_data = Some(STANDARD.encode(leaf.key_pem()).into());
-        write_private(&self.kubeconfig, &serde_yaml_ng::to_string(&file)?)?;
+        Ok(write_private(
+            &self.kubeconfig,
+            &serde_yaml_ng::to_string(&file)?,
+        )?)
+    }
+
+    /// Calls with what stands in the kubeconfig from now on.
+    async fn take(&self, certificate: &str) -> Result<()> {
         let fresh = client_from(&self.kubeconfig, self.component).await?;
         self.current.store(Arc::new(fresh));
+        *self.certificate.lock().unwrap_or_else(PoisonError::into_inner) = Some(certificate.to_owned());
         tracing::info!(
             component = self.component,
             "the certificate with which the API server is called was renewed"
         );
         Ok(())
+    }
+
+    fn certificate(&self) -> Option<String> {
+        self.certificate
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// A new key and the certificate for it.
@@ -112,7 +150,7 @@ impl Caller {
     pub(super) async fn certified(&self, wanted: &Wanted) -> Result<Leaf> {
         let key = KeyPair::generate()?;
         let requests: Api<CertificateSigningRequest> = Api::all((**self.current.load()).clone());
-        let request = request(wanted, &self.identity, &key)?;
+        let request = request(wanted, &key)?;
         let asked = requests.create(&PostParams::default(), &request).await?;
         let is_decided = |request: Option<&CertificateSigningRequest>| {
             request.is_none_or(|request| certificate(request).is_some() || is_refused(request))
@@ -144,17 +182,9 @@ pub(super) fn leaf_of(kubeconfig: &Path) -> Result<Option<Leaf>> {
     leaf.map(Some).map_err(anyhow::Error::msg)
 }
 
-fn request(wanted: &Wanted, identity: &Identity, key: &KeyPair) -> Result<CertificateSigningRequest> {
+fn request(wanted: &Wanted, key: &KeyPair) -> Result<CertificateSigningRequest> {
     let mut params = CertificateParams::new(wanted.names.clone())?;
-    params.distinguished_name = DistinguishedName::new();
-    for group in &identity.groups {
-        params
-            .distinguished_name
-            .push(DnType::OrganizationName, group.as_str());
-    }
-    params
-        .distinguished_name
-        .push(DnType::CommonName, identity.name.as_str());
+    params.distinguished_name = wanted.identity.subject().map_err(anyhow::Error::msg)?;
     let pem = params.serialize_request(key)?.pem()?;
     Ok(CertificateSigningRequest {
         metadata: ObjectMeta {

@@ -1,12 +1,10 @@
-//! Keys of an issuer, and signatures made with them (RFC 7515, 7517, 7518). Pure.
+//! Signatures of tokens, and the keys that verify them (RFC 7515, 7517, 7518): of this server's own and of other issuers. Pure.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey};
 use p521::ecdsa::signature::Verifier;
-use serde_json::Value;
-
-use super::rules::Claims;
+use serde_json::{Map, Value};
 
 /// Longer tokens are refused before they are looked at, in bytes.
 const MAX_TOKEN_BYTES: usize = 32 * 1024;
@@ -17,7 +15,7 @@ pub const ALGORITHMS: [&str; 9] = [
 ];
 
 /// A key that verifies signatures.
-pub(super) struct Key {
+pub(crate) struct Key {
     id: String,
     family: Family,
 }
@@ -30,21 +28,21 @@ enum Family {
 }
 
 /// A token taken apart, of which nothing is proved yet.
-pub(super) struct Signed<'t> {
+pub(crate) struct Signed<'t> {
     /// What is signed.
     message: &'t str,
     signature: &'t str,
     /// By which algorithm it says to be signed.
-    pub(super) algorithm: String,
+    pub(crate) algorithm: String,
     /// By which key it says to be signed; empty where it does not.
     key: String,
     /// What it says.
-    pub(super) claims: Claims,
+    pub(crate) claims: Map<String, Value>,
 }
 
 impl<'t> Signed<'t> {
     /// Takes a token apart; None where it is none.
-    pub(super) fn parse(token: &'t str) -> Option<Self> {
+    pub(crate) fn parse(token: &'t str) -> Option<Self> {
         if token.len() > MAX_TOKEN_BYTES {
             return None;
         }
@@ -53,7 +51,7 @@ impl<'t> Signed<'t> {
         if payload.contains('.') {
             return None;
         }
-        let object = |part: &str| -> Option<Claims> {
+        let object = |part: &str| -> Option<Map<String, Value>> {
             serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
         };
         let header = object(header)?;
@@ -74,30 +72,34 @@ impl<'t> Signed<'t> {
         })
     }
 
+    /// Whether the key of an id may have signed it.
+    pub(super) fn may_be_of(&self, id: &str) -> bool {
+        self.key.is_empty() || self.key == id
+    }
+
     /// Whom it names as its issuer.
-    pub(super) fn issuer(&self) -> &str {
+    pub(crate) fn issuer(&self) -> &str {
         self.claims.get("iss").and_then(Value::as_str).unwrap_or_default()
     }
 
     /// Whether one of the keys signed it.
-    pub(super) fn is_signed_by(&self, keys: &[Key]) -> bool {
-        keys.iter()
-            .filter(|key| self.key.is_empty() || key.id == self.key)
-            .any(|key| {
-                key.verify(&self.algorithm, self.message.as_bytes(), self.signature)
-                    .unwrap_or(false)
-            })
+    pub(crate) fn is_signed_by(&self, keys: &[Key]) -> bool {
+        keys.iter().filter(|key| self.may_be_of(&key.id)).any(|key| {
+            key.verify(&self.algorithm, self.message.as_bytes(), self.signature)
+                .unwrap_or(false)
+        })
     }
 }
 
 impl Key {
     /// The keys of a set (RFC 7517); what is none, or of a sort that is not known, is passed over.
-    pub(super) fn set(jwks: &Value) -> Option<Vec<Self>> {
+    pub(crate) fn set(jwks: &Value) -> Option<Vec<Self>> {
         let keys = jwks.get("keys")?.as_array()?;
         Some(keys.iter().filter_map(Self::read).collect())
     }
 
-    fn read(jwk: &Value) -> Option<Self> {
+    /// A key of a set; none where it is of a sort that is not known, or not for signatures.
+    pub(super) fn read(jwk: &Value) -> Option<Self> {
         let text = |name: &str| jwk.get(name).and_then(Value::as_str).unwrap_or_default();
         if !matches!(text("use"), "" | "sig") {
             return None;
@@ -143,7 +145,7 @@ impl Key {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use jsonwebtoken::EncodingKey;
     use p521::ecdsa::signature::Signer;
     use rsa::pkcs1::EncodeRsaPrivateKey;
