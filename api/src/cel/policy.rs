@@ -11,14 +11,14 @@ use serde_json::{Value as Json, json};
 use super::error::EvalError;
 use super::json::to_json;
 use super::meter::{BUDGET, MATCH_CONDITIONS_BUDGET, PER_CALL_LIMIT};
-use super::objects::{JSON_PATCH, of_table};
+use super::objects::JSON_PATCH;
 use super::program::{Activation, Environment, Program, Variable, compile, compile_as};
+use super::published::Published;
 use super::schema;
 use super::types::Type;
 use super::value::Value;
 use super::world::{Asker, Authorizer, Opaque, ResourceCheck};
 use crate::object::Fields;
-use crate::{resources, table};
 
 /// Longer messages of `messageExpression` are not shown.
 const MESSAGE_MAX: usize = 5 * 1024;
@@ -275,15 +275,14 @@ impl Policy {
     }
 
     /// What is odd about the expressions of a policy for the kinds that its rules name: the field, and what it is for each kind.
-    pub fn expression_warnings(spec: &Json) -> Vec<(String, String)> {
-        let params = match spec.field("paramKind") {
-            Some(kind) => {
-                table::by_api_version(kind.text("apiVersion"), kind.text("kind")).map_or(Type::Dyn, of_table)
-            }
-            None => Type::Dyn,
-        };
+    /// `published` has what is [wanted](Published::wanted) for it.
+    pub fn expression_warnings(spec: &Json, published: &Published) -> Vec<(String, String)> {
+        let params = spec
+            .field("paramKind")
+            .and_then(|kind| published.of_kind(kind.text("apiVersion"), kind.text("kind")))
+            .unwrap_or(Type::Dyn);
         let mut warnings: Vec<(String, String)> = Vec::new();
-        for (name, object) in kinds(spec) {
+        for (name, object) in kinds(spec, published) {
             for (field, why) in Self::type_warnings(spec, &object, &params) {
                 let told = format!("{name}: {why}\n");
                 match warnings.iter_mut().find(|(known, _)| *known == field) {
@@ -320,14 +319,18 @@ impl Policy {
     }
 }
 
-/// At most so many kinds are looked at for a rule.
+/// Where a rule names so many kinds, nothing further is looked at.
 const KINDS_MAX: usize = 10;
 
 /// The kinds that the rules of a policy name without wildcards, sorted, with their types.
-fn kinds(spec: &Json) -> BTreeMap<String, Type> {
+fn kinds(spec: &Json, published: &Published) -> BTreeMap<String, Type> {
     let mut kinds = BTreeMap::new();
     for rule in spec["matchConstraints"].items("resourceRules") {
-        let words = |name: &str| -> Vec<&str> { rule.items(name).iter().filter_map(Json::as_str).collect() };
+        let words = |name: &str| -> Vec<&str> {
+            let mut words: Vec<&str> = rule.items(name).iter().filter_map(Json::as_str).collect();
+            words.sort_unstable();
+            words
+        };
         let (groups, versions, resources) = (words("apiGroups"), words("apiVersions"), words("resources"));
         if groups.iter().chain(&versions).any(|word| word.contains('*')) {
             continue;
@@ -338,13 +341,15 @@ fn kinds(spec: &Json) -> BTreeMap<String, Type> {
             .flat_map(|group| versions.iter().map(move |version| (group, version)))
         {
             for resource in resources.iter().filter(|name| !name.contains(['*', '/'])) {
-                let Some(found) = resources::find(group, version, resource).filter(|_| count < KINDS_MAX)
-                else {
+                let Some((kind, ty)) = published.of_resource(group, version, resource) else {
                     continue;
                 };
+                let separator = if group.is_empty() { "" } else { "/" };
+                kinds.insert(format!("{group}{separator}{version}, Kind={kind}"), ty);
                 count += 1;
-                let name = format!("{}, Kind={}", found.api_version(), found.kind);
-                kinds.insert(name, of_table(found.ty()));
+                if count == KINDS_MAX {
+                    return kinds;
+                }
             }
         }
     }

@@ -12,6 +12,7 @@ use serde_json::{Value as Json, json};
 use super::error::EvalError;
 use super::escape::{escape, unescape};
 use super::library::time;
+use super::moment::Moment;
 use super::types::{ObjectType, Type};
 use super::value::{List, Map, Text, Value};
 use crate::object::Fields;
@@ -101,18 +102,21 @@ pub fn value<'v>(json: &'v Json, schema: Option<&'v Json>) -> Result<Value<'v>, 
 
 fn of_format<'v>(text: &'v str, format: &str) -> Result<Value<'v>, EvalError> {
     match format {
-        "duration" => time::duration(text)
-            .map(Value::Duration)
-            .ok_or_else(|| EvalError::new(format!("Invalid duration {text}: unable to parse"))),
-        "date" => time::timestamp(&format!("{text}T00:00:00Z"))
+        "duration" => time::duration_in_words(text).map(Value::Duration).ok_or_else(|| {
+            EvalError::new(format!(
+                "Invalid duration {text}: unable to parse {text} as duration"
+            ))
+        }),
+        "date" => Moment::of_day(text)
             .map(Value::Timestamp)
             .ok_or_else(|| EvalError::new(format!("Invalid date formatted string {text}: unable to parse"))),
-        "date-time" => time::timestamp(text).map(Value::Timestamp).ok_or_else(|| {
+        "date-time" => Moment::parse_loosely(text).map(Value::Timestamp).ok_or_else(|| {
             EvalError::new(format!(
                 "Invalid date-time formatted string {text}: unable to parse"
             ))
         }),
-        "byte" => base64::engine::general_purpose::STANDARD
+        // By the alphabet of URLs, as upstream: not the one by which the format is judged.
+        "byte" => base64::engine::general_purpose::URL_SAFE
             .decode(text)
             .map(|bytes| Value::Bytes(bytes.into()))
             .map_err(|error| EvalError::new(format!("Invalid byte formatted string {text}: {error}"))),

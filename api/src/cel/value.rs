@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use serde_json::{Map as JsonMap, Value as Json};
 
 use super::error::EvalError;
+use super::moment::Moment;
 use super::schema;
 use super::types::Type;
 use super::world::Opaque;
@@ -56,7 +56,7 @@ pub enum Value<'v> {
     /// Nanoseconds.
     Duration(i64),
     /// A moment.
-    Timestamp(Timestamp),
+    Timestamp(Moment),
     /// A list.
     List(List<'v>),
     /// A map, or an object that was given.

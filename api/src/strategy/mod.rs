@@ -5,6 +5,7 @@
 
 mod app_armor;
 mod claim;
+mod devices;
 mod gated;
 mod service;
 
@@ -196,6 +197,11 @@ pub fn prepare_status_update(gvk: Gvk, new: &mut Value, old: &Value) {
             ("", "Pod") => keep(metadata, &old["metadata"], "ownerReferences"),
             _ => {}
         }
+    }
+    if gvk.kind == "ResourceClaim"
+        && let Some(status) = object_in(fields, "status")
+    {
+        devices::forget_deallocated(status, &old["status"]);
     }
     if gvk.kind == "Pod"
         && let Some(status) = object_in(fields, "status")

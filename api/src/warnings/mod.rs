@@ -4,6 +4,7 @@
 //! The rules read objects as they were accepted: decoded, filled in with defaults, and valid.
 
 mod addresses;
+mod definitions;
 mod nodes;
 mod paths;
 mod pods;
@@ -50,6 +51,13 @@ pub fn deprecated(gvk: Gvk) -> Option<String> {
     ))
 }
 
+/// What is to be said of a custom resource that is new, or was made from an old one.
+pub fn custom(new: &Value, old: Option<&Value>) -> Vec<String> {
+    let mut found = Warnings::default();
+    definitions::finalizers(new, old, &mut found);
+    found.0
+}
+
 /// What is to be said of a new object.
 pub fn create(gvk: Gvk, object: &Value) -> Vec<String> {
     let mut found = Warnings::default();
@@ -78,6 +86,9 @@ pub fn create(gvk: Gvk, object: &Value) -> Vec<String> {
     if gvk.kind == "CSIDriver" {
         storage::driver(object, None, &mut found);
     }
+    if gvk.kind == "CustomResourceDefinition" {
+        definitions::formats(object, None, &mut found);
+    }
     if gvk.kind == "ServiceAccount" {
         mountable_secrets(object, None, &mut found);
     }
@@ -100,6 +111,7 @@ pub fn update(gvk: Gvk, subresource: &str, new: &Value, old: &Value) -> Vec<Stri
     }
     match gvk.kind {
         "CSIDriver" => storage::driver(new, Some(old), &mut found),
+        "CustomResourceDefinition" => definitions::formats(new, Some(old), &mut found),
         "ServiceAccount" => mountable_secrets(new, Some(old), &mut found),
         "CronJob" if new["spec"].text("schedule").contains("TZ") => found.add(
             "cannot use TZ or CRON_TZ in spec.spec.schedule, use timeZone instead, see https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details"

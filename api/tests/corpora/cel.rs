@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use coracle_api::cel::{Activation, Environment, Key, Text, Type, Value, compile};
+use coracle_api::cel::{Activation, Environment, Key, Moment, Text, Type, Value, compile};
 
 use crate::archive::files;
 use crate::outcome::Outcome;
@@ -16,8 +16,6 @@ const KNOWN: &[&str] = &[
     // Kubernetes refuses IPv4 addresses inside of IPv6 ones, where the files compare them.
     "network_ext/ipv4/ipv4_equals_ipv6",
     "network_ext/ipv4/ipv4_not_equals_ipv6",
-    // The last day that a moment here can lie on is the one before the last of the year 9999.
-    "timestamps/timestamp_conversions/toString_timestamp_nanos",
 ];
 
 /// Libraries that Kubernetes leaves out, by their files.
@@ -224,10 +222,8 @@ fn message(node: &Node) -> Option<Value<'static>> {
             number("seconds")?.checked_mul(1_000_000_000)? + number("nanos")?,
         )),
         "type.googleapis.com/google.protobuf.Timestamp" => {
-            let nanos = i32::try_from(number("nanos")?).ok()?;
-            jiff::Timestamp::new(number("seconds")?, nanos)
-                .ok()
-                .map(Value::Timestamp)
+            let nanos = i128::from(number("seconds")?) * 1_000_000_000 + i128::from(number("nanos")?);
+            Moment::of_nanos(nanos).map(Value::Timestamp)
         }
         _ => None,
     }

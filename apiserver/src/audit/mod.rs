@@ -240,6 +240,7 @@ impl Event {
             verb: info.verb.clone(),
             user: sender.map(event::User::of).unwrap_or_default(),
             impersonated_user: None,
+            authentication_metadata: None,
             source_ips: source_ips(&head.headers, received.peer),
             user_agent,
             object_ref,

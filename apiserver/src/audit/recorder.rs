@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::event::{Event, Stage, User};
+use super::event::{AuthenticationMetadata, Event, Stage, User};
 use super::policy::{Level, Wanted};
 use super::sink::Sink;
+use crate::authn::Impersonated;
 use crate::authz::Verdict;
-use crate::request::UserInfo;
 
 /// A handle that everybody may hold; an empty one, which does nothing, where nothing is recorded.
 #[derive(Clone, Default)]
@@ -104,9 +104,15 @@ impl Recorder {
         }
     }
 
-    /// Whom the sender acts as.
-    pub(crate) fn impersonated(&self, user: &UserInfo) {
-        self.visit(|event| event.impersonated_user = Some(User::of(user)));
+    /// Whom the sender acts as, and by which right.
+    pub(crate) fn impersonated(&self, other: &Impersonated) {
+        self.visit(|event| {
+            event.impersonated_user = Some(User::of(&other.user));
+            let constraint = other.constraint.clone();
+            event.authentication_metadata = (!constraint.is_empty()).then_some(AuthenticationMetadata {
+                impersonation_constraint: constraint,
+            });
+        });
     }
 
     /// What was decided, and why.

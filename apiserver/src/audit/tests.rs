@@ -34,6 +34,7 @@ fn event(uri: &str) -> Event {
         verb: "create".to_owned(),
         user: User::of(&user),
         impersonated_user: None,
+        authentication_metadata: None,
         source_ips: vec!["192.0.2.1".to_owned()],
         user_agent: "test".to_owned(),
         object_ref: Some(ObjectReference {

@@ -1,25 +1,24 @@
 //! Acting as somebody else: the `Impersonate-*` headers.
 //!
-//! Each part of the other identity needs the right to `impersonate` it. The headers are taken away once they are heeded.
+//! Each part of the other identity needs a right to it; `modes` has the ways to have it. The headers are taken away once they
+//! are heeded.
+
+mod modes;
 
 use std::collections::BTreeMap;
 
 use coracle_api::quote::quote;
 use coracle_api::status::ApiError;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
 
-use super::{ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED, service_account_groups};
-use crate::authz::{Attributes, Authorizer};
+pub use self::modes::Impersonation;
 use crate::request::UserInfo;
 
 const USER: HeaderName = HeaderName::from_static("impersonate-user");
 const GROUP: HeaderName = HeaderName::from_static("impersonate-group");
 const UID: HeaderName = HeaderName::from_static("impersonate-uid");
 const EXTRA_PREFIX: &str = "impersonate-extra-";
-
-/// The group of uids and extra values among impersonated things.
-const AUTHENTICATION_GROUP: &str = "authentication.k8s.io";
 
 /// Why a request may not be made in another's name.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +34,15 @@ pub enum ImpersonationError {
     Forbidden(#[from] ApiError),
 }
 
+/// Whom a request is made as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Impersonated {
+    /// The user, as an authenticator would have made them.
+    pub user: UserInfo,
+    /// The verb that let the sender do so in this request alone; empty where it was the right to do so in all.
+    pub constraint: String,
+}
+
 /// Whom a request is to be made as.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Wanted {
@@ -44,44 +52,36 @@ struct Wanted {
     extra: BTreeMap<String, Vec<String>>,
 }
 
-/// The user whose rights count for the request: the sender, or whom they may act as.
-pub async fn impersonate(
-    headers: &mut HeaderMap,
-    sender: UserInfo,
-    authorizer: &Authorizer,
-) -> Result<UserInfo, ImpersonationError> {
-    let Some(wanted) = read(headers)? else {
-        return Ok(sender);
-    };
-    check(&wanted, &sender, authorizer).await?;
-    let names: Vec<_> = headers
-        .keys()
-        .filter(|name| name.as_str().starts_with("impersonate-"))
-        .cloned()
-        .collect();
-    for name in names {
-        headers.remove(name);
+/// What the headers ask for, taken out of them.
+fn take(headers: &mut HeaderMap) -> Result<Option<Wanted>, ImpersonationError> {
+    let wanted = read(headers)?;
+    if wanted.is_some() {
+        let known =
+            |name: &&HeaderName| [USER, GROUP, UID].contains(name) || name.as_str().starts_with(EXTRA_PREFIX);
+        let names: Vec<HeaderName> = headers.keys().filter(known).cloned().collect();
+        for name in names {
+            headers.remove(name);
+        }
     }
-    Ok(assume(wanted))
+    Ok(wanted)
 }
 
 fn read(headers: &HeaderMap) -> Result<Option<Wanted>, ImpersonationError> {
+    let first = |name: HeaderName| {
+        let value = headers.get(&name);
+        value.map_or_else(|| Ok(String::new()), |value| text(&name, value))
+    };
     let mut wanted = Wanted {
-        name: text(headers, &USER)?,
-        uid: text(headers, &UID)?,
+        name: first(USER)?,
+        uid: first(UID)?,
         ..Wanted::default()
     };
     for (name, value) in headers {
-        let value = || {
-            value
-                .to_str()
-                .map_err(|_| ImpersonationError::NotText(name.to_string()))
-        };
         if *name == GROUP {
-            wanted.groups.push(value()?.to_owned());
+            wanted.groups.push(text(name, value)?);
         } else if let Some(key) = name.as_str().strip_prefix(EXTRA_PREFIX) {
-            let key = percent_decode_str(key).decode_utf8_lossy().to_lowercase();
-            wanted.extra.entry(key).or_default().push(value()?.to_owned());
+            let values = wanted.extra.entry(unescaped(key)).or_default();
+            values.push(text(name, value)?);
         }
     }
     if !wanted.name.is_empty() {
@@ -91,6 +91,22 @@ fn read(headers: &HeaderMap) -> Result<Option<Wanted>, ImpersonationError> {
         return Ok(None);
     }
     Err(ImpersonationError::WithoutUser(wanted.printed()))
+}
+
+fn text(name: &HeaderName, value: &HeaderValue) -> Result<String, ImpersonationError> {
+    let text = std::str::from_utf8(value.as_bytes());
+    text.map(str::to_owned)
+        .map_err(|_| ImpersonationError::NotText(name.to_string()))
+}
+
+/// A key as it was before it was made fit for a header; where that cannot be told, as it stands.
+fn unescaped(key: &str) -> String {
+    let escapes = key.split('%').skip(1);
+    let mut codes = escapes.map(|rest| rest.as_bytes().get(..2));
+    if codes.any(|code| code.is_none_or(|code| !code.iter().all(u8::is_ascii_hexdigit))) {
+        return key.to_owned();
+    }
+    percent_decode_str(key).decode_utf8_lossy().into_owned()
 }
 
 impl Wanted {
@@ -121,80 +137,12 @@ impl Wanted {
     }
 }
 
-fn text(headers: &HeaderMap, name: &HeaderName) -> Result<String, ImpersonationError> {
-    let Some(value) = headers.get(name) else {
-        return Ok(String::new());
-    };
-    value
-        .to_str()
-        .map(str::to_owned)
-        .map_err(|_| ImpersonationError::NotText(name.to_string()))
-}
-
-async fn check(wanted: &Wanted, sender: &UserInfo, authorizer: &Authorizer) -> Result<(), ApiError> {
-    let ask = |group, resource| Attributes::resource(sender, "impersonate", group, resource);
-    let by_name = match service_account(&wanted.name) {
-        Some((namespace, name)) => ask("", "serviceaccounts").in_namespace(namespace).named(name),
-        None => ask("", "users").named(&wanted.name),
-    };
-    authorizer.require(&by_name).await?;
-    for group in &wanted.groups {
-        authorizer.require(&ask("", "groups").named(group)).await?;
-    }
-    for (key, values) in &wanted.extra {
-        for value in values {
-            let by_value = ask(AUTHENTICATION_GROUP, "userextras")
-                .subresource(key)
-                .named(value);
-            authorizer.require(&by_value).await?;
-        }
-    }
-    if !wanted.uid.is_empty() {
-        let by_uid = ask(AUTHENTICATION_GROUP, "uids").named(&wanted.uid);
-        authorizer.require(&by_uid).await?;
-    }
-    Ok(())
-}
-
-/// The user as an authenticator would have made them.
-fn assume(wanted: Wanted) -> UserInfo {
-    let mut groups = wanted.groups;
-    if groups.is_empty()
-        && let Some((namespace, _)) = service_account(&wanted.name)
-    {
-        groups.extend(service_account_groups(namespace));
-    }
-    let standing = if wanted.name == ANONYMOUS {
-        UNAUTHENTICATED
-    } else {
-        AUTHENTICATED
-    };
-    let stands = groups
-        .iter()
-        .any(|group| group == AUTHENTICATED || group == UNAUTHENTICATED);
-    if !stands {
-        groups.push(standing.to_owned());
-    }
-    UserInfo {
-        name: wanted.name,
-        uid: wanted.uid,
-        groups,
-        extra: wanted.extra,
-    }
-}
-
-/// Namespace and name of a service account's user name.
-fn service_account(user: &str) -> Option<(&str, &str)> {
-    let (namespace, name) = user.strip_prefix("system:serviceaccount:")?.split_once(':')?;
-    (!namespace.is_empty() && !name.is_empty() && !name.contains(':')).then_some((namespace, name))
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::authz::AuthorizationMode;
+    use crate::authz::{Attributes, AuthorizationMode, Authorizer};
     use crate::reader::memory::MemoryReader;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
@@ -205,76 +153,85 @@ mod tests {
         headers
     }
 
-    fn master() -> UserInfo {
-        UserInfo {
+    /// What comes of a master's headers.
+    async fn as_master(headers: &mut HeaderMap) -> Result<Option<Impersonated>, String> {
+        let master = UserInfo {
             name: "root".to_owned(),
             groups: vec!["system:masters".to_owned()],
             ..UserInfo::default()
-        }
-    }
-
-    fn authorizer() -> Authorizer {
-        Authorizer::new(vec![AuthorizationMode::Rbac], Arc::new(MemoryReader::default()))
+        };
+        let authorizer = Authorizer::new(vec![AuthorizationMode::Rbac], Arc::new(MemoryReader::default()));
+        let asked = Attributes::path(&master, "get", "/version");
+        let heeded = Impersonation::default().heed(headers, &asked, &authorizer).await;
+        heeded.map_err(|error| error.to_string())
     }
 
     #[tokio::test]
     async fn whoever_may_becomes_another() {
         let mut asked = headers(&[
-            ("impersonate-user", "jane"),
+            ("impersonate-user", "jürgen"),
             ("impersonate-group", "devs"),
             ("impersonate-group", "ops"),
             ("impersonate-uid", "7"),
             ("impersonate-extra-example.com%2fscope", "view"),
             ("accept", "application/json"),
         ]);
-        let user = impersonate(&mut asked, master(), &authorizer()).await.unwrap();
-        assert_eq!((user.name.as_str(), user.uid.as_str()), ("jane", "7"));
+        let user = as_master(&mut asked).await.unwrap().unwrap().user;
+        assert_eq!((user.name.as_str(), user.uid.as_str()), ("jürgen", "7"));
         assert_eq!(user.groups, ["devs", "ops", "system:authenticated"]);
         assert_eq!(user.extra["example.com/scope"], ["view"]);
         assert_eq!(asked.len(), 1, "only the headers of no identity are left");
+        assert_eq!(as_master(&mut asked).await, Ok(None));
     }
 
     #[tokio::test]
-    async fn service_accounts_and_the_anonymous_get_their_groups() {
-        let become_user = async |name| {
-            let mut asked = headers(&[("impersonate-user", name)]);
-            impersonate(&mut asked, master(), &authorizer())
-                .await
-                .unwrap()
-                .groups
+    async fn everybody_gets_the_groups_that_are_theirs() {
+        let become_user = async |pairs: &[(&'static str, &str)]| {
+            let found = as_master(&mut headers(pairs)).await;
+            found.unwrap().unwrap().user.groups
         };
         let want = [
             "system:serviceaccounts",
             "system:serviceaccounts:a",
             "system:authenticated",
         ];
-        assert_eq!(become_user("system:serviceaccount:a:bot").await, want);
-        assert_eq!(become_user("system:anonymous").await, ["system:unauthenticated"]);
+        let account = ("impersonate-user", "system:serviceaccount:a:bot");
+        assert_eq!(become_user(&[account]).await, want);
+        let anonymous = ("impersonate-user", "system:anonymous");
+        assert_eq!(become_user(&[anonymous]).await, ["system:unauthenticated"]);
+        let known = ("impersonate-group", "system:authenticated");
+        assert_eq!(
+            become_user(&[anonymous, known]).await,
+            ["system:authenticated", "system:unauthenticated"]
+        );
+        let masters = [
+            ("impersonate-user", "jane"),
+            ("impersonate-group", "system:masters"),
+        ];
+        assert_eq!(
+            become_user(&masters).await,
+            ["system:masters", "system:authenticated"]
+        );
     }
 
     #[tokio::test]
-    async fn others_are_refused() {
-        let jane = UserInfo {
-            name: "jane".to_owned(),
-            ..UserInfo::default()
-        };
-        let mut asked = headers(&[("impersonate-user", "root")]);
-        let refused = impersonate(&mut asked, jane.clone(), &authorizer())
-            .await
-            .unwrap_err()
-            .to_string();
-        let want = "users \"root\" is forbidden: User \"jane\" cannot impersonate resource \"users\" in API group \"\" at \
-                    the cluster scope";
-        assert_eq!(refused, want);
-        let mut without_user = headers(&[("impersonate-group", "system:masters")]);
-        let refused = impersonate(&mut without_user, jane, &authorizer())
-            .await
-            .unwrap_err()
-            .to_string();
+    async fn without_a_user_nobody_is_meant() {
+        let mut asked = headers(&[("impersonate-group", "system:masters")]);
         assert_eq!(
-            refused,
-            "requested &user.DefaultInfo{Name:\"\", UID:\"\", Groups:[]string{\"system:masters\"}, Extra:map[string][]string(nil)} without \
-             impersonating a user name"
+            as_master(&mut asked).await,
+            Err(
+                "requested &user.DefaultInfo{Name:\"\", UID:\"\", Groups:[]string{\"system:masters\"}, Extra:map[string][]string(nil)} \
+                 without impersonating a user name"
+                    .to_owned()
+            )
         );
+    }
+
+    #[test]
+    fn keys_are_read_as_they_were_written() {
+        assert_eq!(unescaped("example.com%2fscope"), "example.com/scope");
+        assert_eq!(unescaped("a%41"), "aA");
+        assert_eq!(unescaped("a%4"), "a%4");
+        assert_eq!(unescaped("100%-b%2f"), "100%-b%2f");
     }
 }

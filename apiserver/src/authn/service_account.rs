@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use coracle_api::names;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -213,6 +214,13 @@ pub fn service_account_groups(namespace: &str) -> [String; 2] {
         "system:serviceaccounts".to_owned(),
         format!("system:serviceaccounts:{namespace}"),
     ]
+}
+
+/// Namespace and name of a service account's user name.
+pub(crate) fn split_service_account(user: &str) -> Option<(&str, &str)> {
+    let (namespace, name) = user.strip_prefix("system:serviceaccount:")?.split_once(':')?;
+    let valid = names::dns1123_label(namespace).is_empty() && names::dns1123_subdomain(name).is_empty();
+    valid.then_some((namespace, name))
 }
 
 fn user_of(claims: &Claims) -> UserInfo {

@@ -37,8 +37,13 @@ pub struct Attributes<'a> {
 }
 
 impl<'a> Attributes<'a> {
-    /// The question that a request poses by itself.
-    fn of(info: &'a RequestInfo, user: &'a UserInfo, selectors: (&'a str, &'a str)) -> Self {
+    /// The question that a request poses by itself; `query` are its decoded parameters.
+    pub fn of(info: &'a RequestInfo, user: &'a UserInfo, query: &'a [(String, String)]) -> Self {
+        let selects = matches!(info.verb.as_str(), "list" | "watch" | "deletecollection");
+        let selector = |name| {
+            let mut named = query.iter().filter(|(key, _)| selects && key == name);
+            named.next().map_or("", |(_, value)| value.as_str())
+        };
         Self {
             user,
             verb: &info.verb,
@@ -50,19 +55,14 @@ impl<'a> Attributes<'a> {
             resource: &info.resource,
             subresource: &info.subresource,
             name: &info.name,
-            field_selector: selectors.0,
-            label_selector: selectors.1,
+            field_selector: selector("fieldSelector"),
+            label_selector: selector("labelSelector"),
         }
     }
 
     /// The question that a request poses by itself.
     pub fn of_context(context: &'a RequestContext) -> Self {
-        let query = |name| context.query(name).unwrap_or_default();
-        let selectors = match context.info.verb.as_str() {
-            "list" | "watch" | "deletecollection" => (query("fieldSelector"), query("labelSelector")),
-            _ => ("", ""),
-        };
-        Self::of(&context.info, &context.user, selectors)
+        Self::of(&context.info, &context.user, &context.query)
     }
 
     /// A question about a resource that no request path stands for.

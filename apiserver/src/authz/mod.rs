@@ -103,6 +103,16 @@ impl Verdict {
         Self { error, ..self }
     }
 
+    /// Why the request may not go on, as a refusal tells it; None where it may.
+    pub(crate) fn refusal(&self) -> Option<String> {
+        if self.is_allowed() {
+            return None;
+        }
+        let parts = [self.error.as_str(), self.reason.as_str()];
+        let told: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        Some(told.join(": "))
+    }
+
     /// Whether the request may go on.
     pub fn is_allowed(&self) -> bool {
         self.decision == Decision::Allow

@@ -25,7 +25,7 @@ use super::request_info::{parse, parse_query};
 use super::respond;
 use super::router::{Incoming, Router};
 use crate::audit::{Audit, Received, Recorder, attempted};
-use crate::authn::{Authenticator, ImpersonationError, Peer, Sender, impersonate};
+use crate::authn::{Authenticator, Impersonation, ImpersonationError, Peer, Sender};
 use crate::authz::{Attributes, Authorizer, is_master};
 use crate::flow_control::{FlowControl, Marks, Place};
 use crate::metrics::{Metrics, RequestLabels};
@@ -101,6 +101,7 @@ struct Inner {
     parts: FrontParts,
     router: Router,
     in_flight: InFlight,
+    impersonation: Impersonation,
 }
 
 impl Front {
@@ -111,6 +112,7 @@ impl Front {
                 parts,
                 router,
                 in_flight,
+                impersonation: Impersonation::default(),
             }),
         }
     }
@@ -176,7 +178,7 @@ impl Inner {
             }
         };
         let started = Instant::now();
-        let identified = self.identify(&mut head, &origin, &info, record).await;
+        let identified = self.identify(&mut head, &origin, (&info, &query), record).await;
         let Sender { user, warning } = match identified {
             Ok(sender) => sender,
             Err(error) => {
@@ -214,7 +216,7 @@ impl Inner {
         &self,
         head: &mut Parts,
         origin: &Origin,
-        info: &RequestInfo,
+        (info, query): (&RequestInfo, &[(String, String)]),
         record: &Record<'_>,
     ) -> Result<Sender, ApiError> {
         let attempted = self.parts.audit.as_ref().map(|_| {
@@ -257,17 +259,21 @@ impl Inner {
         if !recorder.received().await {
             return Err(ApiError::internal("failed to store audit event"));
         }
-        let impersonates = recorder.is_on().then(|| user.name.clone());
-        let user = impersonate(&mut head.headers, user, &self.parts.authorizer)
-            .await
-            .map_err(|error| match error {
-                ImpersonationError::Forbidden(error) => error,
-                ImpersonationError::WithoutUser(_) => ApiError::bad_request(error.to_string()),
-                error => ApiError::internal(error),
-            })?;
-        if impersonates.is_some_and(|sender| sender != user.name) {
-            recorder.impersonated(&user);
-        }
+        let asked = Attributes::of(info, &user, query);
+        let heeded = self
+            .impersonation
+            .heed(&mut head.headers, &asked, &self.parts.authorizer);
+        let impersonated = heeded.await.map_err(|error| match error {
+            ImpersonationError::Forbidden(error) => error,
+            error => ApiError::bad_request(error.to_string()),
+        })?;
+        let user = match impersonated {
+            Some(other) => {
+                recorder.impersonated(&other);
+                other.user
+            }
+            None => user,
+        };
         Ok(Sender { user, warning })
     }
 

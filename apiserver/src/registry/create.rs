@@ -152,7 +152,8 @@ impl Registry {
         rules::prepare_create(served, &mut object, self.now());
         requester::stamp(served, &mut object, &ctx.user);
         // What cannot be allocated is told before what is wrong otherwise.
-        let verdict = rules::validate_create(served, &object);
+        let denied = self.check_new_devices(served, &object);
+        let verdict = rules::validate_create(served, &object, denied);
         let held = Held {
             old: None,
             dry_run: options.dry_run,

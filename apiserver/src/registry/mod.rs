@@ -14,6 +14,7 @@ mod custom;
 mod definitions;
 mod delete;
 mod deletion;
+mod device_claims;
 mod encode;
 mod ensure;
 mod fields;

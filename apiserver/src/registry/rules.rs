@@ -158,20 +158,25 @@ pub(crate) fn canonical(served: &Served, object: &mut Value) -> Result<(), ApiEr
         .map_err(ApiError::internal)
 }
 
-/// Whether a new object is as its kind wants it.
+/// Whether a new object is as its kind wants it; `denied` is what of it its writer may not ask for.
 ///
 /// # Errors
 /// 422 with every fault.
-pub(crate) fn validate_create(served: &Served, object: &Value) -> Result<(), ApiError> {
+pub(crate) fn validate_create(
+    served: &Served,
+    object: &Value,
+    mut denied: FieldErrors,
+) -> Result<(), ApiError> {
     if let Some(custom) = &served.custom {
         let errors = custom::validate::create(&custom.version, &custom.schema(), object);
         return judged(served, object, &errors);
     }
     let (kind, shown) = as_judged(served, object)?;
-    judged(served, object, &validation::create(kind, &shown))
+    denied.extend(validation::create(kind, &shown));
+    judged(served, object, &denied)
 }
 
-/// Whether a change is one that the kind allows.
+/// Whether a change is one that the kind allows; `denied` is what of it its writer may not do.
 ///
 /// # Errors
 /// 422 with every fault.
@@ -180,6 +185,7 @@ pub(crate) fn validate_update(
     subresource: &str,
     object: &Value,
     old: &Value,
+    mut denied: FieldErrors,
 ) -> Result<(), ApiError> {
     if let Some(custom) = &served.custom {
         let (version, schema) = (&custom.version, custom.schema());
@@ -197,7 +203,8 @@ pub(crate) fn validate_update(
         // What these may write is cut out of the body; the rest is as it was.
         _ => return Ok(()),
     };
-    judged(served, object, &errors)
+    denied.extend(errors);
+    judged(served, object, &denied)
 }
 
 /// The form of an object that is judged: the stored one, except of events, of which the newer version asks for more.
@@ -230,7 +237,7 @@ pub(super) fn warnings(
     old: Option<&Value>,
 ) -> Vec<String> {
     if served.custom.is_some() {
-        return Vec::new();
+        return warnings::custom(object, old);
     }
     let kind = served.stored.gvk();
     match old {

@@ -156,7 +156,7 @@ impl Registry {
         meta::prepare_update(&mut object, old);
         rules::prepare_update(served, &ctx.info.subresource, &mut object, old, self.now());
         // What cannot be allocated is told before what is wrong otherwise.
-        let verdict = rules::validate_update(served, &ctx.info.subresource, &object, old);
+        let verdict = self.judge(ctx, served, &object, old).await;
         let held = Held {
             old: Some(old),
             dry_run: options.dry_run,
@@ -200,6 +200,18 @@ impl Registry {
                 self.overtaken(served, current.name(), again)
             }
         }
+    }
+
+    /// Whether a change is one that the kind allows, and its writer may make.
+    async fn judge(
+        &self,
+        ctx: &RequestContext,
+        served: &Served,
+        object: &Value,
+        old: &Value,
+    ) -> Result<(), ApiError> {
+        let denied = self.check_devices(ctx, served, object, old).await;
+        rules::validate_update(served, &ctx.info.subresource, object, old, denied)
     }
 
     /// Whether what is stored is to be written anew though nothing changes, because its version or its encryption is an

@@ -76,7 +76,9 @@ async fn masters_may_act_as_others() {
     let answer = send(&jane, asked.body(Body::empty()).unwrap()).await;
     assert_eq!(answer.code, 403);
     assert!(
-        answer.text.contains("cannot impersonate resource"),
+        answer
+            .text
+            .contains("cannot impersonate-on:user-info:list resource"),
         "{}",
         answer.text
     );

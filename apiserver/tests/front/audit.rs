@@ -192,6 +192,10 @@ async fn refusals_impersonation_and_panics_are_told() {
     let told = event(&log, pods, "list", "ResponseComplete").await;
     assert_eq!(told["user"]["username"], "kubernetes-admin");
     assert_eq!(told["impersonatedUser"]["username"], "jane");
+    assert_eq!(
+        told["authenticationMetadata"],
+        json!({"impersonationConstraint": "impersonate:user-info"})
+    );
     assert_eq!(told["sourceIPs"], json!(["198.51.100.7", "127.0.0.1"]));
     let reason = told["annotations"]["authorization.k8s.io/reason"]
         .as_str()

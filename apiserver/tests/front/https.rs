@@ -50,7 +50,8 @@ impl Drop for Elsewhere {
 }
 
 impl Elsewhere {
-    /// Serves; `answer` is told the server's own URL, the path and the body.
+    /// Serves; `answer` is told the server's own URL, the path and the body, which of a request without one is its
+    /// Authorization. Text is answered as it is.
     pub(crate) async fn start(
         answer: impl Fn(&str, &str, &Value) -> (u16, Value) + Send + Sync + 'static,
     ) -> Self {
@@ -146,17 +147,24 @@ async fn serve(
         let (answer, log, gathering) = (answer.clone(), log.clone(), gathering.clone());
         async move {
             let path = request.uri().path().to_owned();
+            let credential = request.headers().get("authorization");
+            let credential = credential.map_or(Value::Null, |value| json!(value.to_str().unwrap()));
             let body = request.into_body().collect().await.map(|body| body.to_bytes());
-            let body = serde_json::from_slice(&body.unwrap_or_default()).unwrap_or(Value::Null);
+            let body = serde_json::from_slice(&body.unwrap_or_default()).unwrap_or(credential);
             if let Some(gathering) = gathering.get().filter(|gathering| (gathering.of)(&body)) {
                 gathering.all.wait().await;
             }
             let (code, value) = answer(&path, &body);
+            let text = value.as_str().map(str::to_owned);
             log.lock().unwrap().push((path, body));
             let response = Response::builder()
                 .status(code)
                 .header("content-type", "application/json");
-            Ok::<_, Infallible>(response.body(Full::new(Bytes::from(value.to_string()))).unwrap())
+            Ok::<_, Infallible>(
+                response
+                    .body(Full::new(Bytes::from(text.unwrap_or_else(|| value.to_string()))))
+                    .unwrap(),
+            )
         }
     });
     let _ = http1::Builder::new()

@@ -155,6 +155,68 @@ async fn tokens_of_an_issuer_count_and_its_keys_may_change() {
 }
 
 #[tokio::test]
+async fn groups_may_be_told_elsewhere_to_who_holds_the_token_for_that() {
+    let key = Arc::new(SigningKey::new("1"));
+    let signer = key.clone();
+    let issuer = Elsewhere::start(move |own, path, credential| match path {
+        "/.well-known/openid-configuration" => {
+            (200, json!({"issuer": own, "jwks_uri": format!("{own}/keys")}))
+        }
+        "/keys" => (200, json!({"keys": [signer.jwk()]})),
+        "/groups" if credential == "Bearer at" => {
+            let told = claims(own, |claims| claims["groups"] = json!(["many", "more"]));
+            (200, Value::String(signer.sign(&told)))
+        }
+        "/others" => {
+            let told = claims(own, |claims| claims["aud"] = json!("others"));
+            (200, Value::String(signer.sign(&told)))
+        }
+        _ => (401, json!({})),
+    })
+    .await;
+    let server = Server::start_with(|config| {
+        let claim = |claim: &str| Mapping {
+            claim: claim.to_owned(),
+            prefix: Some(String::new()),
+            ..Mapping::default()
+        };
+        config.authentication.signing_algorithms = vec!["ES256".to_owned()];
+        config.authentication.jwt = vec![JwtIssuer {
+            issuer: Issuer {
+                url: issuer.url.clone(),
+                certificate_authority: issuer.authority.clone(),
+                audiences: vec!["us".to_owned()],
+                ..Issuer::default()
+            },
+            claim_mappings: ClaimMappings {
+                username: claim("sub"),
+                groups: claim("groups"),
+                ..ClaimMappings::default()
+            },
+            ..JwtIssuer::default()
+        }];
+    })
+    .await;
+    let leaving = |path: &str, access_token: &str| {
+        let endpoint = format!("{}{path}", issuer.url);
+        let token = claims(&issuer.url, |claims| {
+            claims.as_object_mut().unwrap().remove("groups");
+            claims["_claim_names"] = json!({"groups": "src"});
+            claims["_claim_sources"] = json!({"src": {"endpoint": endpoint, "access_token": access_token}});
+        });
+        key.sign(&token)
+    };
+    let answer = ask_at_last(&server, &leaving("/groups", "at")).await;
+    assert_eq!(answer["groups"], json!(["many", "more", "system:authenticated"]));
+    for (why, token) in [
+        ("who may not ask", leaving("/groups", "wrong")),
+        ("what is told for others", leaving("/others", "at")),
+    ] {
+        assert_eq!(ask(&server, &token).await.0, 401, "{why}");
+    }
+}
+
+#[tokio::test]
 async fn a_file_says_by_expressions_what_tokens_mean_and_where_none_is_needed() {
     let key = SigningKey::new("1");
     let issuer = issuer(Arc::new(Mutex::new(vec![key.jwk()]))).await;

@@ -4,6 +4,7 @@ use super::ty::{self, A, Bool, Bytes, Double, Duration, Dyn, Int, String, Timest
 use super::{Eval, EvalError, Functions, Type, Value, no_such_overload, time};
 use crate::cel::functions::{Op, cost};
 use crate::cel::meter::Meter;
+use crate::cel::moment::Moment;
 use crate::cel::world::Opaque;
 
 pub(super) fn declare(functions: &mut Functions) {
@@ -72,7 +73,7 @@ fn int<'v>(_: &Meter, args: &[Value<'v>]) -> Eval<'v> {
                 &**text
             ))
         })?,
-        [Value::Timestamp(at)] => at.as_nanosecond().div_euclid(1_000_000_000) as i64,
+        [Value::Timestamp(at)] => at.seconds(),
         [Value::Duration(nanos)] => *nanos,
         _ => return Err(no_such_overload("int", args)),
     }))
@@ -158,12 +159,10 @@ fn bool<'v>(_: &Meter, args: &[Value<'v>]) -> Eval<'v> {
 fn timestamp<'v>(_: &Meter, args: &[Value<'v>]) -> Eval<'v> {
     match args {
         [at @ Value::Timestamp(_)] => Ok(at.clone()),
-        [Value::String(text)] => time::timestamp(text).map(Value::Timestamp).ok_or_else(|| {
+        [Value::String(text)] => Moment::parse(text).map(Value::Timestamp).ok_or_else(|| {
             EvalError::new("type conversion error from 'string' to 'google.protobuf.Timestamp'")
         }),
-        [Value::Int(seconds)] => jiff::Timestamp::from_second(*seconds)
-            .ok()
-            .filter(|at| time::is_moment(*at))
+        [Value::Int(seconds)] => Moment::of_seconds(*seconds)
             .map(Value::Timestamp)
             .ok_or_else(|| out_of_range("timestamp")),
         _ => Err(no_such_overload("timestamp", args)),

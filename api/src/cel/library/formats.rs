@@ -2,10 +2,11 @@
 
 use super::ty::{self, FORMAT, String};
 use super::urls::Url;
-use super::{Functions, Type, Value, no_such_overload, text, time};
+use super::{Functions, Type, Value, no_such_overload, text};
 use crate::cel::functions::{Op, cost};
 use crate::cel::world::Opaque;
 use crate::names;
+use crate::schema::formats::matches;
 
 /// A format with a name.
 #[derive(Debug)]
@@ -42,10 +43,10 @@ formats! {
     "dns1035LabelPrefix": of("DNS1035LabelPrefix", |text| names::dns1035_label(&masked(text)), 30);
     "labelValue": of("LabelValue", names::label_value, 40);
     "uri": of("URI", |text| Url::parse(text).err().into_iter().collect(), 1103);
-    "uuid": of("uuid", |text| unless(is_uuid(text), "does not match the UUID format"), 85);
-    "byte": of("byte", |text| unless(is_base64(text), "invalid base64"), 84);
-    "date": of("date", |text| unless(is_date(text), "invalid date"), 109);
-    "datetime": of("datetime", |text| unless(time::timestamp(text).is_some(), "invalid datetime"), 109);
+    "uuid": of("uuid", |text| unless(matches("uuid", text), "does not match the UUID format"), 85);
+    "byte": of("byte", |text| unless(matches("byte", text), "invalid base64"), 84);
+    "date": of("date", |text| unless(matches("date", text), "invalid date"), 109);
+    "datetime": of("datetime", |text| unless(matches("datetime", text), "invalid datetime"), 109);
 }
 
 pub(super) fn declare(functions: &mut Functions) {
@@ -98,22 +99,4 @@ fn masked(text: &str) -> std::string::String {
 
 fn unless(fine: bool, fault: &str) -> Vec<std::string::String> {
     if fine { Vec::new() } else { vec![fault.to_owned()] }
-}
-
-fn is_uuid(text: &str) -> bool {
-    let hex: Vec<u8> = text.bytes().filter(|b| *b != b'-').collect();
-    let dashes = text.bytes().enumerate().filter(|(_, b)| *b == b'-');
-    let places: Vec<usize> = dashes.map(|(at, _)| at).collect();
-    hex.len() == 32
-        && hex.iter().all(u8::is_ascii_hexdigit)
-        && (places.is_empty() || places == [8, 13, 18, 23])
-}
-
-fn is_base64(text: &str) -> bool {
-    use base64::Engine;
-    !text.is_empty() && base64::engine::general_purpose::STANDARD.decode(text).is_ok()
-}
-
-fn is_date(text: &str) -> bool {
-    text.len() == 10 && time::timestamp(&format!("{text}T00:00:00Z")).is_some()
 }

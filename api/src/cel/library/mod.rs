@@ -14,11 +14,12 @@ mod regexes;
 pub(super) mod semver;
 mod sets;
 pub(super) mod strings;
-pub(super) mod time;
-pub(super) mod urls;
+pub(crate) mod time;
+pub(crate) mod urls;
 
 use super::error::EvalError;
 use super::functions::{Functions, no_such_overload};
+use super::moment::Moment;
 use super::node::Node;
 use super::types::Type;
 use super::value::Value;
@@ -111,7 +112,7 @@ pub(super) fn literal_fault(name: &str, args: &[Node]) -> Option<LiteralFault> {
         "duration" if time::duration(literal(0)?).is_none() => {
             fault(0, "invalid duration argument".to_owned())
         }
-        "timestamp" if time::timestamp(literal(0)?).is_none() => {
+        "timestamp" if Moment::parse(literal(0)?).is_none() => {
             fault(0, "invalid timestamp argument".to_owned())
         }
         _ => None,

@@ -10,6 +10,7 @@ use crate::cel::eval::cells;
 use crate::cel::functions::{Op, cost};
 use crate::cel::macros::INSERT;
 use crate::cel::meter::Meter;
+use crate::cel::moment::Moment;
 use crate::cel::value::{Key, List};
 
 pub(super) fn declare(functions: &mut Functions) {
@@ -96,15 +97,11 @@ fn overflow(kind: &str) -> EvalError {
     EvalError::new(format!("{kind} overflow"))
 }
 
-/// The range of moments and of lengths of time.
-fn moment<'v>(at: Option<jiff::Timestamp>) -> Eval<'v> {
-    at.filter(|at| super::time::is_moment(*at))
+/// A moment so much later.
+fn shifted<'v>(at: Moment, nanos: i128) -> Eval<'v> {
+    Moment::of_nanos(at.nanos() + nanos)
         .map(Value::Timestamp)
         .ok_or_else(|| overflow("timestamp"))
-}
-
-fn shifted(at: jiff::Timestamp, nanos: i128) -> Option<jiff::Timestamp> {
-    jiff::Timestamp::from_nanosecond(at.as_nanosecond() + nanos).ok()
 }
 
 fn add<'v>(meter: &Meter, args: &[Value<'v>]) -> Eval<'v> {
@@ -123,7 +120,7 @@ fn add<'v>(meter: &Meter, args: &[Value<'v>]) -> Eval<'v> {
             .map(Value::Duration)
             .ok_or_else(|| overflow("duration")),
         [Value::Timestamp(at), Value::Duration(nanos)] | [Value::Duration(nanos), Value::Timestamp(at)] => {
-            moment(shifted(*at, i128::from(*nanos)))
+            shifted(*at, i128::from(*nanos))
         }
         [Value::String(a), Value::String(b)] => {
             meter.allocate(a.len() + b.len())?;
@@ -183,8 +180,8 @@ fn subtract<'v>(_: &Meter, args: &[Value<'v>]) -> Eval<'v> {
             .checked_sub(*b)
             .map(Value::Duration)
             .ok_or_else(|| overflow("duration")),
-        [Value::Timestamp(at), Value::Duration(nanos)] => moment(shifted(*at, -i128::from(*nanos))),
-        [Value::Timestamp(a), Value::Timestamp(b)] => i64::try_from(a.as_nanosecond() - b.as_nanosecond())
+        [Value::Timestamp(at), Value::Duration(nanos)] => shifted(*at, -i128::from(*nanos)),
+        [Value::Timestamp(a), Value::Timestamp(b)] => i64::try_from(a.nanos() - b.nanos())
             .map(Value::Duration)
             .map_err(|_| overflow("duration")),
         _ => Err(no_such_overload("_-_", args)),

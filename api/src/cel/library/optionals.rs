@@ -96,6 +96,7 @@ fn is_zero(value: &Value<'_>) -> bool {
         Value::List(list) => list.is_empty(),
         Value::Map(map) => map.is_empty(),
         Value::Object(object) => object.fields.is_empty(),
-        Value::Timestamp(_) | Value::Type(_) | Value::Opaque(_) | Value::Optional(Some(_)) => false,
+        Value::Timestamp(at) => at.is_first(),
+        Value::Type(_) | Value::Opaque(_) | Value::Optional(Some(_)) => false,
     }
 }

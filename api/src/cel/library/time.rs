@@ -1,7 +1,10 @@
 //! Moments and lengths of time.
 
-use jiff::Timestamp;
+use std::sync::LazyLock;
+
+use jiff::civil::DateTime;
 use jiff::tz::{Offset, TimeZone};
+use regex::Regex;
 
 use super::ty::{self, Int, String};
 use super::{Eval, EvalError, Functions, Value, no_such_overload};
@@ -44,22 +47,8 @@ pub(super) fn declare(functions: &mut Functions) {
     }
 }
 
-/// Whether a moment lies in the years 1 to 9999.
-pub(in crate::cel) fn is_moment(at: Timestamp) -> bool {
-    (-62_135_596_800_000_000_000..253_402_300_800_000_000_000).contains(&at.as_nanosecond())
-}
-
-/// A moment in RFC 3339.
-pub(in crate::cel) fn timestamp(text: &str) -> Option<Timestamp> {
-    let bytes = text.as_bytes();
-    let fits =
-        bytes.len() >= 20 && bytes.get(10).is_some_and(|b| matches!(b, b'T' | b't')) && !text.contains('[');
-    let at: Timestamp = fits.then(|| text.parse().ok()).flatten()?;
-    is_moment(at).then_some(at)
-}
-
 /// A length of time as Go reads it: `1h30m`, `-1.5s`; whole seconds may be up to what nanoseconds can count.
-pub(in crate::cel) fn duration(text: &str) -> Option<i64> {
+pub(crate) fn duration(text: &str) -> Option<i64> {
     let (negative, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),
@@ -111,6 +100,40 @@ pub(in crate::cel) fn duration(text: &str) -> Option<i64> {
     i64::try_from(if negative { -total } else { total }).ok()
 }
 
+/// Units in words: all that a unit may be called, of which it may begin with the last, and its nanoseconds.
+const UNITS: [(&[&str], &str, i64); 8] = [
+    (&["ns"], "nano", 1),
+    (&["us", "µs"], "micro", 1_000),
+    (&["ms"], "milli", 1_000_000),
+    (&["s"], "sec", 1_000_000_000),
+    (&["m"], "min", 60_000_000_000),
+    (&["h", "hr"], "hour", 3_600_000_000_000),
+    (&["d"], "day", 86_400_000_000_000),
+    (&["w", "wk"], "week", 604_800_000_000_000),
+];
+
+static NUMBERS: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new("([0-9]+)\\s*([A-Za-zµ]+)").expect("the pattern is one"));
+
+/// A length of time as schemas take it: as Go reads it, or in words (`3 days`), of which all that can be read are added up.
+pub(crate) fn duration_in_words(text: &str) -> Option<i64> {
+    if let Some(nanos) = duration(text) {
+        return Some(nanos);
+    }
+    let mut total = None;
+    for found in NUMBERS.captures_iter(text) {
+        let number: i64 = found[1].parse().ok()?;
+        let unit = found[2].to_lowercase();
+        let meant = UNITS
+            .iter()
+            .find(|(short, start, _)| short.contains(&unit.as_str()) || unit.starts_with(start));
+        if let Some((_, _, nanos)) = meant {
+            total = Some(total.unwrap_or(0_i64).wrapping_add(number.wrapping_mul(*nanos)));
+        }
+    }
+    total
+}
+
 /// A length of time as CEL writes it: seconds with their fraction.
 pub(in crate::cel) fn shown(nanos: i64) -> std::string::String {
     let (sign, size) = (if nanos < 0 { "-" } else { "" }, nanos.unsigned_abs());
@@ -138,7 +161,7 @@ fn zone(name: &str) -> Option<TimeZone> {
     }
 }
 
-fn part<'v>(args: &[Value<'v>], get: impl Fn(&jiff::Zoned) -> i64) -> Eval<'v> {
+fn part<'v>(args: &[Value<'v>], get: impl Fn(DateTime) -> i64) -> Eval<'v> {
     let (at, zone) = match args {
         [Value::Timestamp(at)] => (*at, Some(TimeZone::UTC)),
         [Value::Timestamp(at), Value::String(name)] => (*at, zone(name)),
@@ -148,7 +171,7 @@ fn part<'v>(args: &[Value<'v>], get: impl Fn(&jiff::Zoned) -> i64) -> Eval<'v> {
         let name = args.get(1).and_then(Value::as_str).unwrap_or_default();
         return Err(EvalError::new(format!("unknown time zone {name}")));
     };
-    Ok(Value::Int(get(&at.to_zoned(zone))))
+    Ok(Value::Int(get(at.within(&zone))))
 }
 
 fn length<'v>(args: &[Value<'v>], unit: i64) -> Eval<'v> {
@@ -180,11 +203,18 @@ mod tests {
     }
 
     #[test]
-    fn moments_have_a_date_a_time_and_an_offset() {
-        assert!(timestamp("2026-01-02T03:04:05Z").is_some());
-        assert!(timestamp("2026-01-02T03:04:05.123456789+01:00").is_some());
-        for wrong in ["", "2026-01-02", "2026-01-02 03:04:05Z", "2026-01-02T03:04:05"] {
-            assert!(timestamp(wrong).is_none(), "{wrong}");
+    fn lengths_in_words_are_read_where_schemas_take_them() {
+        let table = [
+            ("1h30m", Some(5_400_000_000_000)),
+            ("22 ns", Some(22)),
+            ("3 days and 2 hours", Some(266_400_000_000_000)),
+            ("1 week", Some(604_800_000_000_000)),
+            ("5", None),
+            ("x", None),
+            ("99999999999999999999 s", None),
+        ];
+        for (text, want) in table {
+            assert_eq!(duration_in_words(text), want, "{text}");
         }
     }
 }

@@ -67,7 +67,7 @@ fn url<'a>(args: &'a [Value<'_>]) -> Result<&'a Url, EvalError> {
 
 impl Url {
     /// Reads an absolute URL, or an absolute path.
-    pub(in crate::cel) fn parse(text: &str) -> Result<Self, std::string::String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, std::string::String> {
         let wrong = |why: &str| format!("parse {text:?}: {why}");
         if text.is_empty() {
             return Err(wrong("empty url"));
@@ -89,8 +89,9 @@ impl Url {
             Some(after) if !scheme.is_empty() || !rest.starts_with("///") => {
                 let end = after.find('/').unwrap_or(after.len());
                 let (authority, path) = after.split_at(end);
-                let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-                check_host(host).map_err(|why| wrong(&why))?;
+                let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+                check_host(scheme, host).map_err(|why| wrong(&why))?;
+                check_user(user).map_err(|why| wrong(&why))?;
                 (host, path)
             }
             _ => ("", rest),
@@ -142,34 +143,70 @@ fn split_scheme(text: &str) -> Result<(&str, &str), &'static str> {
         Some(end) if text[end..].starts_with(':') && text.starts_with(|c: char| c.is_ascii_alphabetic()) => {
             Ok((&text[..end], &text[end + 1..]))
         }
-        _ if text.split('/').next().is_some_and(|first| first.contains(':')) => {
-            Err("first path segment in URL cannot contain colon")
-        }
         _ => Ok(("", text)),
     }
 }
 
-fn check_host(host: &str) -> Result<(), std::string::String> {
-    let port = match host.strip_prefix('[') {
-        Some(inner) => {
-            let (_, after) = inner.split_once(']').ok_or("missing ']' in host")?;
-            after
+/// A host and its port, as Go takes them: an address of version 6 stands in brackets, and only there.
+fn check_host(scheme: &str, host: &str) -> Result<(), std::string::String> {
+    let (literal, port) = match host.rfind('[') {
+        Some(0) => {
+            let end = host.rfind(']').ok_or("missing ']' in host")?;
+            (Some(&host[1..end]), &host[end + 1..])
         }
-        None => host.find(':').map_or("", |at| &host[at..]),
+        Some(_) => return Err("invalid IP-literal".to_owned()),
+        None => {
+            let strict = ["http", "https"]
+                .iter()
+                .any(|known| scheme.eq_ignore_ascii_case(known));
+            let colon = if strict { host.find(':') } else { host.rfind(':') };
+            (None, colon.map_or("", |at| &host[at..]))
+        }
     };
-    let valid = port.is_empty()
-        || port
-            .strip_prefix(':')
-            .is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
-    if !valid {
+    let digits = port.strip_prefix(':').unwrap_or(port);
+    if port.len() == 1 + digits.len() && !digits.bytes().all(|b| b.is_ascii_digit())
+        || port.len() == digits.len() && !port.is_empty()
+    {
         return Err(format!("invalid port {port:?} after host"));
     }
-    match host
-        .chars()
-        .find(|c| matches!(c, ' ' | '"' | '<' | '>' | '\\' | '^' | '`' | '{' | '|' | '}'))
+    let Some(literal) = literal else {
+        return check_host_letters(host);
+    };
+    let (address, zone) = literal.split_once("%25").unwrap_or((literal, ""));
+    check_host_letters(address)?;
+    check_escapes(zone)?;
+    match address.parse() {
+        Ok(std::net::IpAddr::V6(_)) => Ok(()),
+        Ok(std::net::IpAddr::V4(_)) => Err("invalid IP-literal".to_owned()),
+        Err(_) => Err(format!(
+            "invalid host: ParseAddr({literal:?}): unable to parse IP"
+        )),
+    }
+}
+
+/// In a host only letters beyond ASCII are written as escapes, and the sign of escapes itself.
+fn check_host_letters(host: &str) -> Result<(), std::string::String> {
+    check_escapes(host)?;
+    let mut escapes = host.split('%').skip(1);
+    if let Some(plain) =
+        escapes.find(|rest| rest.starts_with(|c| ('0'..'8').contains(&c)) && !rest.starts_with("25"))
     {
+        return Err(format!("invalid URL escape {:?}", format!("%{}", &plain[..2])));
+    }
+    let odd =
+        |c: &char| c.is_ascii() && !c.is_ascii_alphanumeric() && !"!\"$%&'()*+,-.:;<=>[]_~".contains(*c);
+    match host.chars().find(odd) {
         Some(c) => Err(format!("invalid character {:?} in host name", c.to_string())),
-        None => check_escapes(host),
+        None => Ok(()),
+    }
+}
+
+fn check_user(user: &str) -> Result<(), std::string::String> {
+    let fine = |c: char| c.is_ascii_alphanumeric() || "-._:~!$&'()*+,;=%@".contains(c);
+    if user.chars().all(fine) {
+        check_escapes(user)
+    } else {
+        Err("net/url: invalid userinfo".to_owned())
     }
 }
 

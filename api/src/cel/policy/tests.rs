@@ -108,3 +108,61 @@ fn types_are_looked_at() {
     );
     assert!(warnings[0].1.contains("undefined field 'foo'"));
 }
+
+#[test]
+fn expressions_about_custom_resources_are_checked_by_what_is_published() {
+    let schemas = json!({
+        "com.example.v1.Widget": {"type": "object",
+            "x-kubernetes-group-version-kind": [{"group": "example.com", "version": "v1", "kind": "Widget"}],
+            "properties": {
+                "metadata": {"allOf": [{"$ref": "#/components/schemas/ObjectMeta"}], "description": "d"},
+                "spec": {"type": "object", "properties": {
+                    "size": {"type": "integer"}, "names": {"type": "array", "items": {"type": "string"}},
+                    "any": {"type": "object", "additionalProperties": {"$ref": "#/components/schemas/Part"}}}}}},
+        "Loop": {"type": "object", "properties": {"next": {"$ref": "#/components/schemas/Loop"}},
+            "x-kubernetes-group-version-kind": [{"group": "example.com", "version": "v1", "kind": "Loop"}]},
+        "ObjectMeta": {"type": "object", "properties": {"name": {"type": "string"},
+            "labels": {"type": "object", "additionalProperties": {"type": "string", "default": ""}}}},
+        "Part": {"type": "object", "properties": {"weight": {"type": "number"}}},
+    });
+    let resources = json!({"resources": [{"name": "widgets", "kind": "Widget"}, {"name": "widgets/status", "kind": "Widget"},
+        {"name": "loops", "kind": "Loop"}]});
+    let spec = |expression: &str| {
+        json!({"paramKind": {"apiVersion": "example.com/v1", "kind": "Widget"},
+            "matchConstraints": {"resourceRules": [
+                {"apiGroups": ["example.com"], "apiVersions": ["v1"], "resources": ["widgets", "loops", "widgets/status"]}]},
+            "validations": [{"expression": expression}]})
+    };
+    let wanted: Vec<String> = Published::wanted(&spec("true")).into_iter().collect();
+    assert_eq!(wanted, ["example.com/v1"]);
+    let mut published = Published::default();
+    published.add(
+        wanted[0].clone(),
+        &resources,
+        &json!({"components": {"schemas": schemas}}),
+    );
+    let warned = |expression: &str| Policy::expression_warnings(&spec(expression), &published);
+    for fine in [
+        "object.spec.size > params.spec.size",
+        "object.metadata.labels['a'] == 'b' && object.spec.any['a'].weight > 1.0",
+        "object.spec.names.all(name, name.startsWith('a'))",
+    ] {
+        assert_eq!(warned(fine), [], "{fine}");
+    }
+    for (odd, want) in [
+        ("object.spec.sise > 1", "undefined field 'sise'"),
+        ("object.metadata.lables.size() > 1", "undefined field 'lables'"),
+        ("object.spec.any['a'].wait > 1.0", "undefined field 'wait'"),
+        ("params.spec.size == 'a'", "no matching overload for '_==_'"),
+    ] {
+        let (field, told) = warned(odd).remove(0);
+        assert_eq!(field, "spec.validations[0].expression");
+        assert!(
+            told.starts_with("example.com/v1, Kind=Widget: ") && told.contains(want),
+            "{told}"
+        );
+    }
+    let built_in = json!({"matchConstraints": {"resourceRules": [
+        {"apiGroups": ["apps", "*"], "apiVersions": ["v1"], "resources": ["deployments"]}]}});
+    assert!(Published::wanted(&built_in).is_empty());
+}

@@ -153,7 +153,7 @@ fn job_spec(spec: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
 }
 
 /// A domain and a path below it, such as `acme.io/foo`.
-pub(super) fn domain_prefixed_path(text: &str, at: &Path<'_>, errors: &mut FieldErrors) {
+pub fn domain_prefixed_path(text: &str, at: &Path<'_>, errors: &mut FieldErrors) {
     let rule = "must be a domain-prefixed path (such as \"acme.io/foo\")";
     match text.split_once('/') {
         _ if text.is_empty() => errors.required(at, ""),

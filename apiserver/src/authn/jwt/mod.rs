@@ -1,8 +1,10 @@
 //! Tokens of issuers elsewhere: OpenID Connect, by flags (`--oidc-*`) or by an `AuthenticationConfiguration`.
 //!
-//! `config` is what is written down, `rules` what claims mean (pure), `provider` asks issuers for their keys. A token is of the issuer that it names; nobody else is asked about it.
+//! `config` is what is written down, `rules` what claims mean (pure), `provider` asks issuers for their keys, and `distributed`
+//! those who tell what a token leaves to them. A token is of the issuer that it names; nobody else is asked about it.
 
 mod config;
+mod distributed;
 mod provider;
 mod rules;
 
@@ -20,6 +22,7 @@ pub use self::config::{
     AnonymousConfig, AuthenticationConfiguration, ClaimMappings, ClaimValidationRule, Issuer, JwtIssuer,
     Mapping,
 };
+use self::distributed::Tellers;
 use self::provider::Provider;
 use self::rules::{Claims, Rules};
 use super::quoted;
@@ -47,6 +50,7 @@ impl Drop for JwtIssuers {
 struct One {
     rules: Rules,
     provider: Arc<Provider>,
+    tellers: Tellers,
 }
 
 impl JwtIssuers {
@@ -87,8 +91,11 @@ impl JwtIssuers {
             if !discovery.is_empty() && !discovery_urls.insert(discovery.clone()) {
                 errors.duplicate(&place.child("discoveryURL"), discovery.as_str());
             }
-            let provider = Arc::new(Provider::new(issuer));
-            issuers.push(One { rules, provider });
+            issuers.push(One {
+                rules,
+                tellers: Tellers::new(issuer.clone()),
+                provider: Arc::new(Provider::new(issuer)),
+            });
         }
         if errors.is_empty() {
             Ok(Self {
@@ -123,18 +130,36 @@ impl JwtIssuers {
         let Some(one) = self.issuers.iter().find(named) else {
             return Ok(None);
         };
-        if !self.algorithms.contains(&signed.algorithm) {
-            return Err(format!(
-                "oidc: verify token: oidc: id token signed with unsupported algorithm, expected {} got {:?}",
-                quoted(&self.algorithms),
-                signed.algorithm
-            ));
+        let told = |why: String| format!("oidc: verify token: {why}");
+        check_algorithm(&signed, &self.algorithms).map_err(told)?;
+        if !one.provider.is_known() {
+            return Err("oidc: authenticator not initialized".to_owned());
         }
-        one.provider.verify(&signed, now).await?;
-        check_standing(&signed.claims, &one.rules.config.issuer.audiences, now)
-            .map_err(|why| format!("oidc: verify token: {why}"))?;
-        one.rules.user(&signed.claims).map(Some)
+        one.provider.verify(&signed, now).await.map_err(told)?;
+        check_standing(&signed.claims, &one.rules.config.issuer.audiences, now).map_err(told)?;
+        let mut claims = signed.claims;
+        let groups = &one.rules.config.claim_mappings.groups.claim;
+        if !groups.is_empty() {
+            let expanded = one
+                .tellers
+                .expand(groups, &mut claims, &self.algorithms, now)
+                .await;
+            expanded.map_err(|why| format!("oidc: could not expand distributed claims: {why}"))?;
+        }
+        one.rules.user(&claims).map(Some)
     }
+}
+
+/// Whether signatures by the algorithm of a token count.
+fn check_algorithm(signed: &Signed<'_>, algorithms: &[String]) -> Result<(), String> {
+    if algorithms.contains(&signed.algorithm) {
+        return Ok(());
+    }
+    Err(format!(
+        "oidc: id token signed with unsupported algorithm, expected {} got {:?}",
+        quoted(algorithms),
+        signed.algorithm
+    ))
 }
 
 /// Whether a token counts now, and for us.

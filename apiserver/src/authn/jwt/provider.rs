@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use http::response::Parts;
 use http::{Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Limited};
 use jiff::Timestamp;
@@ -104,7 +106,29 @@ impl Provider {
         uri.parse().map_err(|error| format!("{uri}: {error}"))
     }
 
-    /// Whether the issuer signed a token.
+    /// Whether it says where its keys are, asked once where that is not known.
+    pub(super) async fn find(&self) -> bool {
+        if !self.is_known()
+            && let Ok(uri) = self.ask_for_discovery().await
+        {
+            self.jwks_uri.store(Some(Arc::new(uri)));
+        }
+        self.is_known()
+    }
+
+    /// A token that is told at a place to who holds another (which may be none).
+    pub(super) async fn token(&self, url: &str, bearer: &str) -> Result<String, String> {
+        let (head, body) = self.ask(url, bearer).await?;
+        if !head.status.is_success() {
+            return Err(format!(
+                "error while getting distributed claim JWT: {}",
+                head.status
+            ));
+        }
+        String::from_utf8(body.into()).map_err(|_| "could not decode distributed claim response".to_owned())
+    }
+
+    /// Whether the issuer signed a token; where its keys are has to be known.
     ///
     /// # Errors
     /// Why not, or why that is not known.
@@ -112,9 +136,7 @@ impl Provider {
         let Some(uri) = self.jwks_uri.load_full() else {
             return Err("oidc: authenticator not initialized".to_owned());
         };
-        let wrong = || {
-            "oidc: verify token: failed to verify signature: failed to verify id token signature".to_owned()
-        };
+        let wrong = || "failed to verify signature: failed to verify id token signature".to_owned();
         let known = self.known();
         if token.is_signed_by(&known.keys) {
             return Ok(());
@@ -127,8 +149,7 @@ impl Provider {
         let keys = if current.times > known.times {
             current.keys
         } else {
-            let told =
-                |error| format!("oidc: verify token: failed to verify signature: fetching keys {error}");
+            let told = |error| format!("failed to verify signature: fetching keys {error}");
             self.ask_for_keys(&uri, now).await.map_err(told)?
         };
         if token.is_signed_by(&keys) {
@@ -157,11 +178,23 @@ impl Provider {
 
     /// A document of JSON, and how long it stands.
     async fn get(&self, url: &str) -> Result<(Value, Option<Duration>), String> {
-        let answer = timeout(PATIENCE, self.exchange(url)).await;
+        let (head, body) = self.ask(url, "").await?;
+        if head.status != StatusCode::OK {
+            return Err(format!("{}: {}", head.status, String::from_utf8_lossy(&body)));
+        }
+        let document = serde_json::from_slice(&body)
+            .map_err(|error| format!("oidc: failed to decode the answer of {url}: {error}"))?;
+        let control = head.headers.get(header::CACHE_CONTROL);
+        Ok((document, control.and_then(|value| max_age(value.to_str().ok()?))))
+    }
+
+    /// An answer and its body; `bearer` is shown where it is not empty.
+    async fn ask(&self, url: &str, bearer: &str) -> Result<(Parts, Bytes), String> {
+        let answer = timeout(PATIENCE, self.exchange(url, bearer)).await;
         answer.unwrap_or_else(|_| Err("context deadline exceeded".to_owned()))
     }
 
-    async fn exchange(&self, url: &str) -> Result<(Value, Option<Duration>), String> {
+    async fn exchange(&self, url: &str, bearer: &str) -> Result<(Parts, Bytes), String> {
         let uri: Uri = url.parse().map_err(|error| format!("{url}: {error}"))?;
         if uri.scheme_str() != Some("https") {
             return Err(format!("{url}: URL scheme must be https"));
@@ -176,21 +209,17 @@ impl Provider {
         config.cluster_url = origin(&uri).map_err(|error| told(&error))?;
         let client = kube::Client::try_from(config).map_err(|error| told(&error))?;
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        let request = Request::get(path)
-            .header(header::ACCEPT, "application/json")
-            .body(Body::empty())
-            .map_err(|error| told(&error))?;
+        let mut request = Request::get(path);
+        request = match bearer {
+            "" => request.header(header::ACCEPT, "application/json"),
+            token => request.header(header::AUTHORIZATION, format!("Bearer {token}")),
+        };
+        let request = request.body(Body::empty()).map_err(|error| told(&error))?;
         let answer = client.send(request).await.map_err(|error| told(&error))?;
         let (head, body) = answer.into_parts();
         let body = Limited::new(body, ANSWER_MAX).collect().await;
         let body = body.map_err(|error| told(&error))?.to_bytes();
-        if head.status != StatusCode::OK {
-            return Err(format!("{}: {}", head.status, String::from_utf8_lossy(&body)));
-        }
-        let document = serde_json::from_slice(&body)
-            .map_err(|error| format!("oidc: failed to decode the answer of {url}: {error}"))?;
-        let control = head.headers.get(header::CACHE_CONTROL);
-        Ok((document, control.and_then(|value| max_age(value.to_str().ok()?))))
+        Ok((head, body))
     }
 }
 

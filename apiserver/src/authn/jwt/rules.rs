@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use coracle_api::cel::{Activation, Environment, Listed, PER_CALL_LIMIT, Program, Type, Value, compile};
-use coracle_api::names;
-use coracle_api::validation::{FieldErrors, Path};
+use coracle_api::validation::{FieldErrors, Path, domain_prefixed_path};
 use serde_json::{Map, Value as Json, json};
 
 use super::config::{ClaimMappings, ClaimValidationRule, Issuer, JwtIssuer, Mapping};
@@ -548,30 +547,11 @@ fn check_audiences(issuer: &Issuer, at: &Path<'_>, errors: &mut FieldErrors) {
 }
 
 fn check_extra_key(key: &str, at: &Path<'_>, errors: &mut FieldErrors) {
-    let (domain, path) = key.split_once('/').unwrap_or((key, ""));
-    if key.is_empty() {
-        errors.required(at, "");
-    } else if !key.contains('/') {
-        errors.invalid(
-            at,
-            key,
-            "must be a domain-prefixed path (such as \"acme.io/foo\")",
-        );
-    } else {
-        for fault in names::dns1123_subdomain(domain) {
-            errors.invalid(at, domain, fault);
-        }
-        if path.is_empty() {
-            errors.invalid(
-                at,
-                path,
-                "must be a domain-prefixed path (such as \"acme.io/foo\")",
-            );
-        }
-    }
+    domain_prefixed_path(key, at, errors);
     if key != key.to_lowercase() {
         errors.invalid(at, key, "must be lowercase");
     }
+    let domain = key.split('/').next().unwrap_or_default();
     let reserved = ["kubernetes.io", "k8s.io"];
     let is_below = |own: &str| domain == own || domain.ends_with(&format!(".{own}"));
     if key.contains('/') && reserved.iter().any(|own| is_below(own)) {

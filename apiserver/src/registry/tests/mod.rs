@@ -4,6 +4,7 @@ mod admission;
 mod conversions;
 mod custom_objects;
 mod customs;
+mod device_claims;
 mod many_definitions;
 mod plugins;
 mod policies;

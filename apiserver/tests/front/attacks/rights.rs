@@ -182,6 +182,40 @@ async fn others_are_impersonated_by_who_may_and_part_by_part() {
 }
 
 #[tokio::test]
+async fn a_right_to_act_as_others_in_one_thing_is_none_in_another() {
+    let group = "authentication.k8s.io";
+    let rules = json!([
+        {"verbs": ["impersonate:user-info"], "apiGroups": [group], "resources": ["users", "groups"]},
+        {"verbs": ["impersonate-on:user-info:list"], "apiGroups": [""], "resources": ["pods"]},
+    ]);
+    let cluster = Cluster::start(rules).await;
+    let rights = json!([{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]);
+    made(&post(&cluster.admin, ROLES, &role("bobs", rights)).await);
+    made(&post(&cluster.admin, BINDINGS, &binding("bobs", "bobs", "bob")).await);
+    let bob = ("Impersonate-User", "bob");
+    let pods = "/api/v1/namespaces/default/pods";
+    assert_eq!(cluster.as_somebody(&[bob], pods).await, 200);
+    for (headers, path) in [
+        (&[bob][..], "/api/v1/namespaces/default/secrets"),
+        (&[bob], "/api/v1/namespaces/default/pods/web"),
+        (&[bob, ("Impersonate-Group", "system:masters")], pods),
+        (&[bob, ("Impersonate-Uid", "1")], pods),
+        (
+            &[("Impersonate-User", "system:serviceaccount:kube-system:admin")],
+            pods,
+        ),
+        (&[("Impersonate-User", "system:node:n1")], pods),
+    ] {
+        assert_eq!(
+            cluster.as_somebody(headers, path).await,
+            403,
+            "{headers:?} {path}"
+        );
+    }
+    cluster.end().await;
+}
+
+#[tokio::test]
 async fn one_right_brings_no_other_along() {
     let rules = json!([
         {"verbs": ["create", "get"], "apiGroups": [""], "resources": ["serviceaccounts"]},
