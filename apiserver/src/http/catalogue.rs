@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::aggregation::{Aggregator, Mark};
 use crate::discovery::{Answer, Discovery, Group, built_in};
-use crate::openapi::{OpenApi, Wanted};
+use crate::openapi::{OpenApi, Others, Wanted};
 use crate::request::{RequestContext, ResourceHandler, ResponseBody, full_body};
 use crate::resource_metrics;
 
@@ -140,7 +140,12 @@ impl Catalogue {
     /// The documents are big and made when first asked for: not on a thread that others wait for.
     async fn openapi(&self, context: &RequestContext) -> Result<Option<Response<ResponseBody>>, ApiError> {
         let openapi = self.described();
-        let others = self.aggregator.as_ref().map(|aggregator| aggregator.schemas());
+        let figures_defined = self.resources.has_custom_group(resource_metrics::GROUP);
+        let others = self.aggregator.as_ref().map(|aggregator| Others {
+            figures: !figures_defined
+                && aggregator.is_local(resource_metrics::GROUP, resource_metrics::VERSION),
+            ..aggregator.schemas()
+        });
         let (path, headers) = (context.info.path.clone(), context.headers.clone());
         let hash = context
             .query("hash")
