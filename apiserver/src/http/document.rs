@@ -60,6 +60,10 @@ fn shape(object: &mut Value) {
     {
         tracing::error!(%error, "an answer of our own is not of its type");
     }
+    // A list that was made for the answer is there even if it is empty.
+    if object.get("items").is_some_and(Value::is_null) {
+        object["items"] = Value::Array(Vec::new());
+    }
 }
 
 fn accepted(headers: &HeaderMap) -> MediaType {

@@ -28,9 +28,9 @@ pub(crate) fn failure(error: &ApiError, asked: &HeaderMap) -> Response<ResponseB
     response
 }
 
-/// A document as JSON.
-pub(crate) fn json(code: u16, value: &Value) -> Response<ResponseBody> {
-    bytes(code, JSON, format!("{value}\n"))
+/// A document as JSON that is always indented, and so as upstream writes what it serves outside of its API machinery.
+pub(crate) fn indented(code: u16, value: &Value) -> Response<ResponseBody> {
+    bytes(code, JSON, format!("{value:#}"))
 }
 
 /// Plain text.
