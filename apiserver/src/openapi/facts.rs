@@ -122,9 +122,6 @@ const ZERO_BY_DEFAULT: [(&str, &str); 13] = [
     ("io.k8s.api.core.v1.SecretProjection", "name"),
 ];
 
-/// A type of which upstream tells no defaults.
-const WITHOUT_DEFAULTS: &str = "io.k8s.apimachinery.pkg.version.Info";
-
 /// The group versions that upstream knows and does not serve; options may be sent in any that it knows.
 const KNOWN_ONLY: [(&str, &str); 38] = [
     ("admission.k8s.io", "v1"),
@@ -186,11 +183,6 @@ pub(super) fn about(ty: &str, field: &str) -> Option<&'static str> {
     )
 }
 
-/// Whether defaults of a type's fields are told.
-pub(super) fn has_defaults(ty: &str) -> bool {
-    ty != WITHOUT_DEFAULTS
-}
-
 /// Those group versions, with the ones that are served, sorted.
 pub(super) fn with_known<'v>(
     served: impl IntoIterator<Item = (&'v str, &'v str)>,
@@ -214,6 +206,5 @@ mod tests {
             let known = table::by_name(ty).is_some_and(|ty| ty.field(field).is_some());
             assert!(known, "{ty}.{field}");
         }
-        assert!(table::by_name(WITHOUT_DEFAULTS).is_some());
     }
 }

@@ -245,9 +245,6 @@ fn property(ty: &Type, field: &Field, dialect: Dialect) -> Value {
 /// The default of a field, which version 2 does not tell: its own, or zero where Go has nothing else for a field that is
 /// always there.
 fn default(ty: &Type, field: &Field) -> Option<Value> {
-    if !facts::has_defaults(ty.name) {
-        return None;
-    }
     let always = !field.pointer && field.omit == Omit::Never && field.ty.outer == Outer::Value
         || facts::is_zero_by_default(ty.name, field.name);
     field
