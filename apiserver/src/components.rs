@@ -25,7 +25,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio_util::task::TaskTracker;
 
-use crate::http::document;
+use crate::http::document::{self, Wish};
 use crate::outbound::{Place, Trust, client_config, connect};
 use crate::reader::ObjectReader;
 use crate::registry::negotiate::{Accepted, Purpose, View, accepted};
@@ -148,7 +148,7 @@ impl Components {
             "watch" => return Err(ApiError::method_not_supported("", RESOURCE, "watch")),
             _ => return Err(ApiError::generic(405, "")),
         };
-        Ok(document::answer(&context.headers, 200, answer, &[]))
+        Ok(document::answer(Wish::of(context), 200, answer, &[]))
     }
 
     async fn look_at_all(&self) -> Vec<Value> {
