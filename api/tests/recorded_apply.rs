@@ -25,6 +25,7 @@ fn applied(case: &Value, live: &Value) -> Option<Result<Applied, ApiError>> {
         model: apply::Model::Type(ty),
         resets: &["status"],
         now: "2026-01-01T00:00:00Z",
+        versions: None,
     };
     let force = case["path"].as_str()?.contains("force=true");
     let mut config = config.clone();

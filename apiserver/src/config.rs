@@ -1,5 +1,6 @@
 //! What an apiserver is told at start. Plain data, with upstream's defaults; flags and files become this elsewhere.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use crate::authn::FrontProxyHeaders;
 use crate::authn::jwt::JwtIssuer;
 use crate::authz::AuthorizationMode;
 use crate::authz::config::AuthorizerConfig;
+use crate::components::{self, Component};
 use crate::encryption::EncryptionFlags;
 use crate::http::{FrontLimits, ListenerLimits};
 use crate::pki::ServerNames;
@@ -80,6 +82,10 @@ pub struct Config {
     pub listener_limits: ListenerLimits,
     /// How long requests may go on after the server was asked to stop.
     pub shutdown_grace: Duration,
+    /// The parts of the control plane that `componentstatuses` tells of, besides the store.
+    pub components: Vec<Component>,
+    /// What `/flagz` tells: the flags of the process by name, without dashes.
+    pub flags: BTreeMap<String, String>,
 }
 
 /// Ways to say who somebody is that are off unless asked for.
@@ -166,6 +172,8 @@ impl Config {
             limits: FrontLimits::default(),
             listener_limits: ListenerLimits::default(),
             shutdown_grace: Duration::from_secs(10),
+            components: components::elsewhere(),
+            flags: BTreeMap::new(),
         }
     }
 

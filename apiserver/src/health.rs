@@ -1,5 +1,8 @@
 //! `/healthz`, `/livez` and `/readyz`, with their checks one by one, as upstream words them.
 //!
+//! Upstream's checks named `poststarthook/…` say whether the server has done what it does at start, one by one. Those of the same
+//! names here do so for what is done here too, and there is none for what is not.
+//!
 //! A check looks at one thing and says nothing secret about it: what is wrong goes to the log, not to the asker.
 
 use std::fmt::Write;
@@ -15,14 +18,48 @@ use tracing::warn;
 
 use crate::encryption::Encryption;
 use crate::http::respond;
+use crate::metrics::Slis;
 use crate::request::ResponseBody;
 
 type Outcome = Result<(), String>;
 type Probe = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Outcome> + Send>> + Send + Sync>;
 
+/// What is begun or made at start, in upstream's words. All of it has been done when the server says that it has started.
+const BEFORE_STORAGE: [&str; 10] = [
+    "poststarthook/start-apiserver-admission-initializer",
+    "poststarthook/generic-apiserver-start-informers",
+    "poststarthook/priority-and-fairness-config-consumer",
+    "poststarthook/priority-and-fairness-filter",
+    "poststarthook/storage-object-count-tracker-hook",
+    "poststarthook/start-apiextensions-informers",
+    "poststarthook/start-apiextensions-controllers",
+    "poststarthook/crd-informer-synced",
+    "poststarthook/start-system-namespaces-controller",
+    "poststarthook/start-cluster-authentication-info-controller",
+];
+const AFTER_STORAGE: [&str; 15] = [
+    "poststarthook/start-legacy-token-tracking-controller",
+    "poststarthook/rbac/bootstrap-roles",
+    "poststarthook/scheduling/bootstrap-system-priority-classes",
+    "poststarthook/priority-and-fairness-config-producer",
+    "poststarthook/bootstrap-controller",
+    "poststarthook/start-kubernetes-service-cidr-controller",
+    "poststarthook/start-kube-aggregator-informers",
+    "poststarthook/apiservice-status-local-available-controller",
+    "poststarthook/apiservice-status-remote-available-controller",
+    "poststarthook/apiservice-registration-controller",
+    "poststarthook/apiservice-discovery-controller",
+    "poststarthook/kube-apiserver-autoregistration",
+    "autoregister-completion",
+    "poststarthook/apiservice-openapi-controller",
+    "poststarthook/apiservice-openapiv3-controller",
+];
+
 /// The three questions, and which checks answer which.
+#[derive(Default)]
 pub(crate) struct Health {
     checks: Vec<Check>,
+    slis: Slis,
 }
 
 struct Check {
@@ -69,29 +106,19 @@ impl Started {
 impl Health {
     /// The checks of an apiserver over a store.
     pub(crate) fn new(store: Arc<dyn Store>, started: Started, shutdown: CancellationToken) -> Self {
-        let mut checks = Self { checks: Vec::new() };
+        let mut checks = Self::default();
         checks.add("ping", Asked::Always, || async { Ok(()) });
         checks.add("log", Asked::Always, || async { Ok(()) });
-        checks.add("etcd", Asked::Always, move || {
-            let store = store.clone();
-            async move {
-                store
-                    .revision()
-                    .await
-                    .map(drop)
-                    .map_err(|error| error.to_string())
-            }
-        });
-        checks.add("poststarthook/rbac/bootstrap-roles", Asked::Always, move || {
-            let done = started.get();
-            async move {
-                if done {
-                    Ok(())
-                } else {
-                    Err("not finished".to_owned())
-                }
-            }
-        });
+        checks.add_store("etcd", Asked::Always, &store);
+        checks.add_store("etcd-readiness", Asked::Ready, &store);
+        checks.add_start("informer-sync", Asked::Ready, &started);
+        for name in BEFORE_STORAGE {
+            checks.add_start(name, Asked::Always, &started);
+        }
+        checks.add_store("poststarthook/storage-readiness", Asked::Always, &store);
+        for name in AFTER_STORAGE {
+            checks.add_start(name, Asked::Always, &started);
+        }
         checks.add("shutdown", Asked::Ready, move || {
             let ending = shutdown.is_cancelled();
             async move {
@@ -116,6 +143,33 @@ impl Health {
         self
     }
 
+    /// Adds a check of the store.
+    fn add_store(&mut self, name: &'static str, asked: Asked, store: &Arc<dyn Store>) {
+        let store = store.clone();
+        self.add(name, asked, move || {
+            let store = store.clone();
+            async move {
+                let revision = store.revision().await;
+                revision.map(drop).map_err(|error| error.to_string())
+            }
+        });
+    }
+
+    /// Adds a check of what is done at start.
+    fn add_start(&mut self, name: &'static str, asked: Asked, started: &Started) {
+        let started = started.clone();
+        self.add(name, asked, move || {
+            let done = started.get();
+            async move {
+                if done {
+                    Ok(())
+                } else {
+                    Err("not finished".to_owned())
+                }
+            }
+        });
+    }
+
     fn add<F, P>(&mut self, name: &'static str, asked: Asked, probe: P)
     where
         F: Future<Output = Outcome> + Send + 'static,
@@ -123,6 +177,11 @@ impl Health {
     {
         let probe: Probe = Box::new(move || Box::pin(probe()));
         self.checks.push(Check { name, asked, probe });
+    }
+
+    /// How checks came out.
+    pub(crate) fn slis(&self) -> &Slis {
+        &self.slis
     }
 
     /// Every path that is answered here.
@@ -160,7 +219,9 @@ impl Health {
                 report.excluded(check.name);
                 continue;
             }
-            report.add(check.name, (check.probe)().await);
+            let outcome = (check.probe)().await;
+            self.slis.observe(check.name, question, outcome.is_ok());
+            report.add(check.name, outcome);
         }
         Some(report.finish(values(query, "verbose").next().is_some()))
     }
@@ -266,7 +327,7 @@ mod tests {
     }
 
     fn health(fails: bool) -> Health {
-        let mut health = Health { checks: Vec::new() };
+        let mut health = Health::default();
         health.add("ping", Asked::Always, || async { Ok(()) });
         health.add("etcd", Asked::Always, move || async move {
             if fails { Err("secret".to_owned()) } else { Ok(()) }

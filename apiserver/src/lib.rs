@@ -14,6 +14,7 @@ pub mod authn;
 pub mod authz;
 mod bootstrap;
 mod cache;
+pub mod components;
 pub mod config;
 pub mod discovery;
 mod encryption;
@@ -35,6 +36,7 @@ mod tables;
 pub mod tokens;
 pub mod version;
 mod webhook;
+mod zpages;
 
 pub use admission::{AdmissionError, AdmissionOptions};
 pub use audit::{AuditError, AuditFlags, BatchLimits, Format, LogFlags, Mode, Truncation, WebhookFlags};

@@ -5,6 +5,16 @@ use serde_json::{Value, json};
 /// The Kubernetes version whose API is served, and this program's own version.
 pub const GIT_VERSION: &str = concat!("v1.36.3+coracle-", env!("CARGO_PKG_VERSION"));
 
+/// The version whose API is served, without a `v`.
+pub(crate) const API_VERSION: &str = "1.36.3";
+
+/// The same without its last part: the version that is emulated.
+pub(crate) fn emulated() -> String {
+    let document = document();
+    let part = |name: &str| document[name].as_str().unwrap_or_default().to_owned();
+    format!("{}.{}", part("emulationMajor"), part("emulationMinor"))
+}
+
 /// The document.
 pub fn document() -> Value {
     json!({

@@ -3,11 +3,12 @@
 mod access;
 mod audit;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::cluster::state::ClusterName;
 use crate::commands::inspect::Output;
@@ -211,6 +212,9 @@ pub(crate) struct Apiserver {
     /// Leave the terminal's session
     #[arg(long, hide = true)]
     pub(crate) detached: bool,
+    /// Every flag of the process with its value, as the server tells them at `/flagz`
+    #[arg(skip)]
+    pub(crate) told: BTreeMap<String, String>,
 }
 
 /// Flags of the control plane in one process.
@@ -384,6 +388,53 @@ pub(crate) enum SandboxStep {
     },
 }
 
+impl Cli {
+    /// Reads the command line of this process, which ends where there is something wrong with it.
+    pub(crate) fn read() -> Self {
+        Self::of(&Self::command().get_matches()).unwrap_or_else(|error| error.exit())
+    }
+
+    fn of(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut cli = Self::from_arg_matches(matches)?;
+        let apiserver = match &mut cli.command {
+            Command::Server(flags) => Some(&mut flags.apiserver),
+            Command::Apiserver(flags) => Some(flags),
+            _ => None,
+        };
+        if let (Some(apiserver), Some((name, given))) = (apiserver, matches.subcommand()) {
+            apiserver.told = told(name, given);
+        }
+        Ok(cli)
+    }
+}
+
+/// The flags of a verb by name, as Go shows their values: lists in brackets, nothing for what was not given.
+fn told(verb: &str, given: &ArgMatches) -> BTreeMap<String, String> {
+    let command = Cli::command();
+    let arguments = command
+        .find_subcommand(verb)
+        .into_iter()
+        .flat_map(clap::Command::get_arguments);
+    let flag = |argument: &clap::Arg| {
+        let name = argument.get_long().filter(|_| !argument.is_hide_set())?;
+        let values = given.try_get_raw(argument.get_id().as_str()).ok()?;
+        let values: Vec<String> = values
+            .into_iter()
+            .flatten()
+            .map(|value| value.to_string_lossy().into_owned())
+            .collect();
+        let is_list = matches!(argument.get_action(), clap::ArgAction::Append)
+            || argument.get_value_delimiter().is_some();
+        let value = if is_list {
+            format!("[{}]", values.join(","))
+        } else {
+            values.concat()
+        };
+        Some((name.to_owned(), value))
+    };
+    arguments.filter_map(flag).collect()
+}
+
 /// Prints completions for a shell.
 ///
 /// # Errors
@@ -421,6 +472,32 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_server_knows_every_flag_of_its_own() {
+        let line = [
+            "coracle",
+            "apiserver",
+            "--secure-port=7000",
+            "--bind-address",
+            "127.0.0.1,::1",
+        ];
+        let matches = Cli::command().get_matches_from(line);
+        let Command::Apiserver(flags) = Cli::of(&matches).unwrap().command else {
+            panic!("another verb");
+        };
+        for (name, value) in [
+            ("secure-port", "7000"),
+            ("bind-address", "[127.0.0.1,::1]"),
+            ("service-cluster-ip-range", "10.96.0.0/12"),
+            ("token-auth-file", ""),
+            ("api-audiences", "[]"),
+            ("enable-priority-and-fairness", "true"),
+        ] {
+            assert_eq!(flags.told.get(name).map(String::as_str), Some(value), "{name}");
+        }
+        assert!(!flags.told.contains_key("detached"), "is nobody's to set");
     }
 
     #[test]

@@ -5,8 +5,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 mod cli;
 mod cluster;
 mod commands;
@@ -22,7 +20,7 @@ use cli::{Cli, Command, SandboxStep};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read();
     // One provider for every TLS connection of the process; only a second installation could fail.
     let _ = rustls::crypto::ring::default_provider().install_default();
     match run(cli) {

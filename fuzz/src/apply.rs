@@ -31,10 +31,11 @@ pub fn check(input: &[u8]) -> bool {
         model: Model::Type(ty),
         resets: &["status"],
         now: "2026-01-01T00:00:00Z",
+        versions: None,
     };
     let _ = apply(Some(&live), &config, false, writer(&applier));
     let mut new = config.clone();
-    track_update(Some(&live), &mut new, writer(&updater));
+    track_update(Some(&live), &mut new, writer(&updater)).expect("nothing is converted");
     let Ok(once) = apply(Some(&live), &config, true, writer(&applier)) else {
         return false;
     };

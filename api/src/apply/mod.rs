@@ -3,11 +3,13 @@
 //! All functions are pure. Every write keeps `metadata.managedFields`: an ordinary one through [`track_update`], an application
 //! through [`apply`]. How parts are owned and merged is the affair of the type table, or of a custom resource's schema.
 
+mod client_side;
 mod field_set;
 mod managed;
 mod schema;
 mod typed;
 mod validate;
+mod versions;
 
 use std::borrow::Cow;
 
@@ -15,9 +17,11 @@ use serde_json::{Value, json};
 
 pub use field_set::FieldSet;
 pub use managed::{Manager, Operation};
+pub use versions::Versions;
 
 use self::managed::Managed;
 use self::schema::Schema;
+use self::versions::{Differences, Last};
 use crate::codec;
 use crate::object::Fields;
 use crate::schema as structural;
@@ -87,6 +91,8 @@ pub struct Writer<'a> {
     pub resets: &'a [&'a str],
     /// Now, in RFC 3339 with whole seconds.
     pub now: &'a str,
+    /// The resource's versions, where managers may have written in several; without, all are taken for one.
+    pub versions: Option<&'a dyn Versions>,
 }
 
 /// What came of an application.
@@ -132,16 +138,23 @@ fn without_unowned(mut set: FieldSet, resets: &[&str]) -> FieldSet {
     set
 }
 
-/// Takes what others wrote from them: fields that were changed now, or are gone.
-fn dispossess(managed: &mut Managed, but: Option<&Manager>, difference: &typed::Difference) {
+/// Takes what others wrote from them: fields that were changed now, or are gone. Whoever wrote in a version that there is no more
+/// owns nothing.
+fn dispossess(managed: &mut Managed, but: Option<&Manager>, differences: &Differences) {
     if managed.0.is_empty() {
         return;
     }
-    let changed = difference.changed();
     let keep = but.and_then(|manager| managed.position(manager));
     for (at, entry) in managed.0.iter_mut().enumerate() {
-        if Some(at) != keep {
-            entry.set = entry.set.difference(&changed).difference(&difference.removed);
+        if Some(at) == keep {
+            continue;
+        }
+        match differences.at(&entry.manager.api_version) {
+            Some(difference) => {
+                let changed = difference.changed();
+                entry.set = entry.set.difference(&changed).difference(&difference.removed);
+            }
+            None => entry.set = FieldSet::EMPTY,
         }
     }
     managed.0.retain(|entry| !entry.set.is_empty());
@@ -154,7 +167,10 @@ fn dispossess(managed: &mut Managed, but: Option<&Manager>, difference: &typed::
 /// Nor does an object with an item that lacks its list's keys; its validation will say so where that is a fault.
 ///
 /// It is for the object with its defaults, before admission and before `strategy` takes fields away.
-pub fn track_update(live: Option<&Value>, new: &mut Value, writer: Writer<'_>) {
+///
+/// # Errors
+/// Where what others own is of another version, into which the object cannot be converted; it has no managed fields then.
+pub fn track_update(live: Option<&Value>, new: &mut Value, writer: Writer<'_>) -> Result<(), ApiError> {
     let asked = new["metadata"].get("managedFields").cloned();
     let reset = asked.as_ref().and_then(Value::as_array).is_some_and(|list| {
         list.is_empty() || list.len() == 1 && list[0].as_object().is_some_and(serde_json::Map::is_empty)
@@ -174,7 +190,7 @@ pub fn track_update(live: Option<&Value>, new: &mut Value, writer: Writer<'_>) {
     strip(new);
     let schema = writer.model.schema();
     if managed.0.is_empty() && live.is_some() || !typed::has_all_keys(new, schema) {
-        return;
+        return Ok(());
     }
     let written = match writer.model {
         Model::Type(ty) => codec::conform::written(new, ty),
@@ -182,16 +198,16 @@ pub fn track_update(live: Option<&Value>, new: &mut Value, writer: Writer<'_>) {
     };
     let blank = live.is_none().then(|| writer.model.empty());
     // That the live object has managed fields and the new one none now is a difference that nobody owns.
-    let mut difference = typed::compare(live.or(blank.as_ref()), Some(&written), schema);
-    difference.leave_out(writer.resets);
-    dispossess(&mut managed, None, &difference);
-    let mut own = without_unowned(difference.into_changed(), writer.resets);
+    let differences = Differences::between(live.or(blank.as_ref()), &written, &managed, &writer)?;
+    dispossess(&mut managed, None, &differences);
+    let mut own = without_unowned(differences.own.into_changed(), writer.resets);
     if !own.is_empty() {
         own.absorb(managed.set_of(writer.manager));
         managed.put(writer.manager, own, Some(writer.now));
     }
     cap_updaters(&mut managed);
     managed.write(new);
+    Ok(())
 }
 
 /// Puts the fields of the oldest updaters of a version together when there are too many of them.
@@ -254,20 +270,21 @@ pub fn apply(
         validate::check(config, ty).map_err(|faults| untyped(&faults))?;
     }
     let wanted = typed::field_set(config, schema).map_err(|error| untyped(&error.to_string()))?;
-    let last = managed.set_of(writer.manager);
+    let last = last_applied(&managed, writer.manager);
     managed.put(writer.manager, filtered(&wanted, writer.resets), None);
     let merged = typed::merge(Some(&before), config, schema);
-    let mut object = prune(merged, &last, &managed, schema);
-    let mut difference = typed::compare(Some(&before), Some(&object), schema);
-    difference.leave_out(writer.resets);
+    let mut object = prune(merged, &last, &managed, &writer)?;
+    let differences = Differences::between(Some(&before), &object, &managed, &writer)?;
     if !force {
-        refuse_conflicts(&managed, writer.manager, &difference)?;
+        let before = || client_side::own_before(live, &writer);
+        refuse_conflicts(&managed, writer.manager, &differences, before)?;
     }
-    dispossess(&mut managed, Some(writer.manager), &difference);
+    dispossess(&mut managed, Some(writer.manager), &differences);
     let changed = object != before || live.is_none();
     let own = without_unowned(managed.set_of(writer.manager), writer.resets);
     managed.put(writer.manager, own, changed.then_some(writer.now));
     managed.write(&mut object);
+    client_side::tell(&mut object, config, &writer);
     Ok(Applied { object, changed })
 }
 
@@ -360,30 +377,67 @@ fn filtered(set: &FieldSet, resets: &[&str]) -> FieldSet {
     set.without(&places)
 }
 
+/// What a manager applied last, in whichever version that was.
+fn last_applied(managed: &Managed, manager: &Manager) -> Last {
+    match managed.position(manager) {
+        Some(at) => Last {
+            api_version: managed.0[at].manager.api_version.clone(),
+            set: managed.0[at].set.clone(),
+        },
+        None => Last {
+            api_version: manager.api_version.clone(),
+            set: FieldSet::EMPTY,
+        },
+    }
+}
+
 /// Takes away what the manager applied last and nobody wants now.
-fn prune(merged: Value, last: &FieldSet, managed: &Managed, schema: Schema<'_>) -> Value {
-    if last.is_empty() {
-        return merged;
+fn prune(merged: Value, last: &Last, managed: &Managed, writer: &Writer<'_>) -> Result<Value, ApiError> {
+    if last.set.is_empty() {
+        return Ok(merged);
+    }
+    let here = |version: &String| *version == writer.manager.api_version;
+    let elsewhere =
+        !here(&last.api_version) || managed.0.iter().any(|entry| !here(&entry.manager.api_version));
+    if writer.versions.is_some() && elsewhere {
+        return versions::prune(merged, last, managed, writer);
     }
     let owned = managed
         .0
         .iter()
         .fold(FieldSet::EMPTY, |all, entry| all.union(&entry.set));
-    let gone = last.with_named_fields().difference(&owned.with_named_fields());
-    typed::remove(&merged, &gone, schema)
+    let gone = last
+        .set
+        .with_named_fields()
+        .difference(&owned.with_named_fields());
+    Ok(typed::remove(&merged, &gone, writer.model.schema()))
 }
 
+/// Refuses what would change fields of others, save those that the manager may take over.
 fn refuse_conflicts(
     managed: &Managed,
     manager: &Manager,
-    difference: &typed::Difference,
+    differences: &Differences,
+    allowed: impl FnOnce() -> FieldSet,
 ) -> Result<(), ApiError> {
-    let changed = difference.changed();
     let own = managed.position(manager);
-    let mut conflicts: Vec<(&Manager, String)> = Vec::new();
+    let mut found: Vec<(&Manager, FieldSet)> = Vec::new();
     for (_, entry) in managed.0.iter().enumerate().filter(|(at, _)| Some(*at) != own) {
-        let paths = entry.set.intersection(&changed).paths();
-        conflicts.extend(paths.into_iter().map(|path| (&entry.manager, path)));
+        let difference = differences.at(&entry.manager.api_version);
+        let changed = difference.map(typed::Difference::changed).unwrap_or_default();
+        let set = entry.set.intersection(&changed);
+        if !set.is_empty() {
+            found.push((&entry.manager, set));
+        }
+    }
+    if found.is_empty() {
+        return Ok(());
+    }
+    let allowed = allowed();
+    let mut conflicts: Vec<(&Manager, String)> = Vec::new();
+    for (manager, set) in found {
+        let paths = set.difference(&allowed).paths();
+        conflicts.extend(paths.into_iter().map(|path| (manager, path)));
     }
     if conflicts.is_empty() {
         return Ok(());

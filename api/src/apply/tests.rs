@@ -4,6 +4,9 @@ use serde_json::{Value, json};
 use super::*;
 use crate::table;
 
+mod client_side;
+mod versions;
+
 const NOW: &str = "2026-01-01T00:00:00Z";
 
 fn manager(name: &str, operation: Operation) -> Manager {
@@ -21,6 +24,7 @@ fn writer(manager: &Manager) -> Writer<'_> {
         model: Model::Type(table::by_gvk("", "v1", "Service").unwrap()),
         resets: &["status"],
         now: NOW,
+        versions: None,
     }
 }
 
@@ -35,7 +39,7 @@ fn applied(live: Option<&Value>, spec: Value, by: &str, force: bool) -> Result<V
 
 fn created(spec: Value) -> Value {
     let mut object = service(spec);
-    track_update(None, &mut object, writer(&manager("creator", Operation::Update)));
+    track_update(None, &mut object, writer(&manager("creator", Operation::Update))).unwrap();
     object
 }
 
@@ -117,7 +121,8 @@ fn many_updaters_are_put_together() {
             Some(&object),
             &mut next,
             writer(&manager(&format!("m{number:02}"), Operation::Update)),
-        );
+        )
+        .unwrap();
         object = next;
     }
     let entries = object["metadata"]["managedFields"].as_array().unwrap();
@@ -172,5 +177,36 @@ proptest! {
         let ab = applied(Some(&applied(None, a.clone(), "one", true).unwrap()), other.clone(), "two", true).unwrap();
         let ba = applied(Some(&applied(None, other, "two", true).unwrap()), a, "one", true).unwrap();
         prop_assert_eq!(ab["spec"].clone(), ba["spec"].clone());
+    }
+
+    /// Ownership sums up: of what only appliers wrote, every part is owned by those who last applied it, and nothing else is.
+    #[test]
+    fn everything_is_owned_by_somebody_and_nothing_else_is(configs in prop::collection::vec((any_spec(), 0..3u8), 1..6)) {
+        let mut live: Option<Value> = None;
+        for (config, number) in &configs {
+            live = Some(applied(live.as_ref(), config.clone(), &format!("m{number}"), true).unwrap());
+        }
+        let live = live.unwrap();
+        let owned = Managed::of(&live).0.iter().fold(FieldSet::EMPTY, |all, entry| all.union(&entry.set));
+        let model = Schema::of_type(table::by_gvk("", "v1", "Service").unwrap());
+        let bare = json!({"spec": live["spec"]});
+        let there = typed::field_set(&bare, model).unwrap();
+        prop_assert_eq!(owned.difference(&there.with_named_fields()).paths(), [""; 0]);
+        let unowned = there.difference(&owned.with_named_fields()).paths();
+        // The list itself is nobody's where only its items were applied; a spec that was applied empty is its applier's.
+        let unowned: Vec<&String> = unowned.iter().filter(|path| *path != ".spec" && *path != ".spec.ports").collect();
+        prop_assert!(unowned.is_empty(), "{:?}", unowned);
+    }
+
+    /// In whatever order managers apply, the last value of each of them that nobody has taken over is there.
+    #[test]
+    fn what_is_applied_without_force_takes_nothing_from_anybody(a in any_spec(), b in any_spec()) {
+        let one = applied(None, a.clone(), "one", false).unwrap();
+        if let Ok(both) = applied(Some(&one), b.clone(), "two", false) {
+            let again = applied(Some(&both), a, "one", false).unwrap();
+            prop_assert_eq!(&again["spec"]["type"], &both["spec"]["type"]);
+            let other = applied(None, b, "two", false).unwrap();
+            prop_assert!(Managed::of(&both).set_of(&manager("two", Operation::Apply)) == Managed::of(&other).set_of(&manager("two", Operation::Apply)));
+        }
     }
 }

@@ -9,11 +9,13 @@ mod flow_schemas;
 mod kubernetes_service;
 mod manifests;
 mod reconcile;
+mod token_tracking;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use coracle_api::status::ApiError;
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -51,6 +53,15 @@ pub(crate) async fn publish_authorities(
     registry
         .ensure(vec![authorities.config_map()], authorities::corrected)
         .await
+}
+
+/// Says since which day it is tracked when tokens in secrets were last used.
+///
+/// # Errors
+/// Where the store does not take it.
+pub(crate) async fn publish_token_tracking(registry: &Registry, now: Timestamp) -> Result<(), ApiError> {
+    let map = token_tracking::config_map(now);
+    registry.ensure(vec![map], token_tracking::corrected).await
 }
 
 /// Keeps the Service `kubernetes` and its endpoints as the address at which this server is reached wants them, until

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use coracle_api::status::ApiError;
-use http::{HeaderMap, HeaderName, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use serde_json::{Value, json};
 
 use crate::aggregation::{Aggregator, Mark};
 use crate::discovery::{Answer, Discovery, Group, built_in};
-use crate::openapi::{OpenApi, Wanted};
+use crate::openapi::{OpenApi, Others, Wanted};
+use crate::registry::negotiate::wants_pretty;
 use crate::request::{RequestContext, ResourceHandler, ResponseBody, full_body};
 use crate::resource_metrics;
 
@@ -126,7 +127,8 @@ impl Catalogue {
             &text(header::ACCEPT).unwrap_or_default(),
             if_none_match.as_deref(),
         ) {
-            return Ok(Some(response(answer)));
+            let pretty = wants_pretty(&context.headers, context.query("pretty"));
+            return Ok(Some(response(if pretty { indented(answer) } else { answer })));
         }
         match path.trim_matches('/').split('/').collect::<Vec<_>>()[..] {
             // A version that is not served, of a group that is: upstream's own router answers, and with a Status.
@@ -139,7 +141,12 @@ impl Catalogue {
     /// The documents are big and made when first asked for: not on a thread that others wait for.
     async fn openapi(&self, context: &RequestContext) -> Result<Option<Response<ResponseBody>>, ApiError> {
         let openapi = self.described();
-        let others = self.aggregator.as_ref().map(|aggregator| aggregator.schemas());
+        let figures_defined = self.resources.has_custom_group(resource_metrics::GROUP);
+        let others = self.aggregator.as_ref().map(|aggregator| Others {
+            figures: !figures_defined
+                && aggregator.is_local(resource_metrics::GROUP, resource_metrics::VERSION),
+            ..aggregator.schemas()
+        });
         let (path, headers) = (context.info.path.clone(), context.headers.clone());
         let hash = context
             .query("hash")
@@ -219,6 +226,19 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
         .filter_map(|value| value.to_str().ok())
         .collect();
     (!values.is_empty()).then(|| values.join(","))
+}
+
+/// The same for a person's eyes, where it is a document in plain JSON.
+fn indented(mut answer: Answer) -> Answer {
+    let is_json =
+        answer.headers.get(header::CONTENT_TYPE) == Some(&HeaderValue::from_static("application/json"));
+    if let Some(value) = is_json
+        .then(|| serde_json::from_slice::<Value>(&answer.body).ok())
+        .flatten()
+    {
+        answer.body = format!("{value:#}").into();
+    }
+    answer
 }
 
 fn response(answer: Answer) -> Response<ResponseBody> {

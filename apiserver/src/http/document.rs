@@ -3,16 +3,18 @@
 
 use coracle_api::codec::body::{self, MediaType};
 use coracle_api::codec::conform::conform;
-use coracle_api::codec::{FieldValidation, json, protobuf, yaml};
+use coracle_api::codec::{FieldValidation, protobuf, yaml};
 use coracle_api::status::ApiError;
 use coracle_api::table::Gvk;
 use coracle_api::{defaults, table};
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, header};
 use serde_json::Value;
 
+use super::request_info::parse_query;
 use super::respond;
 use crate::registry::check_acceptable;
-use crate::registry::negotiate::{Format, format_of_failure};
+use crate::registry::negotiate::{Format, format_of_failure, wants_pretty};
 use crate::request::{RequestBody, RequestContext, ResponseBody};
 
 /// An object as it was asked, and what its sender is to be warned of.
@@ -39,15 +41,43 @@ pub(crate) async fn read(context: &RequestContext, body: RequestBody, kind: Gvk)
     Ok(Asked { object, warnings })
 }
 
+/// How a client likes its answers.
+#[derive(Clone, Copy)]
+pub(crate) struct Wish<'a> {
+    headers: &'a HeaderMap,
+    /// Whether JSON is indented for a person's eyes.
+    pretty: bool,
+}
+
+impl<'a> Wish<'a> {
+    /// As the request says.
+    pub(crate) fn of(context: &'a RequestContext) -> Self {
+        Self {
+            headers: &context.headers,
+            pretty: wants_pretty(&context.headers, context.query("pretty")),
+        }
+    }
+
+    /// As the head of a request says that may have come to nothing.
+    pub(crate) fn of_head(head: &'a Parts) -> Self {
+        let query = parse_query(head.uri.query());
+        let pretty = query.iter().find(|(name, _)| name == "pretty");
+        Self {
+            headers: &head.headers,
+            pretty: wants_pretty(&head.headers, pretty.map(|(_, value)| value.as_str())),
+        }
+    }
+}
+
 /// Answers an object in the encoding that the client likes best.
 pub(crate) fn answer(
-    headers: &HeaderMap,
+    wish: Wish<'_>,
     code: u16,
     mut object: Value,
     warnings: &[String],
 ) -> Response<ResponseBody> {
     shape(&mut object);
-    let (media_type, bytes) = encode(accepted(headers), &object);
+    let (media_type, bytes) = encode(accepted(wish.headers), &object, wish.pretty);
     let response = respond::bytes(code, HeaderValue::from_static(media_type), bytes);
     respond::with_warnings(response, warnings)
 }
@@ -60,6 +90,10 @@ fn shape(object: &mut Value) {
     {
         tracing::error!(%error, "an answer of our own is not of its type");
     }
+    // A list that was made for the answer is there even if it is empty.
+    if object.get("items").is_some_and(Value::is_null) {
+        object["items"] = Value::Array(Vec::new());
+    }
 }
 
 fn accepted(headers: &HeaderMap) -> MediaType {
@@ -70,7 +104,7 @@ fn accepted(headers: &HeaderMap) -> MediaType {
     }
 }
 
-fn encode(media_type: MediaType, object: &Value) -> (&'static str, Vec<u8>) {
+fn encode(media_type: MediaType, object: &Value, pretty: bool) -> (&'static str, Vec<u8>) {
     let encoded = match media_type {
         MediaType::Yaml => Some(yaml::encode(object)),
         MediaType::Protobuf => protobuf::encode_any(object).ok(),
@@ -78,9 +112,12 @@ fn encode(media_type: MediaType, object: &Value) -> (&'static str, Vec<u8>) {
     };
     encoded.map_or_else(
         || {
-            let mut bytes = json::encode(object);
-            bytes.push(b'\n');
-            (MediaType::Json.name(), bytes)
+            let text = if pretty {
+                format!("{object:#}")
+            } else {
+                format!("{object}\n")
+            };
+            (MediaType::Json.name(), text.into_bytes())
         },
         |bytes| (media_type.name(), bytes),
     )
@@ -90,12 +127,41 @@ fn encode(media_type: MediaType, object: &Value) -> (&'static str, Vec<u8>) {
 mod tests {
     use super::*;
 
+    fn wish(headers: &HeaderMap) -> Wish<'_> {
+        Wish {
+            headers,
+            pretty: false,
+        }
+    }
+
+    #[test]
+    fn who_shows_answers_to_a_person_gets_them_indented() {
+        let head = |target: &str, agent: &str| {
+            let request = http::Request::get(target).header(header::USER_AGENT, agent);
+            request.body(()).unwrap().into_parts().0
+        };
+        for (target, agent, pretty) in [
+            ("/a", "curl/8", true),
+            ("/a", "kubectl/v1", false),
+            ("/a?pretty=true", "kubectl/v1", true),
+            ("/a?x=y&pretty=false", "curl/8", false),
+        ] {
+            assert_eq!(
+                Wish::of_head(&head(target, agent)).pretty,
+                pretty,
+                "{target} {agent}"
+            );
+        }
+        let (_, indented) = encode(MediaType::Json, &serde_json::json!({"a": [1]}), true);
+        assert_eq!(indented, b"{\n  \"a\": [\n    1\n  ]\n}");
+    }
+
     #[test]
     fn failures_come_in_the_encoding_that_was_asked_for() {
         let status = ApiError::bad_request("no").to_status();
         let media_type = |accept: &str| {
             let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_str(accept).unwrap())]);
-            answer(&headers, 400, status.clone(), &[]).headers()[header::CONTENT_TYPE]
+            answer(wish(&headers), 400, status.clone(), &[]).headers()[header::CONTENT_TYPE]
                 .to_str()
                 .unwrap()
                 .to_owned()
@@ -121,7 +187,12 @@ mod tests {
     #[test]
     fn warnings_are_quoted() {
         let status = ApiError::bad_request("no").to_status();
-        let response = answer(&HeaderMap::new(), 400, status, &["say \"x\"\nnow".to_owned()]);
+        let response = answer(
+            wish(&HeaderMap::new()),
+            400,
+            status,
+            &["say \"x\"\nnow".to_owned()],
+        );
         assert_eq!(response.headers()[header::WARNING], "299 - \"say \\\"x\\\" now\"");
     }
 }

@@ -18,6 +18,7 @@ use tracing::{debug, error};
 use uuid::Uuid;
 
 use super::compress;
+use super::document::Wish;
 use super::go_duration;
 use super::guarded_body::{Guard, guard};
 use super::in_flight::{InFlight, Ticket, TooMany};
@@ -427,7 +428,7 @@ impl Inner {
         let known = !matches!(&answer, Err(error) if is_unknown_resource(error));
         let response = match answer {
             Ok(response) => response,
-            Err(error) => respond::failure(&error, &head.headers),
+            Err(error) => respond::failure(&error, Wish::of_head(head)),
         };
         let labels = RequestLabels::of(info, known);
         self.parts.metrics.observe(

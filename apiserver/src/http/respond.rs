@@ -1,10 +1,10 @@
 //! Answers that no object store stands behind: failures, text, small JSON documents.
 
 use coracle_api::status::ApiError;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::Value;
 
-use super::document;
+use super::document::{self, Wish};
 use crate::request::{ResponseBody, full_body};
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -15,8 +15,8 @@ const NOSNIFF: (HeaderName, HeaderValue) = (
 );
 
 /// A failure as a `Status`.
-pub(crate) fn failure(error: &ApiError, asked: &HeaderMap) -> Response<ResponseBody> {
-    let mut response = document::answer(asked, error.code(), error.to_status(), &[]);
+pub(crate) fn failure(error: &ApiError, wish: Wish<'_>) -> Response<ResponseBody> {
+    let mut response = document::answer(wish, error.code(), error.to_status(), &[]);
     if error.code() == 403 {
         response.headers_mut().insert(NOSNIFF.0, NOSNIFF.1);
     }
@@ -28,9 +28,9 @@ pub(crate) fn failure(error: &ApiError, asked: &HeaderMap) -> Response<ResponseB
     response
 }
 
-/// A document as JSON.
-pub(crate) fn json(code: u16, value: &Value) -> Response<ResponseBody> {
-    bytes(code, JSON, format!("{value}\n"))
+/// A document as JSON that is always indented, and so as upstream writes what it serves outside of its API machinery.
+pub(crate) fn indented(code: u16, value: &Value) -> Response<ResponseBody> {
+    bytes(code, JSON, format!("{value:#}"))
 }
 
 /// Plain text.

@@ -5,16 +5,18 @@
 
 use std::sync::Arc;
 
+use coracle_api::object::Fields;
 use coracle_api::quote::quote;
 use coracle_api::resources;
 use coracle_api::status::ApiError;
-use http::{HeaderValue, Method, Response};
+use http::{HeaderValue, Method, Response, header};
 use hyper::upgrade::OnUpgrade;
 use serde_json::Value;
 
 use super::catalogue::Catalogue;
 use super::respond;
 use crate::aggregation::Aggregator;
+use crate::components::{self, Components};
 use crate::flow_control::FlowControl;
 use crate::health::Health;
 use crate::metrics::Metrics;
@@ -25,6 +27,7 @@ use crate::reviews::{Review, Reviews};
 use crate::tokens::{JWKS_PATH, OPENID_CONFIGURATION_PATH, TokenRequests};
 use crate::version;
 use crate::webhook::Webhooks;
+use crate::zpages::{FLAGS_PATH, Pages, STATUS_PATH};
 
 /// A request on its way to whoever answers it.
 pub(crate) struct Incoming {
@@ -44,6 +47,8 @@ pub(crate) struct Router {
     pub(crate) tokens: TokenRequests,
     pub(crate) node_proxy: NodeProxy,
     pub(crate) resource_metrics: ResourceMetrics,
+    pub(crate) components: Components,
+    pub(crate) pages: Pages,
     pub(crate) webhooks: Arc<Webhooks>,
     pub(crate) aggregator: Arc<Aggregator>,
     pub(crate) flow_control: Option<Arc<FlowControl>>,
@@ -108,6 +113,7 @@ impl Router {
             return Ok(respond::page_not_found());
         }
         match (group, resource, subresource) {
+            ("", components::RESOURCE, _) => self.components.answer(&incoming.context).await,
             ("", "serviceaccounts", "token") => self.tokens.answer(&incoming.context, incoming.body).await,
             _ => self.resources.serve(incoming.context, incoming.body).await,
         }
@@ -125,20 +131,27 @@ impl Router {
     async fn path(&self, incoming: Incoming) -> Answer {
         let context = incoming.context;
         match context.info.path.as_str() {
-            "/version" | "/version/" => read_only(&context, || Ok(respond::json(200, &version::document()))),
-            "/metrics" => Ok(respond::bytes(
-                200,
-                HeaderValue::from_static(Metrics::MEDIA_TYPE),
-                self.metrics.text(),
-            )),
-            OPENID_CONFIGURATION_PATH => {
-                read_only(&context, || Ok(respond::json(200, &self.openid_configuration)))
+            "/version" | "/version/" => {
+                read_only(&context, || Ok(respond::indented(200, &version::document())))
             }
-            JWKS_PATH => read_only(&context, || {
-                let media_type = HeaderValue::from_static("application/jwk-set+json");
-                Ok(respond::bytes(200, media_type, self.jwks.to_string()))
+            "/metrics" => Ok(metrics(self.metrics.text())),
+            SLIS_PATH if context.method == Method::DELETE => {
+                self.health.slis().reset();
+                let text_plain = HeaderValue::from_static("text/plain; charset=utf-8");
+                Ok(respond::bytes(200, text_plain, "metrics reset\n"))
+            }
+            SLIS_PATH => Ok(metrics(self.health.slis().text())),
+            OPENID_CONFIGURATION_PATH => read_only(&context, || {
+                Ok(kept(&self.openid_configuration, "application/json"))
             }),
-            "/" => Ok(respond::json(200, &self.root())),
+            JWKS_PATH => read_only(&context, || Ok(kept(&self.jwks, "application/jwk-set+json"))),
+            "/" | "/index.html" => Ok(respond::indented(200, &self.root())),
+            FLAGS_PATH => self.pages.flags(&context),
+            STATUS_PATH => {
+                let root = self.root();
+                let paths: Vec<&str> = root.items("paths").iter().filter_map(Value::as_str).collect();
+                self.pages.status(&context, &paths)
+            }
             path => {
                 let dumped = self.flow_control.as_ref();
                 if let Some(dump) = dumped.and_then(|flow_control| flow_control.dump(path, &context.query)) {
@@ -157,9 +170,36 @@ impl Router {
     }
 
     fn root(&self) -> Value {
-        let fixed = [OPENID_CONFIGURATION_PATH, JWKS_PATH, "/metrics", "/version"].map(str::to_owned);
+        let fixed = [
+            OPENID_CONFIGURATION_PATH,
+            JWKS_PATH,
+            FLAGS_PATH,
+            "/metrics",
+            SLIS_PATH,
+            STATUS_PATH,
+            "/version",
+        ]
+        .map(str::to_owned);
         self.catalogue.paths(fixed.into_iter().chain(self.health.paths()))
     }
+}
+
+/// Where it is told how health checks came out.
+const SLIS_PATH: &str = "/metrics/slis";
+
+fn metrics(text: Vec<u8>) -> Response<ResponseBody> {
+    respond::bytes(200, HeaderValue::from_static(Metrics::MEDIA_TYPE), text)
+}
+
+/// For how long what others verify tokens with may be kept.
+const KEPT: HeaderValue = HeaderValue::from_static("public, max-age=3600");
+
+/// A document that everybody may keep for a while.
+fn kept(document: &Value, media_type: &'static str) -> Response<ResponseBody> {
+    let media_type = HeaderValue::from_static(media_type);
+    let mut response = respond::bytes(200, media_type, document.to_string());
+    response.headers_mut().insert(header::CACHE_CONTROL, KEPT);
+    response
 }
 
 /// Whether what belongs to the whole cluster is asked for below a namespace, where it was authorized by rights in that
@@ -182,7 +222,8 @@ fn path_segment_fault(name: &str) -> Option<String> {
 }
 
 fn read_only(context: &RequestContext, answer: impl FnOnce() -> Answer) -> Answer {
-    if matches!(context.method, Method::GET | Method::HEAD) {
+    // Upstream has no routes for HEAD here either.
+    if context.method == Method::GET {
         answer()
     } else {
         Err(ApiError::generic(405, ""))

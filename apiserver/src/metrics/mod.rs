@@ -1,6 +1,7 @@
 //! `/metrics`: what is asked of this server, and what the process takes, in Prometheus' text form and upstream's names.
 
 mod process;
+mod slis;
 
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use prometheus::{
     TextEncoder,
 };
 
+pub(crate) use self::process::started_at;
+pub(crate) use self::slis::Slis;
 use crate::request::RequestInfo;
 use crate::version;
 

@@ -11,10 +11,7 @@ pub(super) fn sample() -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let mut out = String::new();
     let mut series = |name: &str, kind: &str, help: &str, value: Option<f64>| {
-        if let Some(value) = value {
-            writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}")
-                .expect("writing to a String does not fail");
-        }
+        out.push_str(&written(name, kind, help, value));
     };
     let stat = read("/proc/self/stat");
     let status = read("/proc/self/status");
@@ -52,13 +49,32 @@ pub(super) fn sample() -> String {
         "Virtual memory size in bytes.",
         kilobytes(&status, "VmSize:"),
     );
-    let started = start_seconds(&stat, &read("/proc/stat"));
-    series(
+    out.push_str(&start());
+    out
+}
+
+/// The series that tells when the process began.
+pub(super) fn start() -> String {
+    written(
         "process_start_time_seconds",
         "gauge",
         "Start time of the process since unix epoch in seconds.",
-        started,
-    );
+        started_at(),
+    )
+}
+
+/// When the process began, in seconds since 1970; unknown where there is no `/proc`.
+pub(crate) fn started_at() -> Option<f64> {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    start_seconds(&read("/proc/self/stat"), &read("/proc/stat"))
+}
+
+fn written(name: &str, kind: &str, help: &str, value: Option<f64>) -> String {
+    let mut out = String::new();
+    if let Some(value) = value {
+        writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}")
+            .expect("writing to a String does not fail");
+    }
     out
 }
 

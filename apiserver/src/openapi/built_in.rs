@@ -8,7 +8,7 @@ use coracle_api::object::Fields as _;
 use serde_json::{Map, Value, json as json_value};
 
 use super::entries::{Entries, Parts};
-use super::{CustomResource, Form, Made, Opened, merge, operations, v2, v3};
+use super::{CustomResource, Form, Made, Opened, figures, merge, operations, v2, v3};
 
 /// What is made of it, when first asked for.
 #[derive(Debug, Default)]
@@ -19,6 +19,8 @@ pub(super) struct BuiltIn {
     v3: Mutex<HashMap<String, Made>>,
     /// Types that custom resources refer to, without and with a scale.
     custom_types: [OnceLock<Parts>; 2],
+    /// What is told of `metrics.k8s.io` in OpenAPI 2.
+    figures: OnceLock<Arc<Value>>,
     /// What the newest parts of others come to, for a cluster has but one set.
     added: Mutex<Option<Arc<Added>>>,
 }
@@ -59,6 +61,12 @@ impl BuiltIn {
         let made = Made::of(&json::encode(&v3::document(below, descriptions.get())));
         let mut all = self.v3.lock().unwrap_or_else(PoisonError::into_inner);
         all.entry(below.to_owned()).or_insert(made).clone()
+    }
+
+    /// The part of OpenAPI 2 about `metrics.k8s.io`, which is added as those of other servers are.
+    pub(super) fn figures(&self, descriptions: &Opened) -> Arc<Value> {
+        let made = || Arc::new(figures::part(descriptions));
+        Arc::clone(self.figures.get_or_init(made))
     }
 
     /// The types of the table that custom resources refer to.

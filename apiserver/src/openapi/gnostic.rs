@@ -25,11 +25,23 @@ impl Message {
 
     /// A boolean that is true.
     fn yes(mut self, field: u32) -> Self {
-        self.0.extend([
-            u8::try_from(field << 3).expect("booleans have numbers below 16"),
-            1,
-        ]);
+        let tag = field << 3;
+        if let Ok(tag @ ..0x80) = u8::try_from(tag) {
+            self.0.extend([tag, 1]);
+        } else {
+            let [low, high] = [tag & 0x7f | 0x80, tag >> 7].map(|part| part.to_le_bytes()[0]);
+            self.0.extend([low, high, 1]);
+        }
         self
+    }
+
+    /// A boolean of the object's, where it is true.
+    fn yes_of(self, field: u32, object: &Value, name: &str) -> Self {
+        if object[name] == true {
+            self.yes(field)
+        } else {
+            self
+        }
     }
 
     /// A field of the object's, where it has it, as text.
@@ -225,13 +237,7 @@ fn parameters(message: Message, field: u32, owner: &Value) -> Message {
 }
 
 fn parameter(value: &Value) -> Message {
-    let required = |message: Message, field: u32| {
-        if value["required"] == true {
-            message.yes(field)
-        } else {
-            message
-        }
-    };
+    let required = |message: Message, field: u32| message.yes_of(field, value, "required");
     match value["in"].as_str() {
         Some("body") => {
             let body = Message::default().text_of(2, value, "name").text(3, "body");
@@ -243,7 +249,8 @@ fn parameter(value: &Value) -> Message {
             let path = path
                 .text_of(3, value, "description")
                 .text_of(4, value, "name")
-                .text_of(5, value, "type");
+                .text_of(5, value, "type")
+                .yes_of(19, value, "uniqueItems");
             Message::default().message(2, Message::default().message(4, path))
         }
         _ => {
@@ -251,7 +258,8 @@ fn parameter(value: &Value) -> Message {
                 .text(2, "query")
                 .text_of(3, value, "description")
                 .text_of(4, value, "name")
-                .text_of(6, value, "type");
+                .text_of(6, value, "type")
+                .yes_of(20, value, "uniqueItems");
             Message::default().message(2, Message::default().message(3, query))
         }
     }

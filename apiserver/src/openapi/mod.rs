@@ -10,6 +10,8 @@ mod customs;
 mod described;
 mod descriptions;
 mod entries;
+mod facts;
+mod figures;
 mod gnostic;
 pub(crate) mod merge;
 mod operations;
@@ -61,6 +63,8 @@ pub(crate) struct Others {
     pub(crate) index: Vec<(String, String)>,
     /// Parts of OpenAPI 2, as [`merge::part`] makes them.
     pub(crate) parts: Vec<Arc<Value>>,
+    /// Whether this server has `metrics.k8s.io` itself, and no definition does.
+    pub(crate) figures: bool,
 }
 
 /// The descriptions of types, opened by the first that needs them while an answer is made.
@@ -143,6 +147,9 @@ impl OpenApi {
                 match self.customs.get(below) {
                     Some(customs) => Some(self.custom_v3(below, customs, query, wanted)),
                     None if v3::has_document(below) => Some(self.v3(below, query, wanted)),
+                    None if others.figures && figures::DOCUMENTS.contains(&below) => {
+                        Some(self.v3(below, query, wanted))
+                    }
                     None => None,
                 }
             }
@@ -162,9 +169,11 @@ impl OpenApi {
             return Answer::failure(&ApiError::not_acceptable(&["application/json", V2_PROTOBUF]));
         };
         let descriptions = Opened::default();
-        let added = (!others.parts.is_empty()).then(|| {
+        let mut parts = others.parts.clone();
+        parts.extend(others.figures.then(|| self.built_in.figures(&descriptions)));
+        let added = (!parts.is_empty()).then(|| {
             let customs: Vec<&CustomResource> = self.all_customs().map(Described::resource).collect();
-            self.built_in.added(&others.parts, &customs, &descriptions)
+            self.built_in.added(&parts, &customs, &descriptions)
         });
         let own = self.built_in.v2(form, &descriptions);
         let customs = self.all_customs().map(|custom| custom.v2(form, &descriptions));
@@ -188,13 +197,19 @@ impl OpenApi {
         let made = self
             .index
             .get_or_init(|| Made::of(&json::encode(&self.index_of_own())));
-        if others.index.is_empty() {
+        if others.index.is_empty() && !others.figures {
             return made.answer("application/json", wanted);
         }
         let mut index: Value =
             serde_json::from_slice(&chunk::unzipped(&made.zipped)).expect("the index was written as JSON");
         for (place, url) in &others.index {
             index["paths"][place] = json_value!({"serverRelativeURL": url});
+        }
+        let descriptions = Opened::default();
+        for place in figures::DOCUMENTS.iter().filter(|_| others.figures) {
+            let hash = self.built_in.v3(place, &descriptions).etag;
+            let url = v3::url(place, &hash);
+            index["paths"][*place] = json_value!({"serverRelativeURL": url});
         }
         Made::of(&json::encode(&index)).answer("application/json", wanted)
     }
@@ -260,7 +275,7 @@ fn by_hash(below: &str, asked: &str, hash: &str, answer: impl FnOnce() -> Answer
         answer.status = StatusCode::MOVED_PERMANENTLY;
         answer.body = Bytes::new();
         answer.headers.remove(CONTENT_ENCODING);
-        answer.set(LOCATION, &format!("/openapi/v3/{below}?hash={hash}"));
+        answer.set(LOCATION, &v3::url(below, hash));
     }
     answer
 }

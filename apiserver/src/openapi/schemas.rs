@@ -1,11 +1,14 @@
 //! Types as JSON schemas, in the dialects of OpenAPI 2 and 3.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use coracle_api::quote::quote;
 use coracle_api::table::{Field, Item, ListType, Omit, Outer, Shape, Type};
 use serde_json::{Map, Value, json};
 
 use super::descriptions::Descriptions;
+use super::facts;
 
 /// Which OpenAPI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,13 +75,47 @@ fn schema(ty: &'static Type, dialect: Dialect, descriptions: &Descriptions) -> V
         (Shape::Raw | Shape::FieldsV1, _) => json!({"type": "object"}),
         (Shape::Json | Shape::SchemaOrArray | Shape::SchemaOrBool | Shape::SchemaOrStrings, _) => json!({}),
     };
-    describe(&mut schema, descriptions.of_type(ty));
+    let description = descriptions.of_type(ty).map(Cow::Borrowed);
+    describe(&mut schema, description.or_else(|| about_list(ty, "")));
     schema
 }
 
-fn describe(schema: &mut Value, description: Option<&str>) {
+/// A description with the values that there are, as upstream adds them; what each is for is not known here.
+fn with_values<'t>(text: Cow<'t, str>, values: &[&str]) -> Cow<'t, str> {
+    if values.is_empty() {
+        return text;
+    }
+    let lines = values.iter().map(|value| format!("\n - `{}`", quote(value)));
+    let lines: String = lines.collect();
+    format!("{text}\n\nPossible enum values:{lines}").into()
+}
+
+/// Takes away what puts a reference beside other words, where there are none.
+fn stand_alone(schema: &mut Value) {
+    let Some(fields) = schema.as_object_mut().filter(|fields| fields.len() == 1) else {
+        return;
+    };
+    if let Some(Value::Array(mut all)) = fields.remove("allOf") {
+        *schema = all.pop().unwrap_or_default();
+    }
+}
+
+/// What a list of a kind, or a field of it, is for: the descriptions have one text for all lists.
+fn about_list(ty: &Type, field: &str) -> Option<Cow<'static, str>> {
+    const METADATA: &str = "Standard list metadata. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds";
+    let listed = ty.gvk.and(ty.field("items"))?.ty.type_of_item()?;
+    let kind = listed.short_name();
+    match field {
+        "" => Some(format!("{} is a list of objects of kind {kind}.", ty.short_name()).into()),
+        "items" => Some(format!("The objects of kind {kind}.").into()),
+        "metadata" => Some(METADATA.into()),
+        _ => None,
+    }
+}
+
+fn describe(schema: &mut Value, description: Option<Cow<'_, str>>) {
     if let Some(description) = description {
-        schema["description"] = description.into();
+        schema["description"] = description.into_owned().into();
     }
 }
 
@@ -89,8 +126,14 @@ fn object(ty: &'static Type, dialect: Dialect, descriptions: &Descriptions) -> V
         .fields
         .iter()
         .map(|field| {
-            let mut schema = property(field, dialect);
-            describe(&mut schema, descriptions.of_field(ty, field.name));
+            let mut schema = property(ty, field, dialect);
+            let description = descriptions.of_field(ty, field.name).map(Cow::Borrowed);
+            let description = description
+                .or_else(|| about_list(ty, field.name))
+                .or_else(|| facts::about(ty.name, field.name).map(Cow::Borrowed));
+            let description = description.map(|text| with_values(text, field.enum_values));
+            describe(&mut schema, description);
+            stand_alone(&mut schema);
             (field.name.to_owned(), schema)
         })
         .collect();
@@ -145,18 +188,23 @@ fn kinds(ty: &Type, versions: &[(&str, &str)]) -> Vec<Value> {
     }
 }
 
-fn property(field: &Field, dialect: Dialect) -> Value {
+fn property(ty: &Type, field: &Field, dialect: Dialect) -> Value {
+    let mut element = element(field, dialect);
+    let values = facts::values_of_items(ty.name, field.name);
+    if !values.is_empty() {
+        element["enum"] = values.into();
+    }
     let mut schema = match field.ty.outer {
         Outer::Value => item(field, dialect),
-        Outer::List => json!({"type": "array", "items": element(field, dialect)}),
-        Outer::Map => json!({"type": "object", "additionalProperties": element(field, dialect)}),
+        Outer::List => json!({"type": "array", "items": element}),
+        Outer::Map => json!({"type": "object", "additionalProperties": element}),
         Outer::MapOfLists => {
-            json!({"type": "object", "additionalProperties": {"type": "array", "items": element(field, dialect)}})
+            json!({"type": "object", "additionalProperties": {"type": "array", "items": element}})
         }
     };
     let mut say = |name: &str, value: Value| schema[name] = value;
     if dialect == Dialect::V3
-        && let Some(default) = default(field)
+        && let Some(default) = default(ty, field)
     {
         say("default", default);
     }
@@ -171,9 +219,15 @@ fn property(field: &Field, dialect: Dialect) -> Value {
     }
     if field.atomic {
         say("x-kubernetes-map-type", "atomic".into());
+    } else if field.granular {
+        say("x-kubernetes-map-type", "granular".into());
     }
     let strategy = field.patch_strategy;
-    let strategies = [(strategy.merge, "merge"), (strategy.retain_keys, "retainKeys")];
+    let strategies = [
+        (strategy.merge, "merge"),
+        (strategy.retain_keys, "retainKeys"),
+        (strategy.replace, "replace"),
+    ];
     let strategies: Vec<&str> = strategies
         .into_iter()
         .filter(|(is, _)| *is)
@@ -190,8 +244,9 @@ fn property(field: &Field, dialect: Dialect) -> Value {
 
 /// The default of a field, which version 2 does not tell: its own, or zero where Go has nothing else for a field that is
 /// always there.
-fn default(field: &Field) -> Option<Value> {
-    let always = !field.pointer && field.omit == Omit::Never && field.ty.outer == Outer::Value;
+fn default(ty: &Type, field: &Field) -> Option<Value> {
+    let always = !field.pointer && field.omit == Omit::Never && field.ty.outer == Outer::Value
+        || facts::is_zero_by_default(ty.name, field.name);
     field
         .default_value()
         .or_else(|| always.then(|| zero(field.ty.item)).flatten())

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::customs::CustomResource;
 use super::descriptions::Descriptions;
 use super::entries::Entries;
+use super::facts;
 use super::operations::{self, Operation, Path, delete_options};
 use super::schemas::{Dialect, Types, reach, reference, schemas};
 
@@ -22,10 +23,10 @@ pub(super) fn built_in(descriptions: &Descriptions) -> Entries {
             paths.insert(path.path.clone(), path_item(&path, descriptions));
         }
     }
-    let versions: Vec<(&str, &str)> = resources::groups()
-        .into_iter()
-        .flat_map(|(group, versions)| versions.into_iter().map(move |version| (group, version)))
-        .collect();
+    let groups = resources::groups().into_iter();
+    let served =
+        groups.flat_map(|(group, versions)| versions.into_iter().map(move |version| (group, version)));
+    let versions = facts::with_known(served);
     Entries {
         paths,
         schemas: schemas(&types, Dialect::V2, &versions, descriptions),
@@ -56,13 +57,15 @@ pub(super) fn frame() -> Value {
     })
 }
 
-fn path_item(path: &Path, descriptions: &Descriptions) -> Value {
+/// What may be done at a path.
+pub(super) fn path_item(path: &Path, descriptions: &Descriptions) -> Value {
     let mut item = Map::new();
     for operation in &path.operations {
         item.insert(operation.method.to_owned(), describe(operation, descriptions));
     }
     let places = path.places().into_iter().map(|place| {
-        json!({"name": place.name, "in": "path", "required": true, "type": "string", "description": place.description})
+        json!({"name": place.name, "in": "path", "required": true, "type": "string", "uniqueItems": true,
+            "description": place.description})
     });
     let shared = path
         .parameters
@@ -76,8 +79,9 @@ fn path_item(path: &Path, descriptions: &Descriptions) -> Value {
 }
 
 fn query((name, ty): operations::Parameter, descriptions: &Descriptions) -> Value {
-    let mut parameter = json!({"name": name, "in": "query", "type": ty});
-    if let Some(description) = descriptions.of_field(delete_options(), name) {
+    let mut parameter = json!({"name": name, "in": "query", "type": ty, "uniqueItems": true});
+    let of_deletion = descriptions.of_field(delete_options(), name);
+    if let Some(description) = of_deletion.or_else(|| operations::about(name)) {
         parameter["description"] = description.into();
     }
     parameter

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::customs::CustomResource;
 use super::descriptions::Descriptions;
 use super::entries::Entries;
+use super::figures;
 use super::operations::{self, Operation, Path, delete_options};
 use super::schemas::{Dialect, Types, reach, reference, schemas};
 
@@ -21,11 +22,16 @@ pub(super) fn index(customs: impl Iterator<Item = String>, hash: impl Fn(&str) -
     let paths: Map<String, Value> = documents
         .into_iter()
         .map(|place| {
-            let url = format!("/openapi/v3/{place}?hash={}", hash(&place));
+            let url = url(&place, &hash(&place));
             (place, json!({"serverRelativeURL": url}))
         })
         .collect();
     json!({"paths": paths})
+}
+
+/// Where the document at a path below `/openapi/v3/` is found with the content of a hash.
+pub(super) fn url(below: &str, hash: &str) -> String {
+    format!("/openapi/v3/{below}?hash={hash}")
 }
 
 /// The document at a path below `/openapi/v3/`.
@@ -33,7 +39,17 @@ pub(super) fn document(below: &str, descriptions: &Descriptions) -> Value {
     let mut types = Types::new();
     let mut paths = Map::new();
     operations::types(below).for_each(|ty| reach(&mut types, ty));
-    for path in operations::paths(below) {
+    let of_figures = figures::DOCUMENTS.contains(&below);
+    let told = if of_figures {
+        figures::paths(below)
+    } else {
+        operations::paths(below)
+    };
+    let of_their_version = of_figures && below.matches('/').count() == 2;
+    if of_their_version {
+        figures::referred().for_each(|ty| reach(&mut types, ty));
+    }
+    for path in told {
         for operation in &path.operations {
             operation.types().for_each(|ty| reach(&mut types, ty));
         }
@@ -42,16 +58,23 @@ pub(super) fn document(below: &str, descriptions: &Descriptions) -> Value {
     // Options are registered with core and with the group that takes them.
     let own = operations::group_version(below).filter(|version| *version != ("", "v1"));
     let versions: Vec<(&str, &str)> = [("", "v1")].into_iter().chain(own).collect();
+    let mut schemas = schemas(&types, Dialect::V3, &versions, descriptions);
+    if of_their_version {
+        schemas.extend(figures::own_schemas(Dialect::V3, descriptions));
+    }
+    let mut components = json!({
+        "securitySchemes": {"BearerToken": {
+            "description": "Bearer Token authentication", "type": "apiKey", "name": "authorization", "in": "header",
+        }},
+    });
+    if !schemas.is_empty() {
+        components["schemas"] = schemas.into();
+    }
     json!({
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes", "version": table::kubernetes_version()},
         "paths": paths,
-        "components": {
-            "schemas": schemas(&types, Dialect::V3, &versions, descriptions),
-            "securitySchemes": {"BearerToken": {
-                "description": "Bearer Token authentication", "type": "apiKey", "name": "authorization", "in": "header",
-            }},
-        },
+        "components": components,
     })
 }
 
@@ -93,7 +116,7 @@ fn path_item(path: &Path, descriptions: &Descriptions) -> Value {
         item.insert(operation.method.to_owned(), describe(operation, descriptions));
     }
     let places = path.places().into_iter().map(|place| {
-        let schema = json!({"type": "string"});
+        let schema = json!({"type": "string", "uniqueItems": true});
         json!({"name": place.name, "in": "path", "required": true, "schema": schema, "description": place.description})
     });
     let shared = path
@@ -108,8 +131,9 @@ fn path_item(path: &Path, descriptions: &Descriptions) -> Value {
 }
 
 fn query((name, ty): operations::Parameter, descriptions: &Descriptions) -> Value {
-    let mut parameter = json!({"name": name, "in": "query", "schema": {"type": ty}});
-    if let Some(description) = descriptions.of_field(delete_options(), name) {
+    let mut parameter = json!({"name": name, "in": "query", "schema": {"type": ty, "uniqueItems": true}});
+    let of_deletion = descriptions.of_field(delete_options(), name);
+    if let Some(description) = of_deletion.or_else(|| operations::about(name)) {
         parameter["description"] = description.into();
     }
     parameter

@@ -43,7 +43,11 @@ pub(super) async fn to_version(
     to(webhooks, custom, &custom.version.resource, object).await
 }
 
-async fn to(
+/// An object in a version of a custom resource.
+///
+/// # Errors
+/// Where it cannot be converted.
+pub(super) async fn to(
     webhooks: &Webhooks,
     custom: &Custom,
     wanted: &Resource,

@@ -50,7 +50,7 @@ impl Registry {
         let Decoded { object, mut warnings } = body::object(served, ctx, &bytes, options.field_validation)?;
         let mut object = meta::in_namespace(served, &ctx.info.namespace, object)?;
         meta::wipe(&mut object);
-        self.track(ctx, served, None, &mut object);
+        self.track(ctx, served, None, &mut object).await;
         let entry = self.create_object(ctx, served, object, &options).await?;
         warnings.extend(rules::warnings(served, "", &entry.value(), None));
         self.convert_ahead(served, std::slice::from_ref(&entry)).await?;

@@ -90,7 +90,7 @@ impl Registry {
     async fn write_definition(&self, entry: &Arc<Entry>, mut object: Value) -> Result<bool, ApiError> {
         let served = self.definitions();
         let ctx = own_context(&served, entry, "update", "status");
-        self.track(&ctx, &served, Some(entry), &mut object);
+        self.track(&ctx, &served, Some(entry), &mut object).await;
         let options = WriteOptions::default();
         match self.try_update(&ctx, &served, entry, object, &options).await {
             Ok(_) => Ok(true),

@@ -108,10 +108,8 @@ pub(super) fn shows_deleted(resource: &Resource) -> bool {
                 | "resourcequotas"
                 | "podtemplates"
                 | "namespaces"
-        ) | ("storage.k8s.io", _)
-            | ("resource.k8s.io", _)
-            | ("apiextensions.k8s.io", _)
-    )
+        ) | ("resource.k8s.io" | "apiextensions.k8s.io", _)
+    ) || resource.group == "storage.k8s.io" && resource.resource != "csistoragecapacities"
 }
 
 /// Whether the answer shows the revision before the removal.

@@ -38,6 +38,7 @@ pub mod services;
 mod shapes;
 mod subresource;
 mod update;
+mod versions;
 mod watch;
 mod write;
 

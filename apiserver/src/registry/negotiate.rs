@@ -373,7 +373,8 @@ pub(crate) fn check_shape(
     Err(ApiError::new(406, Reason::NotAcceptable, message, None))
 }
 
-fn wants_pretty(headers: &HeaderMap, parameter: Option<&str>) -> bool {
+/// Whether JSON is to be indented for a person's eyes: by the parameter, or for programs that show it to one.
+pub(crate) fn wants_pretty(headers: &HeaderMap, parameter: Option<&str>) -> bool {
     match parameter {
         Some(value) if !value.is_empty() => matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True"),
         _ => headers

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use coracle_api::apply::{self, Manager, Model, Operation, Writer};
+use coracle_api::apply::{self, Manager, Model, Operation, Versions, Writer};
 use coracle_api::codec::DecodeError;
 use coracle_api::status::ApiError;
 use coracle_api::table::Type;
@@ -15,7 +15,8 @@ use super::negotiate::Purpose;
 use super::options::{WriteOptions, is_true};
 use super::served::Served;
 use super::update::Tried;
-use super::{Registry, body, configuration, encode, meta, respond, rules};
+use super::versions::{Known, QUESTIONS_MAX};
+use super::{Registry, body, configuration, conversion, encode, meta, respond, rules};
 use crate::cache::entry::Entry;
 use crate::request::{RequestContext, ResponseBody};
 
@@ -27,38 +28,67 @@ const TRIES: usize = 100;
 const MANAGER_MAX: usize = 128;
 
 impl Registry {
-    /// Writes into `object` who owns what now that this request has changed `live` into it.
-    pub(super) fn track(
+    /// Writes into `object` who owns what now that this request has changed `live` into it. Where that cannot be found out, nobody
+    /// owns anything, as upstream has it.
+    pub(super) async fn track(
         &self,
         ctx: &RequestContext,
         served: &Served,
         live: Option<&Entry>,
         object: &mut Value,
     ) {
-        if served.custom.is_some() {
-            let Ok(live) = live.map(|entry| encode::in_version(served, entry)).transpose() else {
+        let versions = Known::new(served, &self.catalog);
+        // A webhook may have to be asked on the way.
+        let before = conversion::asks(served).then(|| object.clone());
+        for _ in 0..QUESTIONS_MAX {
+            let Err(error) = self.track_by(ctx, served, live, object, &versions) else {
                 return;
             };
-            return self.with_writer(ctx, served, Operation::Update, |writer| {
-                apply::track_update(live.as_deref(), object, writer);
+            let failed = match (&before, versions.lacking()) {
+                (Some(before), Some(question)) => {
+                    object.clone_from(before);
+                    versions.learn(&self.webhooks, question).await.err()
+                }
+                _ => Some(error),
+            };
+            if let Some(error) = failed {
+                tracing::warn!(%error, "it could not be found out who owns what of an object");
+                break;
+            }
+        }
+        if let Some(metadata) = object["metadata"].as_object_mut() {
+            metadata.remove("managedFields");
+        }
+    }
+
+    fn track_by(
+        &self,
+        ctx: &RequestContext,
+        served: &Served,
+        live: Option<&Entry>,
+        object: &mut Value,
+        versions: &dyn Versions,
+    ) -> Result<(), ApiError> {
+        if served.custom.is_some() {
+            let live = live.map(|entry| encode::in_version(served, entry)).transpose()?;
+            return self.with_writer(ctx, served, Operation::Update, versions, |writer| {
+                apply::track_update(live.as_deref(), object, writer)
             });
         }
         if served.version == 0 {
             let live = live.map(Entry::value);
-            return self.with_writer(ctx, served, Operation::Update, |writer| {
-                apply::track_update(live.as_deref(), object, writer);
+            return self.with_writer(ctx, served, Operation::Update, versions, |writer| {
+                apply::track_update(live.as_deref(), object, writer)
             });
         }
         // Ownership is of fields of the version that the client wrote.
-        let live = live.map(|entry| encode::in_version(served, entry)).transpose();
-        let shown = rules::convert(object.clone(), &served.stored, &served.resource);
-        let (Ok(live), Ok(mut shown)) = (live, shown) else {
-            return;
-        };
-        self.with_writer(ctx, served, Operation::Update, |writer| {
-            apply::track_update(live.as_deref(), &mut shown, writer);
-        });
+        let live = live.map(|entry| encode::in_version(served, entry)).transpose()?;
+        let mut shown = rules::convert(object.clone(), &served.stored, &served.resource)?;
+        self.with_writer(ctx, served, Operation::Update, versions, |writer| {
+            apply::track_update(live.as_deref(), &mut shown, writer)
+        })?;
         meta::set(object, "managedFields", shown["metadata"]["managedFields"].take());
+        Ok(())
     }
 
     /// The same for the server itself under this name.
@@ -76,8 +106,10 @@ impl Registry {
                 model,
                 resets: rules::resets(served, ""),
                 now: now.as_str().unwrap_or_default(),
+                versions: None,
             };
-            apply::track_update(live, object, writer);
+            // Only conversions fail.
+            let _ = apply::track_update(live, object, writer);
         });
     }
 
@@ -101,7 +133,7 @@ impl Registry {
             if current.is_none() && !ctx.info.subresource.is_empty() {
                 return Err(self.not_found(served, &ctx.info.name));
             }
-            let object = self.applied(ctx, served, current.as_deref(), &sent)?;
+            let object = self.applied(ctx, served, current.as_deref(), &sent).await?;
             if current.is_none() && !meta::text(&object, "uid").is_empty() {
                 return Err(self.uid_of_nothing(served, &object, &ctx.info.name));
             }
@@ -157,8 +189,8 @@ impl Registry {
     /// The object as it is once this configuration is applied to it.
     ///
     /// # Errors
-    /// The conflicts with other managers.
-    pub(super) fn applied(
+    /// The conflicts with other managers, and conversions that fail.
+    pub(super) async fn applied(
         &self,
         ctx: &RequestContext,
         served: &Served,
@@ -169,9 +201,17 @@ impl Registry {
             .map(|entry| encode::in_version(served, entry))
             .transpose()?;
         let force = ctx.query("force").is_some_and(is_true);
-        self.with_writer(ctx, served, Operation::Apply, |writer| {
-            apply::apply(live.as_deref(), config, force, writer).map(|applied| applied.object)
-        })
+        let versions = Known::new(served, &self.catalog);
+        for _ in 0..QUESTIONS_MAX {
+            let applied = self.with_writer(ctx, served, Operation::Apply, &versions, |writer| {
+                apply::apply(live.as_deref(), config, force, writer).map(|applied| applied.object)
+            });
+            match (applied, versions.lacking()) {
+                (Err(_), Some(question)) => versions.learn(&self.webhooks, question).await?,
+                (applied, _) => return applied,
+            }
+        }
+        Err(ApiError::internal("the object's versions never came to an end"))
     }
 
     fn with_writer<T>(
@@ -179,6 +219,7 @@ impl Registry {
         ctx: &RequestContext,
         served: &Served,
         operation: Operation,
+        versions: &dyn Versions,
         act: impl FnOnce(Writer<'_>) -> T,
     ) -> T {
         let manager = Manager {
@@ -195,6 +236,7 @@ impl Registry {
                 model,
                 resets,
                 now: now.as_str().unwrap_or_default(),
+                versions: Some(versions),
             })
         })
     }
@@ -246,8 +288,10 @@ pub(crate) fn track_answered(ctx: &RequestContext, ty: &'static Type, object: &m
         model: Model::Type(ty),
         resets: &["status"],
         now,
+        versions: None,
     };
-    apply::track_update(None, object, writer);
+    // Only conversions fail.
+    let _ = apply::track_update(None, object, writer);
 }
 
 /// The manager that the request names, or the program that sent it.

@@ -93,7 +93,7 @@ impl Registry {
             let before = encode::in_version(served, &current)?;
             let (object, mut warnings) = patch.patched(served, &before, options.field_validation)?;
             let mut object = body::to_storage(served, object)?;
-            self.track(ctx, served, Some(&current), &mut object);
+            self.track(ctx, served, Some(&current), &mut object).await;
             let object = meta::in_namespace(served, namespace, object)?;
             meta::check_name(&object, name, "")?;
             let named_revision =

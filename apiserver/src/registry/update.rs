@@ -83,12 +83,12 @@ impl Registry {
                     return Err(self.not_found(served, &ctx.info.name));
                 }
                 let mut object = object.clone();
-                self.track(ctx, served, None, &mut object);
+                self.track(ctx, served, None, &mut object).await;
                 return Ok((self.create_object(ctx, served, object, options).await?, None));
             };
             self.check_uid(served, object, &current)?;
             let mut object = object.clone();
-            self.track(ctx, served, Some(&current), &mut object);
+            self.track(ctx, served, Some(&current), &mut object).await;
             if let Tried::Done(entry) = self.try_update(ctx, served, &current, object, options).await? {
                 return Ok((entry, Some(current)));
             }

@@ -27,7 +27,7 @@ use tracing::debug;
 use self::shown::Subject;
 use self::usage::{Look, Looks};
 use crate::discovery::{Entry, Group, Version};
-use crate::http::document;
+use crate::http::document::{self, Wish};
 use crate::node_proxy::NodeProxy;
 use crate::reader::GroupResource;
 use crate::registry::negotiate::{Purpose, accepted_of};
@@ -123,7 +123,7 @@ impl ResourceMetrics {
             }
             _ => shown::list(&found, of_nodes, accepted),
         };
-        Ok(document::answer(&context.headers, 200, answer, &[]))
+        Ok(document::answer(Wish::of(context), 200, answer, &[]))
     }
 
     /// Looks at the nodes that the subjects are, or run on.

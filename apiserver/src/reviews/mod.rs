@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::authn::Authenticator;
 use crate::authz::Authorizer;
-use crate::http::document;
+use crate::http::document::{self, Wish};
 use crate::registry::track_answered;
 use crate::request::{RequestBody, RequestContext, RequestInfo, ResponseBody, UserInfo};
 use crate::webhook::Webhooks;
@@ -119,7 +119,7 @@ impl Reviews {
             _ => {}
         }
         answer["status"] = status;
-        Ok(document::answer(&context.headers, 201, answer, &asked.warnings))
+        Ok(document::answer(Wish::of(context), 201, answer, &asked.warnings))
     }
 
     async fn status(

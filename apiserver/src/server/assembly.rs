@@ -19,6 +19,7 @@ use crate::aggregation::Aggregator;
 use crate::audit::Audit;
 use crate::authn::{Authenticator, LastUsed};
 use crate::authz::Authorizer;
+use crate::components::Components;
 use crate::config::Config;
 use crate::encryption::Encryption;
 use crate::flow_control::FlowControl;
@@ -33,6 +34,7 @@ use crate::resource_metrics::ResourceMetrics;
 use crate::reviews::Reviews;
 use crate::tokens::{TokenLimits, TokenRequests, openid_configuration};
 use crate::webhook::Webhooks;
+use crate::zpages::Pages;
 
 /// What every part of a server shares from its first moment on.
 #[derive(Clone)]
@@ -249,6 +251,16 @@ impl Assembly {
         Ok(())
     }
 
+    /// Who looks at the other parts of the control plane.
+    fn components(&self) -> Components {
+        Components::new(
+            self.config.components.clone(),
+            self.store.clone(),
+            self.resources.reader.clone(),
+            self.lifetime.tasks.clone(),
+        )
+    }
+
     /// The chain that every request passes, with everybody who has a part in it.
     async fn front(
         &self,
@@ -304,6 +316,8 @@ impl Assembly {
                 shutdown: shutdown.clone(),
             },
             resource_metrics: ResourceMetrics::default(),
+            components: self.components(),
+            pages: Pages::new(config.flags.clone()),
             webhooks: self.webhooks.clone(),
             openid_configuration: openid_configuration(
                 &config.issuer(),

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use coracle_api::status::ApiError;
 use coracle_store::Store;
+use jiff::Timestamp;
 
 use self::assembly::{Lifetime, Prepared};
 pub use self::running::Running;
@@ -159,6 +160,9 @@ impl ApiServer {
         ));
         let authorities = running.client_authorities().await?;
         bootstrap::publish_authorities(&registry, &authorities)
+            .await
+            .map_err(StartError::Bootstrap)?;
+        bootstrap::publish_token_tracking(&registry, Timestamp::now())
             .await
             .map_err(StartError::Bootstrap)?;
         tasks.spawn(bootstrap::publish(registry, running.advertised(), shutdown));

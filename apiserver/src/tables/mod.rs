@@ -53,6 +53,26 @@ pub(crate) fn of_list(
     table(served, entries.iter().map(Arc::as_ref), meta, accepted, now)
 }
 
+/// A table of objects that are not stored, in the columns of their resource.
+pub(crate) fn of_answer(resource: &Resource, objects: &[Value], accepted: Accepted, now: Timestamp) -> Value {
+    let rows: Vec<Value> = objects
+        .iter()
+        .map(|object| {
+            let mut row = Map::new();
+            row.insert("cells".to_owned(), Value::Array(cells::of(resource, object, now)));
+            row.insert("object".to_owned(), included(object, accepted));
+            Value::Object(row)
+        })
+        .collect();
+    json!({
+        "kind": "Table",
+        "apiVersion": format!("meta.k8s.io/{}", accepted.view_version),
+        "metadata": {},
+        "columnDefinitions": columns(resource),
+        "rows": rows,
+    })
+}
+
 fn table<'a>(
     served: &Served,
     entries: impl IntoIterator<Item = &'a Entry>,
@@ -102,21 +122,18 @@ fn row(served: &Served, entry: &Entry, accepted: Accepted, now: Timestamp) -> Re
     if let Some(conditions) = pods::row_conditions(&object).filter(|_| served.is("", "pods")) {
         row.insert("conditions".to_owned(), conditions);
     }
-    match accepted.include {
-        Include::None => {
-            row.insert("object".to_owned(), Value::Null);
-        }
-        Include::Object => {
-            row.insert("object".to_owned(), Value::clone(&object));
-        }
-        Include::Metadata => {
-            let metadata = object.get("metadata").cloned().unwrap_or_default();
-            let partial = json!({
-                "kind": "PartialObjectMetadata", "apiVersion": format!("meta.k8s.io/{}", accepted.view_version),
-                "metadata": metadata,
-            });
-            row.insert("object".to_owned(), partial);
-        }
-    }
+    row.insert("object".to_owned(), included(&object, accepted));
     Ok(Value::Object(row))
+}
+
+/// What a row carries of its object.
+fn included(object: &Value, accepted: Accepted) -> Value {
+    match accepted.include {
+        Include::None => Value::Null,
+        Include::Object => object.clone(),
+        Include::Metadata => json!({
+            "kind": "PartialObjectMetadata", "apiVersion": format!("meta.k8s.io/{}", accepted.view_version),
+            "metadata": object.get("metadata").cloned().unwrap_or_default(),
+        }),
+    }
 }

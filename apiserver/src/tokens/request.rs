@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{Claims, KubernetesClaims, ObjectClaim, TokenKeys};
-use crate::http::document;
+use crate::http::document::{self, Wish};
 use crate::reader::{GroupResource, ObjectReader};
 use crate::request::{RequestBody, RequestContext, ResponseBody};
 use crate::webhook::Webhooks;
@@ -135,7 +135,7 @@ impl TokenRequests {
         answer["status"]["token"] = self.keys.sign(&plan.claims).into();
         let mut warnings = asked.warnings;
         warnings.extend(plan.warning);
-        Ok(document::answer(&context.headers, 201, answer, &warnings))
+        Ok(document::answer(Wish::of(context), 201, answer, &warnings))
     }
 
     /// Looks up what the token is to be bound to.

@@ -45,6 +45,66 @@ async fn a_new_cluster_is_ready_and_has_what_every_cluster_has() {
     running.stop().await;
 }
 
+/// What a server says of itself, to whoever looks after it.
+#[tokio::test]
+async fn a_server_tells_what_it_is_and_how_its_parts_are() {
+    let (running, _home) = start_whole(Arc::new(ModelStore::new())).await;
+    let admin = crate::stand_in::client_of(&running).await;
+    let all = get(&admin, "/api/v1/componentstatuses").await;
+    let names: Vec<Value> = all.json()["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["metadata"]["name"].clone())
+        .collect();
+    assert_eq!(names, ["controller-manager", "etcd-0", "scheduler"]);
+    let store = get(&admin, "/api/v1/componentstatuses/etcd-0").await.json();
+    assert_eq!(
+        store["conditions"],
+        json!([{"type": "Healthy", "status": "True", "message": "ok"}])
+    );
+    let none = get(&admin, "/api/v1/componentstatuses/none").await;
+    assert_eq!(
+        (none.code, none.json()["message"].as_str()),
+        (404, Some("componentstatus \"none\" not found"))
+    );
+    let watch = get(&admin, "/api/v1/componentstatuses?watch=true").await;
+    assert_eq!(
+        (watch.code, watch.json()["message"].as_str()),
+        (
+            405,
+            Some("watch is not supported on resources of kind \"componentstatuses\"")
+        )
+    );
+
+    let root = get(&admin, "/").await.json();
+    let paths = root["paths"].as_array().unwrap();
+    for path in ["/flagz", "/statusz", "/metrics/slis", "/readyz/etcd-readiness"] {
+        assert!(paths.contains(&json!(path)), "{path}");
+        assert_eq!(get(&admin, path).await.code, 200, "{path}");
+    }
+    assert_eq!(get(&admin, "/livez/etcd-readiness").await.code, 404);
+    assert!(
+        get(&admin, "/statusz")
+            .await
+            .text
+            .starts_with("\napiserver statusz\n")
+    );
+    assert_eq!(get(&admin, "/readyz?verbose").await.code, 200);
+    let slis = get(&admin, "/metrics/slis").await.text;
+    assert!(
+        slis.contains("kubernetes_healthcheck{name=\"etcd\",type=\"readyz\"} 1"),
+        "{slis}"
+    );
+    let tracking = get(
+        &admin,
+        "/api/v1/namespaces/kube-system/configmaps/kube-apiserver-legacy-service-account-token-tracking",
+    )
+    .await;
+    assert_eq!(tracking.code, 200, "{}", tracking.text);
+    running.stop().await;
+}
+
 #[tokio::test]
 async fn nobody_grants_what_they_do_not_hold() {
     let (running, _home) = start_whole(Arc::new(ModelStore::new())).await;

@@ -15,7 +15,7 @@ use k8s_openapi::api::core::v1::{
     ConfigMap, Endpoints, Event, Namespace, Node, Pod, ResourceQuota, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 use world::World;
 
@@ -107,6 +107,39 @@ async fn pods_stand_behind_the_service(world: &World, namespace: &str, count: us
                 == count
         })
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn endpoints_that_a_user_keeps_go_with_their_service() {
+    let world = World::start().await;
+    let namespace = world.namespace("kept").await;
+    let subsets = json!([{"addresses": [{"ip": "192.0.2.1"}], "ports": [{"port": 80}]}]);
+    let endpoints = |name: &str| -> Endpoints {
+        let object = json!({"metadata": {"name": name}, "subsets": subsets});
+        serde_json::from_value(object).unwrap()
+    };
+    let service = json!({"metadata": {"name": "kept"}, "spec": {"ports": [{"port": 80}]}});
+    let service: Service = serde_json::from_value(service).unwrap();
+    let (api, services) = (
+        world.api::<Endpoints>(&namespace),
+        world.api::<Service>(&namespace),
+    );
+    let params = PostParams::default();
+    api.create(&params, &endpoints("lone")).await.unwrap();
+    let kept = api.create(&params, &endpoints("kept")).await.unwrap();
+    services.create(&params, &service).await.unwrap();
+    // Once its addresses are shown as a slice, the controllers know of it.
+    world
+        .until_any(&world.api::<EndpointSlice>(&namespace), |slice| {
+            let labels = slice.metadata.labels.iter().flatten();
+            let mut named = labels.filter(|(name, _)| *name == "kubernetes.io/service-name");
+            named.any(|(_, service)| service == "kept")
+        })
+        .await;
+    services.delete("kept", &DeleteParams::default()).await.unwrap();
+    world.until_gone(&api, &kept).await;
+    assert!(api.get("lone").await.is_ok(), "what never had a Service stays");
+    world.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use async_trait::async_trait;
+use coracle_apiserver::components::{Alive, Component, Look};
 use coracle_apiserver::config::CertificateFiles;
 use coracle_apiserver::http::FrontLimits;
 use coracle_apiserver::request::UserInfo;
@@ -28,7 +29,17 @@ use crate::cluster::process;
 /// The first error of a part.
 pub(crate) async fn run(flags: Server) -> Result<()> {
     let mut tasks = JoinSet::new();
-    let control_plane = start(&flags.apiserver, &mut tasks).await?;
+    let (controllers, scheduler) = (Alive::default(), Alive::default());
+    let parts = [("controller-manager", &controllers), ("scheduler", &scheduler)];
+    let parts = parts.map(|(name, alive)| Component {
+        name: name.to_owned(),
+        look: Look::Here(alive.clone()),
+    });
+    let config = coracle_apiserver::Config {
+        components: parts.to_vec(),
+        ..config(&flags.apiserver)?
+    };
+    let control_plane = start(&flags.apiserver, config, &mut tasks).await?;
     let (running, shutdown) = (control_plane.running.clone(), control_plane.shutdown.clone());
     let authority = running
         .pki()
@@ -50,10 +61,14 @@ pub(crate) async fn run(flags: Server) -> Result<()> {
         running: running.clone(),
     });
     let token = shutdown.clone();
-    tasks.spawn(async move { Ok(coracle_controllers::run(clients, config, token).await?) });
-    let scheduler = running.client_by(agent("kube-scheduler"), user("system:kube-scheduler", &[]));
+    tasks.spawn(
+        controllers.during(async move { Ok(coracle_controllers::run(clients, config, token).await?) }),
+    );
+    let client = running.client_by(agent("kube-scheduler"), user("system:kube-scheduler", &[]));
     let token = shutdown.clone();
-    tasks.spawn(async move { Ok(coracle_scheduler::run(scheduler, scheduler_config(), token).await?) });
+    tasks.spawn(
+        scheduler.during(async move { Ok(coracle_scheduler::run(client, scheduler_config(), token).await?) }),
+    );
     if flags.pod_routes {
         let client = running.client_by(
             agent(CONTROLLER_MANAGER),
@@ -81,7 +96,7 @@ pub(crate) async fn run(flags: Server) -> Result<()> {
 /// What keeps it from starting.
 pub(crate) async fn run_apiserver(flags: Apiserver) -> Result<()> {
     let mut tasks = JoinSet::new();
-    let control_plane = start(&flags, &mut tasks).await?;
+    let control_plane = start(&flags, config(&flags)?, &mut tasks).await?;
     let shutdown = control_plane.shutdown.clone();
     tasks.spawn(addons::keep(
         addons_client(&control_plane.running),
@@ -116,7 +131,11 @@ impl ControlPlane {
     }
 }
 
-async fn start(flags: &Apiserver, tasks: &mut JoinSet<Result<()>>) -> Result<ControlPlane> {
+async fn start(
+    flags: &Apiserver,
+    config: coracle_apiserver::Config,
+    tasks: &mut JoinSet<Result<()>>,
+) -> Result<ControlPlane> {
     if flags.detached {
         process::leave_session();
     }
@@ -125,7 +144,7 @@ async fn start(flags: &Apiserver, tasks: &mut JoinSet<Result<()>>) -> Result<Con
     let open =
         tokio::task::spawn_blocking(move || RocksStore::open(&folder, RocksOptions::default())).await?;
     let store: Arc<dyn Store> = Arc::new(open.context("cannot open the store")?);
-    let running = ApiServer::start(config(flags)?, store.clone()).await?;
+    let running = ApiServer::start(config, store.clone()).await?;
     let (token, window) = (shutdown.clone(), flags.etcd_compaction_interval);
     if !window.is_zero() {
         tasks.spawn(async move {
@@ -198,6 +217,7 @@ fn config(flags: &Apiserver) -> Result<coracle_apiserver::Config> {
                 ..EncryptionFlags::new(file)
             }),
         shutdown_grace: Duration::from_secs(5),
+        flags: flags.told.clone(),
         ..coracle_apiserver::Config::new(&flags.data_dir)
     })
 }

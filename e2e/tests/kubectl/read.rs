@@ -230,8 +230,8 @@ async fn explained(kubectl: &Script) -> Result<()> {
         // Where the core has a resource of that name, kubectl takes the group for a field.
         let resource = match resource {
             "events.events.k8s.io" => "events --api-version=events.k8s.io/v1",
-            // These have no OpenAPI document yet.
-            "nodes.metrics.k8s.io" | "pods.metrics.k8s.io" => continue,
+            "nodes.metrics.k8s.io" => "nodes --api-version=metrics.k8s.io/v1beta1",
+            "pods.metrics.k8s.io" => "pods --api-version=metrics.k8s.io/v1beta1",
             other => other,
         };
         kubectl
@@ -311,6 +311,10 @@ async fn the_server_itself(kubectl: &Script) -> Result<()> {
             ),
             ("get --raw '/livez?verbose'", "livez check passed"),
             ("get --raw '/readyz?verbose'", "readyz check passed"),
+            ("get componentstatuses", "scheduler            Healthy   ok"),
+            ("get --raw /statusz", "apiserver statusz"),
+            ("get --raw /flagz", "service-cluster-ip-range"),
+            ("get --raw /metrics/slis", "kubernetes_healthcheck{"),
         ])
         .await?;
     let logs = kubectl.folder().join("dump").join(kubectl.namespace());

@@ -9,8 +9,11 @@ mod roots;
 
 use std::collections::BTreeSet;
 
+use coracle_api::resources::Resource;
 use coracle_api::table::{self, Gvk, Type};
 use serde_json::{Value, json};
+
+pub(super) use self::parameters::about;
 
 /// An operation at a path.
 pub(super) struct Operation {
@@ -107,6 +110,19 @@ pub(super) fn documents() -> BTreeSet<String> {
 pub(super) fn paths(document: &str) -> Vec<Path> {
     let mut paths = roots::paths(document);
     paths.extend(resources::paths(document));
+    in_order(paths)
+}
+
+/// The paths of a document about resources that the table does not have, each with the models of its objects and lists.
+pub(super) fn paths_beside(document: &str, resources: &[(&'static Resource, Model, Model)]) -> Vec<Path> {
+    let mut paths = roots::paths(document);
+    for (resource, object, list) in resources {
+        paths.extend(resources::paths_of(resource, *object, Some(*list)));
+    }
+    in_order(paths)
+}
+
+fn in_order(mut paths: Vec<Path>) -> Vec<Path> {
     for path in &mut paths {
         path.share();
     }

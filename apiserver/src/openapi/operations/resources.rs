@@ -1,9 +1,9 @@
 //! The operations on served resources.
 
 use coracle_api::resources::{self, Resource, Subresource};
-use coracle_api::table::{self, Gvk, Type};
+use coracle_api::table::{self, Gvk};
 
-use super::parameters::{DELETE, FORCE, PRETTY, SELECT, WATCH, WRITE};
+use super::parameters::{DELETE, FORCE, LOGS, PRETTY, SELECT, WATCH, WRITE, of_options};
 use super::{
     Body, Model, OBJECTS, Operation, Parameter, Path, below, camel, delete_options, meta, tag, upper_first,
 };
@@ -50,12 +50,29 @@ pub(super) fn of(document: &str) -> impl Iterator<Item = &'static Resource> {
 /// The paths of a document's resources.
 pub(super) fn paths(document: &str) -> Vec<Path> {
     of(document)
-        .flat_map(|resource| Described(resource).paths())
+        .flat_map(|resource| {
+            let list = resource.list_type().map(Model::Type);
+            paths_of(resource, Model::Type(resource.ty()), list)
+        })
         .collect()
 }
 
+/// The paths of one resource, whose objects and lists have these models.
+pub(super) fn paths_of(resource: &'static Resource, object: Model, list: Option<Model>) -> Vec<Path> {
+    let described = Described {
+        resource,
+        object,
+        list,
+    };
+    described.paths()
+}
+
 /// A resource of which operations are described.
-struct Described(&'static Resource);
+struct Described {
+    resource: &'static Resource,
+    object: Model,
+    list: Option<Model>,
+}
 
 /// What tells one operation on a resource from others.
 #[derive(Clone, Copy)]
@@ -64,14 +81,14 @@ struct Way<'w> {
     scope: &'w str,
     /// The kind that is taken and given, and its type.
     gvk: Gvk,
-    ty: Option<&'static Type>,
+    ty: Option<Model>,
     /// The name of the subresource, or nothing.
     sub: &'w str,
 }
 
 impl Described {
     fn paths(&self) -> Vec<Path> {
-        let resource = self.0;
+        let resource = self.resource;
         let (root, name) = (
             format!("/{}", below(resource.group, resource.version)),
             resource.resource,
@@ -85,7 +102,7 @@ impl Described {
         let way = Way {
             scope,
             gvk: resource.gvk(),
-            ty: Some(resource.ty()),
+            ty: Some(self.object),
             sub: "",
         };
         let everywhere = Way { scope: "", ..way };
@@ -122,7 +139,7 @@ impl Described {
         let at = format!("{item}/{}", sub.name);
         let way = Way {
             gvk: sub.gvk,
-            ty: table::by_gvk(sub.gvk.group, sub.gvk.version, sub.gvk.kind),
+            ty: table::by_gvk(sub.gvk.group, sub.gvk.version, sub.gvk.kind).map(Model::Type),
             sub: sub.name,
             ..way
         };
@@ -152,7 +169,7 @@ impl Described {
     }
 
     fn verbs(&self, way: Way<'_>, verbs: &[&str]) -> Vec<Operation> {
-        let served = verbs.iter().filter(|verb| self.0.has_verb(verb));
+        let served = verbs.iter().filter(|verb| self.resource.has_verb(verb));
         served.filter_map(|verb| self.operation(way, verb)).collect()
     }
 
@@ -170,15 +187,15 @@ impl Described {
     }
 
     fn list(&self, way: Way<'_>) -> Operation {
-        let words = if self.0.has_verb("watch") {
+        let words = if self.resource.has_verb("watch") {
             "list or watch"
         } else {
             "list"
         };
         Operation {
             id: self.everywhere(way, self.id("list", "", way, "")),
-            description: format!("{words} objects of kind {}", self.0.kind),
-            response: self.0.list_type().map(Model::Type),
+            description: format!("{words} objects of kind {}", self.resource.kind),
+            response: self.list,
             produces: STREAMS,
             parameters: all(&[SELECT, WATCH, PRETTY]),
             ..self.plain("get", "list", way)
@@ -191,7 +208,7 @@ impl Described {
             description: format!(
                 "watch individual changes to a list of {}. deprecated: use the 'watch' parameter with a list operation \
                  instead.",
-                self.0.kind
+                self.resource.kind
             ),
             response: Some(Model::Type(meta("WatchEvent"))),
             produces: STREAMS,
@@ -206,7 +223,7 @@ impl Described {
             description: format!(
                 "watch changes to an object of kind {}. deprecated: use the 'watch' parameter with a list operation \
                  instead, filtered to a single item with the 'fieldSelector' parameter.",
-                self.0.kind
+                self.resource.kind
             ),
             about: Some(("watch", way.gvk)),
             ..self.watch_list(way)
@@ -214,7 +231,7 @@ impl Described {
     }
 
     fn create(&self, way: Way<'_>) -> Operation {
-        let what = with_article(self.0.kind);
+        let what = with_article(self.resource.kind);
         Operation {
             id: self.id("create", "", way, &upper_first(way.sub)),
             description: match way.sub {
@@ -233,8 +250,9 @@ impl Described {
         Operation {
             id: self.id("read", "", way, &upper_first(way.sub)),
             description: self.specified("read", way),
-            response: way.ty.filter(|_| !is_log).map(Model::Type),
+            response: way.ty.filter(|_| !is_log),
             produces: if is_log { LOG } else { OBJECTS },
+            parameters: all(&[if is_log { LOGS } else { &[] }, PRETTY]),
             ..self.plain("get", "get", way)
         }
     }
@@ -254,7 +272,7 @@ impl Described {
         Operation {
             id: self.id("patch", "", way, &upper_first(way.sub)),
             description: self.specified("partially update", way),
-            body: required(Some(meta("Patch"))),
+            body: required(Some(Model::Type(meta("Patch")))),
             codes: &[200, 201],
             consumes: PATCH_TYPES,
             parameters: all(&[WRITE, FORCE, PRETTY]),
@@ -265,12 +283,16 @@ impl Described {
     fn delete(&self, way: Way<'_>) -> Operation {
         Operation {
             id: self.id("delete", "", way, ""),
-            description: format!("delete {}", with_article(self.0.kind)),
+            description: format!("delete {}", with_article(self.resource.kind)),
             body: Some(Body {
                 ty: Model::Type(delete_options()),
                 required: false,
             }),
-            response: Some(Model::Type(meta("Status"))),
+            response: if answers_with_deleted(self.resource) {
+                way.ty
+            } else {
+                Some(Model::Type(meta("Status")))
+            },
             codes: &[200, 202],
             parameters: all(&[DELETE, PRETTY]),
             ..self.plain("delete", "delete", way)
@@ -280,8 +302,9 @@ impl Described {
     fn delete_collection(&self, way: Way<'_>) -> Operation {
         Operation {
             id: self.id("delete", "Collection", way, ""),
-            description: format!("delete collection of {}", self.0.kind),
+            description: format!("delete collection of {}", self.resource.kind),
             about: Some(("deletecollection", way.gvk)),
+            response: Some(Model::Type(meta("Status"))),
             codes: &[200],
             parameters: all(&[DELETE, SELECT, PRETTY]),
             ..self.delete(way)
@@ -289,7 +312,7 @@ impl Described {
     }
 
     fn connect(&self, way: Way<'_>, method: &'static str, suffix: &str) -> Operation {
-        let (kind, sub) = (self.0.kind, way.sub);
+        let (kind, sub) = (self.resource.kind, way.sub);
         Operation {
             id: self.id(
                 "connect",
@@ -300,7 +323,7 @@ impl Described {
             description: format!("connect {} requests to {sub} of {kind}", method.to_uppercase()),
             response: None,
             produces: ANYTHING,
-            parameters: Vec::new(),
+            parameters: of_options(way.gvk.kind).to_vec(),
             ..self.plain(method, "connect", way)
         }
     }
@@ -310,11 +333,11 @@ impl Described {
         Operation {
             method,
             id: String::new(),
-            tag: tag(self.0.group, Some(self.0.version)),
+            tag: tag(self.resource.group, Some(self.resource.version)),
             description: String::new(),
             about: Some((action, way.gvk)),
             body: None,
-            response: way.ty.map(Model::Type),
+            response: way.ty,
             codes: &[200],
             consumes: ANYTHING,
             produces: OBJECTS,
@@ -324,26 +347,45 @@ impl Described {
 
     fn specified(&self, verb: &str, way: Way<'_>) -> String {
         match way.sub {
-            "" => format!("{verb} the specified {}", self.0.kind),
-            sub => format!("{verb} {sub} of the specified {}", self.0.kind),
+            "" => format!("{verb} the specified {}", self.resource.kind),
+            sub => format!("{verb} {sub} of the specified {}", self.resource.kind),
         }
     }
 
     fn id(&self, word: &str, infix: &str, way: Way<'_>, suffix: &str) -> String {
-        let (group, version) = (camel(self.0.group), upper_first(self.0.version));
+        let (group, version) = (camel(self.resource.group), upper_first(self.resource.version));
         format!(
             "{word}{group}{version}{infix}{}{}{suffix}",
-            way.scope, self.0.kind
+            way.scope, self.resource.kind
         )
     }
 
     /// The name of an operation on all namespaces, where there are any.
     fn everywhere(&self, way: Way<'_>, id: String) -> String {
-        if self.0.namespaced && way.scope.is_empty() {
+        if self.resource.namespaced && way.scope.is_empty() {
             id + "ForAllNamespaces"
         } else {
             id
         }
+    }
+}
+
+/// Whether what was deleted is told to be the answer. Upstream asks the resource's storage, of which some that answer so do
+/// not say it.
+fn answers_with_deleted(resource: &Resource) -> bool {
+    match resource.group {
+        "" => matches!(
+            resource.resource,
+            "persistentvolumeclaims"
+                | "persistentvolumes"
+                | "pods"
+                | "podtemplates"
+                | "resourcequotas"
+                | "serviceaccounts"
+                | "services"
+        ),
+        "storage.k8s.io" => resource.resource != "csistoragecapacities",
+        group => group == "resource.k8s.io",
     }
 }
 
@@ -361,11 +403,8 @@ fn all(parts: &[&[Parameter]]) -> Vec<Parameter> {
     parameters
 }
 
-fn required(ty: Option<&'static Type>) -> Option<Body> {
-    ty.map(|ty| Body {
-        ty: Model::Type(ty),
-        required: true,
-    })
+fn required(ty: Option<Model>) -> Option<Body> {
+    ty.map(|ty| Body { ty, required: true })
 }
 
 /// The kind with the article that upstream puts before it; none before a plural.

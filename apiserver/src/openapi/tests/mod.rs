@@ -1,5 +1,6 @@
 mod customs;
 mod operations;
+mod usage;
 
 use std::io::Read;
 

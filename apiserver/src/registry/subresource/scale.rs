@@ -96,7 +96,7 @@ impl Registry {
         for _ in 0..TRIES {
             let current = self.current(served, namespace, name).await?;
             let current = current.ok_or_else(|| self.not_found(served, name))?;
-            let object = self.applied(ctx, served, Some(&current), &config)?;
+            let object = self.applied(ctx, served, Some(&current), &config).await?;
             let (object, _) = body::patched(served, object, options.field_validation)
                 .map_err(|error| ApiError::bad_request(error.to_string()))?;
             let object = body::to_storage(served, object)?;
@@ -122,7 +122,7 @@ impl Registry {
             let (before, _) = shown_scale(served, &current)?;
             let scale = change(before.clone())?;
             let mut object = scaled(served, &current, &before, &scale)?;
-            self.track(ctx, served, Some(&current), &mut object);
+            self.track(ctx, served, Some(&current), &mut object).await;
             let fixed = meta::text(&scale, "resourceVersion") != meta::text(&before, "resourceVersion")
                 && !meta::text(&scale, "resourceVersion").is_empty();
             match self.try_update(ctx, served, &current, object, options).await {

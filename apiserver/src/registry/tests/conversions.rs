@@ -321,6 +321,70 @@ async fn scale_status_and_ownership_are_of_the_version_asked_for() {
 }
 
 #[tokio::test]
+async fn fields_are_owned_across_the_versions_that_a_webhook_converts() {
+    let hook = webhook().await;
+    let fixture = with_ports("v1", &hook).await;
+    let apply = async |version: &str, query: &str, config: Value| {
+        let target = format!("{}/a?{query}", at(version));
+        fixture
+            .patch(&target, "application/apply-patch+yaml", config)
+            .await
+    };
+    let owners = |object: &Value| -> Vec<(String, String, Value)> {
+        let entries = object["metadata"]["managedFields"].as_array().unwrap().iter();
+        let read = entries.map(|entry| {
+            let text = |name: &str| entry[name].as_str().unwrap().to_owned();
+            (text("manager"), text("apiVersion"), entry["fieldsV1"].clone())
+        });
+        let mut owners: Vec<_> = read.collect();
+        // By name, two before unknown, for the order goes by time.
+        owners.sort_by(|a, b| a.0.cmp(&b.0));
+        owners
+    };
+    let of = |name: &str, version: &str, fields: Value| {
+        (name.to_owned(), format!("example.com/{version}"), fields)
+    };
+    let made = apply("v1", "fieldManager=one", first("a", "h:1")).await;
+    assert_eq!(made.code, 201, "{}", made.message());
+    let refused = apply("v2", "fieldManager=two", second("a", "i", "1")).await;
+    assert_eq!(
+        refused.message(),
+        "Apply failed with 1 conflict: conflict with \"one\": .hostPort",
+        "its owner wrote it so"
+    );
+    let shared = apply("v2", "fieldManager=two", second("a", "h", "1"))
+        .await
+        .json();
+    let of_two = of("two", "v2", json!({"f:host": {}, "f:port": {}}));
+    assert_eq!(
+        owners(&shared),
+        [of("one", "v1", json!({"f:hostPort": {}})), of_two.clone()]
+    );
+    let forced = apply("v2", "fieldManager=two&force=true", second("a", "i", "1"))
+        .await
+        .json();
+    assert_eq!((&forced["host"], owners(&forced)), (&json!("i"), vec![of_two]));
+
+    // An ordinary write, in the other version, takes what it changes.
+    let patched = fixture
+        .patch(&format!("{}/a", at("v1")), MERGE, json!({"hostPort": "i:2"}))
+        .await
+        .json();
+    let left = owners(&patched);
+    assert_eq!(left[0], of("two", "v2", json!({"f:host": {}})), "{patched}");
+    assert_eq!(
+        (&left[1].1, &left[1].2),
+        (&"example.com/v1".to_owned(), &json!({"f:hostPort": {}}))
+    );
+
+    // Who goes on in another version is the same manager.
+    let moved = apply("v1", "fieldManager=two&force=true", first("a", "j:3"))
+        .await
+        .json();
+    assert_eq!(owners(&moved), [of("two", "v1", json!({"f:hostPort": {}}))]);
+}
+
+#[tokio::test]
 async fn a_webhook_that_fails_is_told_of() {
     let hook = HookServer::start(|_, request| {
         answer(json!({"uid": request["uid"], "convertedObjects": [],

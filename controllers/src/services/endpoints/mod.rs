@@ -4,11 +4,12 @@ mod plan;
 
 use super::selects_pods;
 use crate::run::{Context, Informers};
-use crate::runtime::{Cache, ObjectKey, Queue, Reconcile, ReconcileError, write};
+use crate::runtime::{Cache, Change, ObjectKey, Queue, Reconcile, ReconcileError, write};
 use crate::target::Target;
 use k8s_openapi::api::core::v1::{Endpoints as Object, Pod, Service};
 use kube::api::{Api, PostParams};
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub(crate) struct Endpoints {
@@ -16,10 +17,33 @@ pub(crate) struct Endpoints {
     services: Arc<Cache<Service>>,
     pods: Arc<Cache<Pod>>,
     endpoints: Arc<Cache<Object>>,
+    bereft: Bereft,
+}
+
+/// Names whose Service was seen to go. As upstream, it takes with it whatever Endpoints have its name, also those that a user
+/// made; others that never had a Service stay.
+#[derive(Clone, Default)]
+struct Bereft(Arc<Mutex<BTreeSet<ObjectKey>>>);
+
+impl Bereft {
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<ObjectKey>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Builds the controller and its queue, fed by the informers.
 pub(crate) fn start(context: &Context, informers: &Informers) -> (Arc<Endpoints>, Arc<Queue<ObjectKey>>) {
+    let bereft = Bereft::default();
+    let gone = bereft.clone();
+    // Before the queue hears of it, so that whoever works on it knows.
+    informers.services.subscribe(move |change| {
+        let key = ObjectKey::of(&change.object().metadata);
+        if matches!(change, Change::Deleted(_)) {
+            gone.lock().insert(key);
+        } else {
+            gone.lock().remove(&key);
+        }
+    });
     let queue = super::queue(informers);
     let own = queue.clone();
     informers
@@ -30,6 +54,7 @@ pub(crate) fn start(context: &Context, informers: &Informers) -> (Arc<Endpoints>
         services: informers.services.cache().clone(),
         pods: informers.pods.cache().clone(),
         endpoints: informers.endpoints.cache().clone(),
+        bereft,
     };
     (Arc::new(controller), queue)
 }
@@ -41,11 +66,14 @@ impl Reconcile for Endpoints {
         let found = self.endpoints.get(key);
         let api: Api<Object> = Api::namespaced(self.client.clone(), &key.namespace);
         let Some(service) = self.services.get(key) else {
-            // Endpoints have no owner reference: they go here when their Service is gone, if this controller made them.
-            return match found.filter(|found| plan::is_ours(found)) {
-                Some(found) => self.delete(&api, &Target::of(&found.metadata)).await,
-                None => Ok(None),
+            // Endpoints have no owner reference: they go here when their Service is gone.
+            let bereft = self.bereft.lock().contains(key);
+            let deleted = match found.filter(|found| bereft || plan::is_ours(found)) {
+                Some(found) => self.delete(&api, &Target::of(&found.metadata)).await?,
+                None => None,
             };
+            self.bereft.lock().remove(key);
+            return Ok(deleted);
         };
         if !selects_pods(&service) {
             return Ok(None);
