@@ -13,7 +13,7 @@ use crate::status::ApiError;
 use crate::table::{self, Gvk, Type};
 
 /// What upstream prints for the place where its scheme was made.
-const SCHEME: &str = "pkg/runtime/scheme.go:111";
+pub const SCHEME: &str = "pkg/runtime/scheme.go:111";
 
 /// How many bytes of a body that cannot be understood are shown.
 const SUMMARY_BYTES: usize = 30;
