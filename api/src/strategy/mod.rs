@@ -5,8 +5,12 @@
 
 mod app_armor;
 mod claim;
+mod device_claim;
 mod gated;
+mod parts;
 mod service;
+
+pub use parts::prepare_part;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -120,7 +124,17 @@ pub fn prepare_create(gvk: Gvk, object: &mut Value, now: Timestamp) {
         ("apps", "DaemonSet") => set_template_generation(fields, 1),
         ("batch", "Job") => select_by_uid(fields),
         ("apiextensions.k8s.io", "CustomResourceDefinition") => note_stored_version(fields),
+        ("apiregistration.k8s.io", "APIService") => local_service(fields, now),
         _ => {}
+    }
+}
+
+/// What this server answers for itself is available at once.
+fn local_service(fields: &mut Map<String, Value>, now: Timestamp) {
+    if fields.get("spec").is_none_or(|spec| !spec.has("service")) {
+        let condition = json!({"type": "Available", "status": "True", "lastTransitionTime": seconds(now),
+            "reason": "Local", "message": "Local APIServices are always available"});
+        fields.insert("status".into(), json!({"conditions": [condition]}));
     }
 }
 
@@ -190,6 +204,12 @@ pub fn prepare_status_update(gvk: Gvk, new: &mut Value, old: &Value) {
             None => fields.remove(name),
         };
     }
+    if resets(gvk, "status").contains(&"metadata") {
+        keep_metadata(fields, old);
+    }
+    if (gvk.group, gvk.kind) == ("resource.k8s.io", "ResourceClaim") {
+        device_claim::drop_deallocated(fields, old);
+    }
     if let Some(metadata) = object_in(fields, "metadata") {
         match (gvk.group, gvk.kind) {
             ("apps", "Deployment") => keep(metadata, &old["metadata"], "labels"),
@@ -202,6 +222,25 @@ pub fn prepare_status_update(gvk: Gvk, new: &mut Value, old: &Value) {
         && let Some(class) = old["status"].field("qosClass")
     {
         set_if_absent(status, "qosClass", class.clone());
+    }
+}
+
+/// Puts back what a write to a part of an object may not say of the whole (`ResetObjectMetaForStatus`): all that belongs to the
+/// object and not to who owns its fields.
+fn keep_metadata(fields: &mut Map<String, Value>, old: &Value) {
+    let Some(metadata) = object_in(fields, "metadata") else {
+        return;
+    };
+    for name in [
+        "deletionTimestamp",
+        "generation",
+        "selfLink",
+        "labels",
+        "annotations",
+        "finalizers",
+        "ownerReferences",
+    ] {
+        keep(metadata, &old["metadata"], name);
     }
 }
 

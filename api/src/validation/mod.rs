@@ -307,7 +307,7 @@ pub fn service_addresses(service: &Value) -> FieldErrors {
 
 /// The faults of an update through the main resource. Metadata that the client may leave out has been filled in from `old`.
 pub fn update(gvk: Gvk, new: &Value, old: &Value) -> FieldErrors {
-    let mut errors = metadata_update(new, old);
+    let mut errors = metadata_update(gvk, new, old);
     let rules = rules(gvk).unwrap_or(Rules::META);
     judge_metadata(gvk, new, rules.name, !anew(gvk), &mut errors);
     (rules.update)(new, old, &mut errors);
@@ -362,20 +362,36 @@ fn judge_metadata(gvk: Gvk, object: &Value, name: NameRule, change: bool, errors
     }
 }
 
-/// What changes of metadata have to pass. Upstream asks it for every kind and each kind asks it again, so that a status has
-/// each of these causes twice; its message says them once.
-fn metadata_update(new: &Value, old: &Value) -> FieldErrors {
+/// What changes of metadata have to pass. Upstream asks it for every kind, along with what new metadata have to pass, and each
+/// kind asks it again, so that a status has each of these causes several times; its message says them once.
+fn metadata_update(gvk: Gvk, new: &Value, old: &Value) -> FieldErrors {
     let (new, old, at) = (&new["metadata"], &old["metadata"], Path::new("metadata"));
     let mut errors = FieldErrors::new();
-    for _ in 0..2 {
-        meta::object_meta_update(new, old, &at, &mut errors);
-    }
+    meta::object_meta_change(new, old, is_namespaced(gvk), &at, &mut errors);
+    meta::object_meta_update(new, old, &at, &mut errors);
     errors
 }
 
 /// The faults of an update through `/status`.
 pub fn update_status(gvk: Gvk, new: &Value, old: &Value) -> FieldErrors {
-    let mut errors = metadata_update(new, old);
+    let mut errors = metadata_update(gvk, new, old);
     (rules(gvk).unwrap_or(Rules::META).status)(new, old, &mut errors);
+    errors
+}
+
+/// The faults of an update through a subresource that writes a part of the object.
+pub fn update_part(gvk: Gvk, subresource: &str, new: &Value, old: &Value) -> FieldErrors {
+    let mut errors = metadata_update(gvk, new, old);
+    let judge = match subresource {
+        "ephemeralcontainers" => pod::ephemeral_containers,
+        "resize" => pod::resize,
+        "finalize" => {
+            config::namespace_finalize(new, &mut errors);
+            return errors;
+        }
+        _ => return errors,
+    };
+    judge_metadata(gvk, new, names::dns1123_subdomain, false, &mut errors);
+    judge(new, old, &mut errors);
     errors
 }

@@ -2,6 +2,7 @@
 
 mod container;
 mod env;
+mod parts;
 mod probe;
 mod resources;
 mod scheduling;
@@ -13,6 +14,7 @@ mod volume;
 mod windows;
 
 pub(super) use container::{PROTOCOLS, no_backsteps, port_number, port_number_or_name};
+pub(super) use parts::{ephemeral_containers, resize};
 pub use resources::is_extended_resource;
 pub(super) use resources::{
     amount, amount_rules, container_resource_name, limits, may_be_overcommitted, resource_name,
