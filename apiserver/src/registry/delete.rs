@@ -73,7 +73,7 @@ impl Registry {
         }
         self.convert_ahead(served, std::slice::from_ref(&deleted.entry))
             .await?;
-        respond::object(served, &deleted.entry, accepted, status, &[])
+        respond::object(served, &deleted.entry, accepted, status)
     }
 
     /// Deletes one object of the request's namespace.

@@ -16,7 +16,7 @@ use crate::http::respond::with_warnings;
 use crate::registry::negotiate::{Purpose, accepted};
 use crate::registry::options::WriteOptions;
 use crate::registry::ownership::{APPLY, require_manager};
-use crate::registry::patch::{Patch, Sent, media_type, patch_type};
+use crate::registry::patch::{Patch, Patched, Sent, media_type, patch_type};
 use crate::registry::served::Served;
 use crate::registry::update::Tried;
 use crate::registry::{Registry, body, configuration, encode, meta, respond, rules};
@@ -50,7 +50,8 @@ impl Registry {
         bytes: Bytes,
     ) -> Result<Response<ResponseBody>, ApiError> {
         let options = WriteOptions::read(ctx, "UpdateOptions")?;
-        let (scale, _) = body::of_kind(ctx, &bytes, SCALE, options.field_validation)?;
+        let (scale, warnings) = body::of_kind(ctx, &bytes, SCALE, options.field_validation)?;
+        ctx.warnings.extend(&warnings);
         meta::check_name(&scale, &ctx.info.name, &ctx.info.namespace)?;
         self.set_scale(ctx, served, &options, |_| Ok(scale.clone())).await
     }
@@ -71,8 +72,11 @@ impl Registry {
             validation: options.field_validation,
         };
         let ty = table::by_gvk(SCALE.group, SCALE.version, SCALE.kind).expect("the table has Scale");
-        self.set_scale(ctx, served, &options, |mut scale| {
-            Patch::read(sent)?.apply(&mut scale, ty)?;
+        self.set_scale(ctx, served, &options, |scale| {
+            let of = Patched::Kind(SCALE, ty);
+            let (scale, findings) = Patch::read(sent)?.patched(of, &scale, sent.validation)?;
+            ctx.warnings.extend(&findings);
+            meta::check_name(&scale, &ctx.info.name, &ctx.info.namespace)?;
             Ok(scale)
         })
         .await
