@@ -201,9 +201,12 @@ mod tests {
         assert!(check(&json!({"metadata": {"name": "p"}, "target": {"name": "n"}})).is_ok());
         let error = check(&json!({"metadata": {"name": "p"}, "target": {"kind": "Pod"}})).unwrap_err();
         assert_eq!(
-            error.message(),
-            "Binding \"p\" is invalid: [target.kind: Unsupported value: \"Pod\": supported values: \"Node\", \
+            (error.code(), error.message()),
+            (
+                500,
+                "[target.kind: Unsupported value: \"Pod\": supported values: \"Node\", \
              \"<empty>\", target.name: Required value]"
+            )
         );
     }
 }
