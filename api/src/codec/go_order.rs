@@ -36,7 +36,7 @@ fn write(value: &Value, ty: Option<Ty>, opened: &Value, text: &mut String) {
                 if index > 0 {
                     text.push(',');
                 }
-                text.push_str(&Value::from(name.as_str()).to_string());
+                text.push_str(&escaped(&Value::from(name.as_str())));
                 text.push(':');
                 let below = opened.get(name).unwrap_or(&Value::Null);
                 write(&fields[name], within(ty, name), below, text);
@@ -55,8 +55,21 @@ fn write(value: &Value, ty: Option<Ty>, opened: &Value, text: &mut String) {
             }
             text.push(']');
         }
-        other => text.push_str(&other.to_string()),
+        other => text.push_str(&escaped(other)),
     }
+}
+
+/// A scalar in JSON, with what means something in HTML escaped, as Go writes it.
+fn escaped(value: &Value) -> String {
+    let text = value.to_string();
+    if !value.is_string() || !text.contains(['<', '>', '&', '\u{2028}', '\u{2029}']) {
+        return text;
+    }
+    text.replace('<', "\\u003c")
+        .replace('>', "\\u003e")
+        .replace('&', "\\u0026")
+        .replace('\u{2028}', "\\u2028")
+        .replace('\u{2029}', "\\u2029")
 }
 
 /// The struct that a value of this type is, if it is one. Keys of maps have no order of their own.

@@ -10,6 +10,7 @@ mod admission;
 mod api_service;
 mod autoscaling;
 mod batch;
+mod conditions;
 mod core;
 mod custom_resources;
 mod devices;
@@ -185,7 +186,8 @@ fn group_rules(group: &str, version: &str, kind: &str) -> Option<Rules> {
         ("admissionregistration.k8s.io", _) => admission_rules(kind)?,
         ("certificates.k8s.io", "CertificateSigningRequest") => Rules::new(access::certificate_request)
             .named(names::path_segment)
-            .on_update(access::certificate_request_update),
+            .on_update(access::certificate_request_update)
+            .on_status(|new, _, e| access::certificate_request_status(new, e)),
         ("authorization.k8s.io", "SubjectAccessReview") => Rules::new(access::review),
         ("authorization.k8s.io", "LocalSubjectAccessReview") => Rules::new(access::local_review),
         ("authorization.k8s.io", "SelfSubjectAccessReview") => Rules::new(access::self_review),
@@ -256,9 +258,9 @@ fn admission_rules(kind: &str) -> Option<Rules> {
         "ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration" => {
             Rules::new(admission::webhooks).on_update(|new, _, e| admission::webhooks(new, e))
         }
-        "ValidatingAdmissionPolicy" => {
-            Rules::new(admission::policy).on_update(|new, _, e| admission::policy(new, e))
-        }
+        "ValidatingAdmissionPolicy" => Rules::new(admission::policy)
+            .on_update(|new, _, e| admission::policy(new, e))
+            .on_status(|new, _, e| admission::policy_status(new, e)),
         "ValidatingAdmissionPolicyBinding" => {
             Rules::new(admission::binding).on_update(|new, _, e| admission::binding(new, e))
         }
@@ -330,8 +332,8 @@ fn anew(gvk: Gvk) -> bool {
         _ => matches!(
             gvk.kind,
             "ControllerRevision"
-                | "StatefulSet"
                 | "Job"
+                | "DeviceClass"
                 | "EndpointSlice"
                 | "Ingress"
                 | "IngressClass"
@@ -368,8 +370,22 @@ fn metadata_update(gvk: Gvk, new: &Value, old: &Value) -> FieldErrors {
     let (new, old, at) = (&new["metadata"], &old["metadata"], Path::new("metadata"));
     let mut errors = FieldErrors::new();
     meta::object_meta_change(new, old, is_namespaced(gvk), &at, &mut errors);
-    meta::object_meta_update(new, old, &at, &mut errors);
+    if asks_again(gvk) {
+        meta::object_meta_update(new, old, &at, &mut errors);
+    }
     errors
+}
+
+/// Whether a kind itself asks what changes of metadata have to pass.
+fn asks_again(gvk: Gvk) -> bool {
+    !matches!(
+        (gvk.group, gvk.kind),
+        ("admissionregistration.k8s.io" | "flowcontrol.apiserver.k8s.io", _)
+            | ("", "PersistentVolume" | "LimitRange")
+            | ("storage.k8s.io", "VolumeAttachment" | "CSINode")
+            | ("policy", "PodDisruptionBudget")
+            | ("discovery.k8s.io", "EndpointSlice")
+    )
 }
 
 /// The faults of an update through `/status`.

@@ -72,9 +72,30 @@ pub(super) fn prepare_update(
     strategy::date_taints(kind, object, now);
     match subresource {
         "" | "scale" => strategy::prepare_update(kind, object, old),
-        "status" => strategy::prepare_status_update(kind, object, old),
+        "status" => strategy::prepare_status_update(kind, object, old, now),
         "approval" => strategy::prepare_approval(object, old),
         part => strategy::prepare_part(kind, part, object, old),
+    }
+}
+
+/// Whether some of a kind's annotations stand for fields that it has inside: upstream cuts metadata out of what it has inside.
+pub(crate) fn has_foreign_annotations(served: &Served) -> bool {
+    served.is("apps", "daemonsets")
+}
+
+/// Takes away the annotations that stand for fields.
+pub(crate) fn without_foreign_annotations(served: &Served, metadata: &mut Value) {
+    let Some(fields) = metadata
+        .as_object_mut()
+        .filter(|_| has_foreign_annotations(served))
+    else {
+        return;
+    };
+    if let Some(annotations) = fields.get_mut("annotations").and_then(Value::as_object_mut) {
+        annotations.remove(defaults::TEMPLATE_GENERATION);
+        if annotations.is_empty() {
+            fields.remove("annotations");
+        }
     }
 }
 

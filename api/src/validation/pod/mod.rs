@@ -8,6 +8,7 @@ mod resources;
 mod scheduling;
 mod security;
 mod spec;
+mod status;
 mod template;
 mod update;
 mod volume;
@@ -21,8 +22,9 @@ pub(super) use resources::{
 };
 pub(super) use scheduling::{positive, taint_effect, tolerations};
 pub(super) use spec::one_of;
+pub(super) use status::pod_status;
 pub(super) use template::{for_controller, pod_template, runs_on, selected, template_spec};
-pub(super) use update::{pod_status, pod_update};
+pub(super) use update::pod_update;
 pub(super) use volume::host_path;
 
 use serde_json::Value;
