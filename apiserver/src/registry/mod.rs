@@ -70,6 +70,7 @@ use crate::webhook::Webhooks;
 pub(crate) use encode::in_version as shown;
 pub(crate) use negotiate::check_acceptable;
 pub(crate) use ownership::track_answered;
+pub(crate) use rules::without_foreign_annotations;
 pub(crate) use served::{Catalog, Served};
 use services::{ServiceConfig, Services};
 
@@ -340,8 +341,10 @@ impl ResourceHandler for Registry {
 /// in what form it is to be answered.
 fn is_handled(ctx: &RequestContext, served: &Served) -> bool {
     let (verb, subresource) = (ctx.info.verb.as_str(), ctx.info.subresource.as_str());
+    let of_item = matches!(verb, "get" | "update" | "patch" | "delete");
+    let is_item = ctx.info.parts.len() > 1;
     let does = match subresource {
-        "" => served.resource.has_verb(verb),
+        "" => served.resource.has_verb(verb) && (of_item == is_item || verb == "watch"),
         name => served
             .subresource(name)
             .is_some_and(|part| part.verbs.contains(&verb)),

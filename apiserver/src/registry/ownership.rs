@@ -7,7 +7,7 @@ use coracle_api::apply::{self, Manager, Model, Operation, Writer};
 use coracle_api::codec::DecodeError;
 use coracle_api::codec::conform::conform;
 use coracle_api::status::ApiError;
-use coracle_api::table::Type;
+use coracle_api::table::{self, Gvk, Type};
 use coracle_api::validation::{FieldErrors, Path};
 use http::{Response, StatusCode, header};
 use serde_json::{Value, json};
@@ -177,6 +177,36 @@ impl Registry {
         self.with_writer(ctx, served, Operation::Apply, |writer| {
             apply::apply(live.as_ref(), config, force, writer).map(|applied| applied.object)
         })
+    }
+
+    /// The same for an object of a kind that no resource stores: the scale of another one.
+    ///
+    /// # Errors
+    /// The conflicts with other managers.
+    pub(super) fn applied_to_scale(
+        &self,
+        ctx: &RequestContext,
+        kind: Gvk,
+        live: &Value,
+        config: &Value,
+    ) -> Result<Value, ApiError> {
+        let ty = table::by_gvk(kind.group, kind.version, kind.kind)
+            .ok_or_else(|| ApiError::internal("the table has no scales"))?;
+        let manager = Manager {
+            name: manager_name(ctx),
+            operation: Operation::Apply,
+            api_version: kind.api_version(),
+            subresource: ctx.info.subresource.clone(),
+        };
+        let now = meta::time(self.now());
+        let writer = Writer {
+            manager: &manager,
+            model: Model::Type(ty),
+            resets: &[],
+            now: now.as_str().unwrap_or_default(),
+        };
+        let force = ctx.query("force").is_some_and(is_true);
+        apply::apply(Some(live), config, force, writer).map(|applied| applied.object)
     }
 
     fn with_writer<T>(

@@ -6,6 +6,7 @@ mod custom;
 mod network;
 mod pods;
 mod policy;
+mod scale;
 mod show;
 mod workloads;
 
@@ -16,10 +17,11 @@ use coracle_api::status::ApiError;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+pub(crate) use self::scale::of_scale;
 use crate::cache::entry::Entry;
 use crate::registry::Served;
 use crate::registry::negotiate::{Accepted, Include};
-use crate::registry::shown;
+use crate::registry::{shown, without_foreign_annotations};
 
 /// A table of one object.
 ///
@@ -110,7 +112,8 @@ fn row(served: &Served, entry: &Entry, accepted: Accepted, now: Timestamp) -> Re
             row.insert("object".to_owned(), Value::clone(&object));
         }
         Include::Metadata => {
-            let metadata = object.get("metadata").cloned().unwrap_or_default();
+            let mut metadata = object.get("metadata").cloned().unwrap_or_default();
+            without_foreign_annotations(served, &mut metadata);
             let partial = json!({
                 "kind": "PartialObjectMetadata", "apiVersion": format!("meta.k8s.io/{}", accepted.view_version),
                 "metadata": metadata,
