@@ -256,23 +256,24 @@ fn paginate(
         };
         end - snapshot.entries.rank(&next)
     });
-    // As upstream has it: a list of everything ends its prefix before the slash.
-    let start = if namespace.is_empty() {
-        format!("/{next}")
-    } else {
-        next[namespace.len()..].to_owned()
-    };
-    let token = Continuation {
-        revision: Some(revision),
-        start,
-    }
-    .encode();
+    let token = token(revision, &namespace, &next);
     served.cache.keep(snapshot);
     Page {
         revision,
         entries,
         rest: Some(Rest { token, remaining }),
     }
+}
+
+/// The token of a page that goes on with a key, behind the prefix of what is listed.
+fn token(revision: u64, prefix: &str, next: &str) -> String {
+    // As upstream has it: a list of everything ends its prefix before the slash.
+    let slash = if prefix.is_empty() { "/" } else { "" };
+    let token = Continuation {
+        revision: Some(revision),
+        start: format!("{slash}{}", &next[prefix.len()..]),
+    };
+    token.encode()
 }
 
 /// The first key after every key of a namespace: `/` is followed by `0`.

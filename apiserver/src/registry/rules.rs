@@ -27,6 +27,15 @@ pub(super) fn default_again(served: &Served, object: &mut Value) {
     }
 }
 
+/// As [`settle`], for a change. What a write to a part has put back may have defaults of its own, which upstream fills in whenever
+/// it reads the object.
+pub(super) fn settle_change(served: &Served, subresource: &str, object: &mut Value) {
+    settle(served, object);
+    if !subresource.is_empty() {
+        default_again(served, object);
+    }
+}
+
 /// The same object in another version of its resource.
 ///
 /// # Errors

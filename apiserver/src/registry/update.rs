@@ -164,11 +164,7 @@ impl Registry {
         let reservation = self.services.reserve(served, &mut object, held, self.chance())?;
         verdict?;
         self.admit_finally(&admission, &object, Some(&old)).await?;
-        rules::settle(served, &mut object);
-        if !ctx.info.subresource.is_empty() {
-            // What was put back may have defaults of its own, which upstream fills in whenever it reads the object.
-            rules::default_again(served, &mut object);
-        }
+        rules::settle_change(served, &ctx.info.subresource, &mut object);
         let charges = self.charges(&attributes, &object, Some(&old))?;
         let key = served.key(current.namespace(), current.name());
         if object == old && !self.is_due(served, current, &key, options.dry_run).await? {
