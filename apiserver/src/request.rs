@@ -177,6 +177,11 @@ impl Warnings {
         }
     }
 
+    /// Adds several warnings.
+    pub(crate) fn extend(&self, texts: &[String]) {
+        texts.iter().for_each(|text| self.add(text));
+    }
+
     /// Those that are sent: all where they are few; cut, and the first of them, where they are long.
     pub fn sent(&self) -> Vec<String> {
         let texts = self.lock();

@@ -149,6 +149,16 @@ impl<'a> Schema<'a> {
     }
 }
 
+/// What Go has in a field that has to be there, which upstream publishes as its default.
+fn zero(field: &Field) -> Option<Value> {
+    match field.ty.item {
+        _ if !field.required => None,
+        Item::String => Some("".into()),
+        Item::Int32 | Item::Int64 => Some(0.into()),
+        _ => None,
+    }
+}
+
 /// References within a namespace have a name even where none is given.
 fn blank(ty: &Type) -> Option<Value> {
     (ty.name == "io.k8s.api.core.v1.LocalObjectReference").then(|| "".into())
@@ -186,7 +196,11 @@ impl<'a> Keyed<'a> {
 
     fn default(self, key: &str) -> Option<Value> {
         match self {
-            Keyed::Type(_, ty) => ty.field(key).and_then(Field::default_value).or_else(|| blank(ty)),
+            Keyed::Type(_, ty) => {
+                let field = ty.field(key);
+                let set = field.and_then(Field::default_value);
+                set.or_else(|| field.and_then(zero)).or_else(|| blank(ty))
+            }
             Keyed::Custom(node) => node.items.as_deref()?.properties.get(key)?.default.clone(),
         }
     }

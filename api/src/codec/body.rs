@@ -13,7 +13,7 @@ use crate::status::ApiError;
 use crate::table::{self, Gvk, Type};
 
 /// What upstream prints for the place where its scheme was made.
-const SCHEME: &str = "pkg/runtime/scheme.go:111";
+pub const SCHEME: &str = "pkg/runtime/scheme.go:111";
 
 /// How many bytes of a body that cannot be understood are shown.
 const SUMMARY_BYTES: usize = 30;
@@ -64,6 +64,7 @@ pub fn decode(
     validation: FieldValidation,
 ) -> Result<(Value, Vec<String>), ApiError> {
     let unrecognized = |error: &dyn std::fmt::Display| unrecognized(body, expected.kind, error);
+    let text = body;
     let body = Body::open(body, media_type).map_err(|error| unrecognized(&error))?;
     let (api_version, kind) = body.type_meta().map_err(|error| unrecognized(&error))?;
     let said = Said::with_defaults(&api_version, &kind, expected).map_err(|error| unrecognized(&error))?;
@@ -81,10 +82,12 @@ pub fn decode(
             "no kind {kind} is registered for version {version} in scheme \"{SCHEME}\""
         ))
     })?;
-    let decoded = body
-        .into_type(ty)
-        .and_then(|decoded| decoded.validated(validation));
-    let (mut value, warnings) = decoded.map_err(|error| cannot(&error))?;
+    let mut decoded = body.into_type(ty).map_err(|error| cannot(&error))?;
+    if media_type == MediaType::Json && decoded.findings.len() > 1 {
+        super::json::put_in_order(text, &mut decoded.findings);
+    }
+    let validated = decoded.validated(validation);
+    let (mut value, warnings) = validated.map_err(|error| cannot(&error))?;
     if said.kind != expected.kind {
         let expected = internal_name(expected);
         return Err(cannot(&format!(
@@ -344,6 +347,11 @@ mod tests {
                 r#"{"spec": {"ports": [{"bogus": 1}]}}"#,
                 "Service in version \"v1\" cannot be handled as a Service: strict decoding error: unknown field \
                  \"spec.ports[0].bogus\"",
+            ),
+            (
+                r#"{"spec": {"b": 1}, "a": 1}"#,
+                "Service in version \"v1\" cannot be handled as a Service: strict decoding error: unknown field \"spec.b\", \
+                 unknown field \"a\"",
             ),
             (
                 r#"{"spec": {"type": 5}}"#,

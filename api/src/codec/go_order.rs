@@ -3,8 +3,11 @@
 //! Objects in memory have their fields sorted by name, and so have answers: clients do not care. A person who compares a message
 //! with upstream's does.
 
+mod moved;
+
 use serde_json::Value;
 
+use self::moved::MOVED;
 use crate::table::{Item, Outer, Shape, Ty, Type};
 
 /// An object of a type. Where `opened` is an object, Go has read the value as a map and written it again, sorted by name; so it
@@ -22,20 +25,21 @@ pub fn json(value: &Value, ty: &'static Type, opened: &Value) -> String {
 fn write(value: &Value, ty: Option<Ty>, opened: &Value, text: &mut String) {
     match value {
         Value::Object(fields) => {
-            let of = |name: &str| field_type(ty, name);
+            let of = ty.and_then(struct_of);
             let mut names: Vec<&String> = fields.keys().collect();
-            if !opened.is_object() {
-                names.sort_by_key(|name| of(name).0);
+            if let Some(of) = of.filter(|_| !opened.is_object()) {
+                let order = declared(of);
+                names.sort_by_key(|name| place(of, &order, name));
             }
             text.push('{');
             for (index, name) in names.into_iter().enumerate() {
                 if index > 0 {
                     text.push(',');
                 }
-                text.push_str(&Value::from(name.as_str()).to_string());
+                text.push_str(&escaped(&Value::from(name.as_str())));
                 text.push(':');
                 let below = opened.get(name).unwrap_or(&Value::Null);
-                write(&fields[name], of(name).1, below, text);
+                write(&fields[name], within(ty, name), below, text);
             }
             text.push('}');
         }
@@ -45,32 +49,68 @@ fn write(value: &Value, ty: Option<Ty>, opened: &Value, text: &mut String) {
                 if index > 0 {
                     text.push(',');
                 }
-                write(item, ty.map(|ty| ty.element()), &Value::Null, text);
+                // A list that was sent has taken the place of the one before, and Go has read all that is in it.
+                let below = opened.get(index).unwrap_or(&Value::Null);
+                write(item, ty.map(|ty| ty.element()), below, text);
             }
             text.push(']');
         }
-        other => text.push_str(&other.to_string()),
+        other => text.push_str(&escaped(other)),
     }
 }
 
-/// Where a field stands among those of its struct, and what it holds. Keys of maps keep their order.
-fn field_type(ty: Option<Ty>, name: &str) -> (usize, Option<Ty>) {
-    let Some(ty) = ty else { return (0, None) };
+/// A scalar in JSON, with what means something in HTML escaped, as Go writes it.
+fn escaped(value: &Value) -> String {
+    let text = value.to_string();
+    if !value.is_string() || !text.contains(['<', '>', '&', '\u{2028}', '\u{2029}']) {
+        return text;
+    }
+    text.replace('<', "\\u003c")
+        .replace('>', "\\u003e")
+        .replace('&', "\\u0026")
+        .replace('\u{2028}', "\\u2028")
+        .replace('\u{2029}', "\\u2029")
+}
+
+/// The struct that a value of this type is, if it is one. Keys of maps have no order of their own.
+fn struct_of(ty: Ty) -> Option<&'static Type> {
     match (ty.outer, ty.item) {
-        (Outer::Value, Item::Type(of)) if of.shape == Shape::Struct => {
-            let at = match name {
-                // Go's `TypeMeta` comes first, the kind before the version.
-                "kind" if of.gvk.is_some() => 0,
-                "apiVersion" if of.gvk.is_some() => 1,
-                _ => of
-                    .in_number_order()
-                    .position(|field| field.name == name)
-                    .map_or(usize::MAX, |at| at + 2),
-            };
-            (at, of.field(name).map(|field| field.ty))
-        }
-        (Outer::Map | Outer::MapOfLists, _) => (0, Some(ty.element())),
-        _ => (0, None),
+        (Outer::Value, Item::Type(of)) if of.shape == Shape::Struct => Some(of),
+        _ => None,
+    }
+}
+
+/// The fields of a struct in the order in which Go declares them.
+pub(super) fn declared(of: &'static Type) -> Vec<&'static str> {
+    let mut order: Vec<&str> = of.in_number_order().map(|field| field.name).collect();
+    let moves = MOVED.iter().find(|(name, _)| *name == of.name);
+    for (field, after) in moves.into_iter().flat_map(|(_, moves)| *moves) {
+        order.retain(|name| name != field);
+        let at = order.iter().position(|name| name == after).map_or(0, |at| at + 1);
+        order.insert(at, field);
+    }
+    order
+}
+
+fn place(of: &'static Type, order: &[&str], name: &str) -> usize {
+    match name {
+        // Go's `TypeMeta` comes first, the kind before the version.
+        "kind" if of.gvk.is_some() => 0,
+        "apiVersion" if of.gvk.is_some() => 1,
+        _ => order
+            .iter()
+            .position(|field| *field == name)
+            .map_or(usize::MAX, |at| at + 2),
+    }
+}
+
+/// The type of what stands under a name.
+fn within(ty: Option<Ty>, name: &str) -> Option<Ty> {
+    let ty = ty?;
+    match (struct_of(ty), ty.outer) {
+        (Some(of), _) => of.field(name).map(|field| field.ty),
+        (None, Outer::Map | Outer::MapOfLists) => Some(ty.element()),
+        (None, _) => None,
     }
 }
 
@@ -95,6 +135,39 @@ mod tests {
             json(&object, pod, &json!({"metadata": {"uid": "u"}})),
             "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"labels\":{\"a\":\"2\",\"b\":\"1\"},\"name\":\"x\",\
              \"uid\":\"u\"},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}"
+        );
+    }
+
+    #[test]
+    fn fields_stand_where_go_declares_them() {
+        for (name, moves) in MOVED {
+            let ty = table::by_name(name).unwrap();
+            let order = declared(ty);
+            assert_eq!(order.len(), ty.in_number_order().count(), "{name}");
+            for (field, after) in *moves {
+                assert!(ty.field(field).is_some(), "{name} {field}");
+                assert!(after.is_empty() || ty.field(after).is_some(), "{name} {after}");
+            }
+        }
+        let container = declared(table::by_name("io.k8s.api.core.v1.Container").unwrap());
+        let at = |name: &str| container.iter().position(|field| *field == name).unwrap();
+        assert_eq!(at("terminationMessagePolicy"), at("terminationMessagePath") + 1);
+        assert_eq!(at("imagePullPolicy"), at("terminationMessagePolicy") + 1);
+        assert_eq!(at("envFrom"), at("ports") + 1);
+    }
+
+    #[test]
+    fn what_was_sent_in_a_list_was_read_and_sorted() {
+        let role = table::by_api_version("rbac.authorization.k8s.io/v1", "Role").unwrap();
+        let rules = json!([{"nonResourceURLs": ["/x"], "verbs": ["get"]}]);
+        let object = json!({"rules": rules});
+        assert_eq!(
+            json(&object, role, &object),
+            "{\"rules\":[{\"nonResourceURLs\":[\"/x\"],\"verbs\":[\"get\"]}]}"
+        );
+        assert_eq!(
+            json(&object, role, &json!({"kind": "Other"})),
+            "{\"rules\":[{\"verbs\":[\"get\"],\"nonResourceURLs\":[\"/x\"]}]}"
         );
     }
 }

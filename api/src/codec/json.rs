@@ -82,6 +82,18 @@ impl Parsed {
     }
 }
 
+/// Puts findings of a text in the order in which upstream's decoder comes upon them.
+pub(super) fn put_in_order(bytes: &[u8], findings: &mut [String]) {
+    let mut order = Notes {
+        keys: Some(Vec::new()),
+        ..Notes::default()
+    };
+    if read_noting(bytes, &mut order).is_ok() {
+        let keys = order.keys.unwrap_or_default();
+        findings.sort_by_key(|finding| place(finding, &keys));
+    }
+}
+
 /// Where upstream's decoder comes upon what it finds fault with: a field that it does not know when it first sees it, a duplicate
 /// when it sees it again.
 fn place(finding: &str, keys: &[String]) -> usize {

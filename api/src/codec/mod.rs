@@ -16,6 +16,7 @@ pub mod go_order;
 pub mod json;
 pub mod protobuf;
 pub mod time;
+pub mod unstructured;
 pub mod yaml;
 
 mod base64;

@@ -56,7 +56,7 @@ pub(super) fn v2_to_v1(object: &mut Value) {
             others.map(|metric| metric_to_v1(metric, SPEC)).collect(),
         );
         if let Some(behavior) = spec.remove("behavior") {
-            keep(&mut kept, BEHAVIOR, with_keys(behavior, &upper_first));
+            kept.insert(BEHAVIOR.to_owned(), written_behavior(&behavior).into());
         }
     }
     if let Some(status) = object.get_mut("status").and_then(Value::as_object_mut) {
@@ -122,6 +122,41 @@ pub(super) fn v1_to_v2(object: &mut Value) {
         set_list(status, "currentMetrics", measured);
         set_list(status, "conditions", list(conditions));
     }
+}
+
+/// A behavior as Go writes its internal type, which has its fields in this order and leaves none out.
+fn written_behavior(behavior: &Value) -> String {
+    const RULES: [&str; 4] = [
+        "stabilizationWindowSeconds",
+        "selectPolicy",
+        "policies",
+        "tolerance",
+    ];
+    const POLICY: [&str; 3] = ["type", "value", "periodSeconds"];
+    written(behavior, &["scaleUp", "scaleDown"], &|rules| {
+        written(rules, &RULES, &|value| match value {
+            Value::Array(policies) => {
+                let policies: Vec<String> = policies
+                    .iter()
+                    .map(|policy| written(policy, &POLICY, &Value::to_string))
+                    .collect();
+                format!("[{}]", policies.join(","))
+            }
+            other => other.to_string(),
+        })
+    })
+}
+
+/// An object with these fields, each under its name in Go; null stands for what it does not have.
+fn written(object: &Value, fields: &[&str], value: &dyn Fn(&Value) -> String) -> String {
+    let Value::Object(map) = object else {
+        return "null".to_owned();
+    };
+    let fields = fields.iter().map(|name| {
+        let value = map.get(*name).map_or_else(|| "null".to_owned(), value);
+        format!("\"{}\":{value}", upper_first(name))
+    });
+    format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
 }
 
 fn list(value: Option<Value>) -> Vec<Value> {

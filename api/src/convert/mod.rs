@@ -163,7 +163,8 @@ mod tests {
             .as_str()
             .unwrap();
         assert!(
-            behavior.contains(r#""ScaleDown":{"Policies":[{"PeriodSeconds":15,"Type":"Pods""#),
+            behavior.starts_with(r#"{"ScaleUp":null,"ScaleDown":{"StabilizationWindowSeconds":0"#)
+                && behavior.contains(r#""Policies":[{"Type":"Pods","Value":4,"PeriodSeconds":15}]"#),
             "{behavior}"
         );
         let metrics = annotations["autoscaling.alpha.kubernetes.io/metrics"]

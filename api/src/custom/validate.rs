@@ -34,14 +34,16 @@ pub fn create(version: &Version, schema: &Schema, object: &Value) -> FieldErrors
 
 /// The faults of an update.
 pub fn update(version: &Version, schema: &Schema, new: &Value, old: &Value) -> FieldErrors {
-    let mut errors = type_meta(version, new);
-    if errors.is_empty() {
+    let mut errors = changed_metadata(version, new, old);
+    let unlike = type_meta(version, new);
+    if unlike.is_empty() {
         let at = Path::new("metadata");
         meta::object_meta_update(&new["metadata"], &old["metadata"], &at, &mut errors);
         check::check_update(new, old, schema, &Path::ROOT, &mut errors);
         scale::faults_of_spec(version, new, &mut errors);
         scale::faults_of_status(version, new, &mut errors);
     }
+    errors.extend(unlike);
     embedded::faults(new, schema, &Path::ROOT, &mut errors);
     new_duplicates(schema, new, old, &mut errors);
     rules::evaluate(new, Some(old), schema, &mut errors);
@@ -50,8 +52,9 @@ pub fn update(version: &Version, schema: &Schema, new: &Value, old: &Value) -> F
 
 /// The faults of an update through `/status`, which is held against the schema of the status alone.
 pub fn update_status(version: &Version, schema: &Schema, new: &Value, old: &Value) -> FieldErrors {
-    let mut errors = type_meta(version, new);
-    if errors.is_empty() {
+    let mut errors = changed_metadata(version, new, old);
+    let unlike = type_meta(version, new);
+    if unlike.is_empty() {
         let at = Path::new("metadata");
         meta::object_meta_update(&new["metadata"], &old["metadata"], &at, &mut errors);
         if let (Some(status), Some(below)) = (new.get("status"), schema.properties.get("status")) {
@@ -63,9 +66,18 @@ pub fn update_status(version: &Version, schema: &Schema, new: &Value, old: &Valu
         }
         scale::faults_of_status(version, new, &mut errors);
     }
+    errors.extend(unlike);
     embedded::faults(new, schema, &Path::ROOT, &mut errors);
     new_duplicates(schema, new, old, &mut errors);
     rules::evaluate(new, Some(old), schema, &mut errors);
+    errors
+}
+
+/// What the metadata of every kind's updates have to pass, before the kind's own rules look at them again.
+fn changed_metadata(version: &Version, new: &Value, old: &Value) -> FieldErrors {
+    let mut errors = FieldErrors::new();
+    let (new, old, at) = (&new["metadata"], &old["metadata"], Path::new("metadata"));
+    meta::object_meta_change(new, old, version.resource.namespaced, &at, &mut errors);
     errors
 }
 

@@ -87,7 +87,7 @@ static PLANS: LazyLock<HashMap<&'static str, Plan>> = LazyLock::new(|| {
 });
 
 /// The annotation that carries a DaemonSet's generation of its template.
-pub(crate) const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+pub const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 
 /// Fills in all that `object`, an object of this kind, leaves open. Doing it twice changes nothing more.
 ///

@@ -282,7 +282,10 @@ fn merge_lists(old: Vec<Value>, change: Vec<Value>, inner: &Patched) -> Result<V
         return Ok(ordered(merged, &change, &old, ""));
     }
     if objects < old.len() + change.len() {
-        return malformed("list element types are not identical");
+        let lists = printed(&Value::Array(vec![old.into(), change.into()]));
+        return Err(PatchError::Schema(format!(
+            "list element types are not identical: {lists}"
+        )));
     }
     if inner.merge_key.is_empty() {
         return Err(PatchError::Schema("cannot merge lists without merge key".into()));

@@ -49,9 +49,10 @@ impl FieldSelector {
             .into_iter()
             .filter(|part| !part.is_empty())
             .map(|part| term(text, part));
-        Ok(Self {
-            terms: terms.collect::<Result<_, _>>()?,
-        })
+        let mut terms: Vec<Term> = terms.collect::<Result<_, _>>()?;
+        // Of nothing that it should be nothing says nothing.
+        terms.retain(|term| !(term.field.is_empty() && term.value.is_empty()));
+        Ok(Self { terms })
     }
 
     /// Whether everything is selected.

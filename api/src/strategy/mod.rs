@@ -7,7 +7,10 @@ mod app_armor;
 mod claim;
 mod devices;
 mod gated;
+mod parts;
 mod service;
+
+pub use parts::prepare_part;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -121,7 +124,17 @@ pub fn prepare_create(gvk: Gvk, object: &mut Value, now: Timestamp) {
         ("apps", "DaemonSet") => set_template_generation(fields, 1),
         ("batch", "Job") => select_by_uid(fields),
         ("apiextensions.k8s.io", "CustomResourceDefinition") => note_stored_version(fields),
+        ("apiregistration.k8s.io", "APIService") => local_service(fields, now),
         _ => {}
+    }
+}
+
+/// What this server answers for itself is available at once.
+fn local_service(fields: &mut Map<String, Value>, now: Timestamp) {
+    if fields.get("spec").is_none_or(|spec| !spec.has("service")) {
+        let condition = json!({"type": "Available", "status": "True", "lastTransitionTime": seconds(now),
+            "reason": "Local", "message": "Local APIServices are always available"});
+        fields.insert("status".into(), json!({"conditions": [condition]}));
     }
 }
 
@@ -177,7 +190,7 @@ pub fn prepare_update(gvk: Gvk, new: &mut Value, old: &Value) {
 }
 
 /// Resets what an update through `/status` may not change: everything but the status and the metadata.
-pub fn prepare_status_update(gvk: Gvk, new: &mut Value, old: &Value) {
+pub fn prepare_status_update(gvk: Gvk, new: &mut Value, old: &Value, now: Timestamp) {
     let (Value::Object(fields), Value::Object(before)) = (new, old) else {
         return;
     };
@@ -190,6 +203,19 @@ pub fn prepare_status_update(gvk: Gvk, new: &mut Value, old: &Value) {
             Some(value) => fields.insert(name.into(), value),
             None => fields.remove(name),
         };
+    }
+    if resets(gvk, "status").contains(&"metadata") {
+        keep_metadata(fields, old);
+    }
+    match (gvk.group, gvk.kind) {
+        // It counts what is desired, and stands among the annotations.
+        ("apps", "DaemonSet") => set_template_generation(fields, template_generation(old)),
+        ("", "PersistentVolume") => date_phase(fields, old, now),
+        // The feature is gone, the field is left.
+        ("", "Node") => forget(fields, old, "config"),
+        // DRANodeAllocatableResources.
+        ("", "Pod") => forget(fields, old, "nodeAllocatableResourceClaimStatuses"),
+        _ => {}
     }
     if let Some(metadata) = object_in(fields, "metadata") {
         match (gvk.group, gvk.kind) {
@@ -208,6 +234,48 @@ pub fn prepare_status_update(gvk: Gvk, new: &mut Value, old: &Value) {
         && let Some(class) = old["status"].field("qosClass")
     {
         set_if_absent(status, "qosClass", class.clone());
+    }
+}
+
+/// Drops a field of the status that the server serves no more or not yet, unless it was there.
+fn forget(fields: &mut Map<String, Value>, old: &Value, name: &str) {
+    if let Some(status) = object_in(fields, "status").filter(|_| !old["status"].has(name)) {
+        status.remove(name);
+    }
+}
+
+/// Notes when the phase of a volume changed, where its writer does not say it.
+fn date_phase(volume: &mut Map<String, Value>, old: &Value, now: Timestamp) {
+    const WHEN: &str = "lastPhaseTransitionTime";
+    let (before, Some(status)) = (&old["status"], object_in(volume, "status")) else {
+        return;
+    };
+    let (phase, said) = (status.get("phase"), status.get(WHEN));
+    if same(phase, before.field("phase")) {
+        if said.is_none() {
+            keep(status, before, WHEN);
+        }
+    } else if said.is_none() || same(said, before.field(WHEN)) {
+        status.insert(WHEN.into(), seconds(now).into());
+    }
+}
+
+/// Puts back what a write to a part of an object may not say of the whole (`ResetObjectMetaForStatus`): all that belongs to the
+/// object and not to who owns its fields.
+fn keep_metadata(fields: &mut Map<String, Value>, old: &Value) {
+    let Some(metadata) = object_in(fields, "metadata") else {
+        return;
+    };
+    for name in [
+        "deletionTimestamp",
+        "generation",
+        "selfLink",
+        "labels",
+        "annotations",
+        "finalizers",
+        "ownerReferences",
+    ] {
+        keep(metadata, &old["metadata"], name);
     }
 }
 
@@ -519,7 +587,7 @@ mod tests {
         let old = json!({"metadata": {"uid": "u", "labels": {"a": "1"}}, "spec": {"replicas": 1}});
         let mut new =
             json!({"metadata": {"labels": {"a": "2"}}, "spec": {"replicas": 5}, "status": {"replicas": 3}});
-        prepare_status_update(DEPLOYMENT, &mut new, &old);
+        prepare_status_update(DEPLOYMENT, &mut new, &old, Timestamp::UNIX_EPOCH);
         let want = json!({"metadata": {"uid": "u", "labels": {"a": "1"}}, "spec": {"replicas": 1}, "status": {"replicas": 3}});
         assert_eq!(new, want);
     }

@@ -214,6 +214,49 @@ fn signer_name(name: &str, at: &Path<'_>, errors: &mut FieldErrors) {
 }
 
 /// What was asked for never changes: somebody may have approved it.
+/// The conditions of a request, and what certificate it was given.
+pub(super) fn certificate_request_status(request: &Value, errors: &mut FieldErrors) {
+    const DECISIONS: [&str; 3] = ["Approved", "Denied", "Failed"];
+    let (conditions, list) = (
+        request["status"].items("conditions"),
+        Path::new("status.conditions"),
+    );
+    for (index, condition) in conditions.iter().enumerate() {
+        let (at, kind) = (list.index(index), condition.text("type"));
+        if kind.is_empty() {
+            errors.required(&at.child("type"), "");
+        }
+        let allowed: &[&str] = if DECISIONS.contains(&kind) {
+            &["True"]
+        } else {
+            &["False", "True", "Unknown"]
+        };
+        match condition.text("status") {
+            "" => errors.required(&at.child("status"), ""),
+            status if !allowed.contains(&status) => {
+                errors.not_supported(&at.child("status"), status, allowed);
+            }
+            _ => {}
+        }
+        let before = &conditions[..index];
+        let other = match kind {
+            "Approved" => "Denied",
+            "Denied" => "Approved",
+            _ => "",
+        };
+        if before
+            .iter()
+            .any(|one| !other.is_empty() && one.text("type") == other)
+        {
+            let rule = "Approved and Denied conditions are mutually exclusive";
+            errors.invalid(&list, kind, rule);
+        }
+        if before.iter().any(|one| one.text("type") == kind) {
+            errors.duplicate(&at.child("type"), kind);
+        }
+    }
+}
+
 pub(super) fn certificate_request_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
     immutable(new.field("spec"), old.field("spec"), &Path::new("spec"), errors);
 }

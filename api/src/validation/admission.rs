@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-pub(super) use self::policies::{binding, mutating_binding, mutating_policy, policy};
+pub(super) use self::policies::{binding, mutating_binding, mutating_policy, policy, policy_status};
 use super::field::{FieldErrors, Path};
 use super::meta::faults;
 use super::selector::label_selector;

@@ -99,7 +99,19 @@ pub fn object_meta_update(new: &Value, old: &Value, at: &Path<'_>, errors: &mut 
         immutable(new.field(name), old.field(name), &at.child(name), errors);
     }
     free_metadata(new, at, errors);
-    finalizers(new, &at.child("finalizers"), errors);
+}
+
+/// Checks the metadata of an update as upstream does for every kind, before the kind itself is asked: against what new metadata
+/// have to be, whatever the kind's names are, and against the old.
+pub fn object_meta_change(
+    new: &Value,
+    old: &Value,
+    namespaced: bool,
+    at: &Path<'_>,
+    errors: &mut FieldErrors,
+) {
+    object_meta(new, namespaced, names::path_segment, at, errors);
+    object_meta_update(new, old, at, errors);
 }
 
 fn free_metadata(meta: &Value, at: &Path<'_>, errors: &mut FieldErrors) {

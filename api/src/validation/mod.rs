@@ -10,6 +10,7 @@ mod admission;
 mod api_service;
 mod autoscaling;
 mod batch;
+mod conditions;
 mod core;
 mod custom_resources;
 mod devices;
@@ -186,7 +187,8 @@ fn group_rules(group: &str, version: &str, kind: &str) -> Option<Rules> {
         ("admissionregistration.k8s.io", _) => admission_rules(kind)?,
         ("certificates.k8s.io", "CertificateSigningRequest") => Rules::new(access::certificate_request)
             .named(names::path_segment)
-            .on_update(access::certificate_request_update),
+            .on_update(access::certificate_request_update)
+            .on_status(|new, _, e| access::certificate_request_status(new, e)),
         ("authorization.k8s.io", "SubjectAccessReview") => Rules::new(access::review),
         ("authorization.k8s.io", "LocalSubjectAccessReview") => Rules::new(access::local_review),
         ("authorization.k8s.io", "SelfSubjectAccessReview") => Rules::new(access::self_review),
@@ -257,9 +259,9 @@ fn admission_rules(kind: &str) -> Option<Rules> {
         "ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration" => {
             Rules::new(admission::webhooks).on_update(|new, _, e| admission::webhooks(new, e))
         }
-        "ValidatingAdmissionPolicy" => {
-            Rules::new(admission::policy).on_update(|new, _, e| admission::policy(new, e))
-        }
+        "ValidatingAdmissionPolicy" => Rules::new(admission::policy)
+            .on_update(|new, _, e| admission::policy(new, e))
+            .on_status(|new, _, e| admission::policy_status(new, e)),
         "ValidatingAdmissionPolicyBinding" => {
             Rules::new(admission::binding).on_update(|new, _, e| admission::binding(new, e))
         }
@@ -308,7 +310,7 @@ pub fn service_addresses(service: &Value) -> FieldErrors {
 
 /// The faults of an update through the main resource. Metadata that the client may leave out has been filled in from `old`.
 pub fn update(gvk: Gvk, new: &Value, old: &Value) -> FieldErrors {
-    let mut errors = metadata_update(new, old);
+    let mut errors = metadata_update(gvk, new, old);
     let rules = rules(gvk).unwrap_or(Rules::META);
     judge_metadata(gvk, new, rules.name, !anew(gvk), &mut errors);
     (rules.update)(new, old, &mut errors);
@@ -331,8 +333,8 @@ fn anew(gvk: Gvk) -> bool {
         _ => matches!(
             gvk.kind,
             "ControllerRevision"
-                | "StatefulSet"
                 | "Job"
+                | "DeviceClass"
                 | "EndpointSlice"
                 | "Ingress"
                 | "IngressClass"
@@ -363,20 +365,50 @@ fn judge_metadata(gvk: Gvk, object: &Value, name: NameRule, change: bool, errors
     }
 }
 
-/// What changes of metadata have to pass. Upstream asks it for every kind and each kind asks it again, so that a status has
-/// each of these causes twice; its message says them once.
-fn metadata_update(new: &Value, old: &Value) -> FieldErrors {
+/// What changes of metadata have to pass. Upstream asks it for every kind, along with what new metadata have to pass, and each
+/// kind asks it again, so that a status has each of these causes several times; its message says them once.
+fn metadata_update(gvk: Gvk, new: &Value, old: &Value) -> FieldErrors {
     let (new, old, at) = (&new["metadata"], &old["metadata"], Path::new("metadata"));
     let mut errors = FieldErrors::new();
-    for _ in 0..2 {
+    meta::object_meta_change(new, old, is_namespaced(gvk), &at, &mut errors);
+    if asks_again(gvk) {
         meta::object_meta_update(new, old, &at, &mut errors);
     }
     errors
 }
 
+/// Whether a kind itself asks what changes of metadata have to pass.
+fn asks_again(gvk: Gvk) -> bool {
+    !matches!(
+        (gvk.group, gvk.kind),
+        ("admissionregistration.k8s.io" | "flowcontrol.apiserver.k8s.io", _)
+            | ("", "PersistentVolume" | "LimitRange")
+            | ("storage.k8s.io", "VolumeAttachment" | "CSINode")
+            | ("policy", "PodDisruptionBudget")
+            | ("discovery.k8s.io", "EndpointSlice")
+    )
+}
+
 /// The faults of an update through `/status`.
 pub fn update_status(gvk: Gvk, new: &Value, old: &Value) -> FieldErrors {
-    let mut errors = metadata_update(new, old);
+    let mut errors = metadata_update(gvk, new, old);
     (rules(gvk).unwrap_or(Rules::META).status)(new, old, &mut errors);
+    errors
+}
+
+/// The faults of an update through a subresource that writes a part of the object.
+pub fn update_part(gvk: Gvk, subresource: &str, new: &Value, old: &Value) -> FieldErrors {
+    let mut errors = metadata_update(gvk, new, old);
+    let judge = match subresource {
+        "ephemeralcontainers" => pod::ephemeral_containers,
+        "resize" => pod::resize,
+        "finalize" => {
+            config::namespace_finalize(new, &mut errors);
+            return errors;
+        }
+        _ => return errors,
+    };
+    judge_metadata(gvk, new, names::dns1123_subdomain, false, &mut errors);
+    judge(new, old, &mut errors);
     errors
 }

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::conditions::conditions;
 use super::field::{FieldErrors, Path};
 use super::internal;
 use super::meta::{faults, immutable, immutable_text, labels, non_negative};
@@ -36,6 +37,7 @@ pub(super) fn disruption_budget(budget: &Value, errors: &mut FieldErrors) {
 
 pub(super) fn disruption_budget_status(new: &Value, _: &Value, errors: &mut FieldErrors) {
     let at = Path::new("status");
+    conditions(new["status"].items("conditions"), &at.child("conditions"), errors);
     for name in [
         "disruptionsAllowed",
         "currentHealthy",

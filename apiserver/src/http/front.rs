@@ -191,7 +191,12 @@ impl Inner {
                     Recorder::default()
                 };
                 let guard = Guard::new(None, None, recorder);
-                return self.finish(&info, started, &head, Err(error), guard).await;
+                let refusal = self.finish(&info, started, &head, Err(error), guard).await;
+                return if known {
+                    respond::unguessed(refusal)
+                } else {
+                    refusal
+                };
             }
         };
         let upgrade = head.extensions.remove::<OnUpgrade>();
@@ -325,13 +330,20 @@ impl Inner {
             warnings.audit().authorized(&verdict);
             attributes.required(verdict)
         };
+        let refused = allowed.is_err();
         let answer = match allowed {
             Ok(()) => self.answer(asked, streams).await,
             Err(error) => Err(error),
         };
         // A watch has begun; what follows takes no seat.
         drop(beginning);
-        let response = marked(self.finish(&info, started, head, answer, guard).await, marks);
+        let answer = self.finish(&info, started, head, answer, guard).await;
+        let answer = if refused {
+            respond::unguessed(answer)
+        } else {
+            answer
+        };
+        let response = marked(answer, marks);
         respond::with_warnings(response, &warnings.sent())
     }
 

@@ -17,15 +17,18 @@ const NOSNIFF: (HeaderName, HeaderValue) = (
 /// A failure as a `Status`.
 pub(crate) fn failure(error: &ApiError, wish: Wish<'_>) -> Response<ResponseBody> {
     let mut response = document::answer(wish, error.code(), error.to_status(), &[]);
-    if error.code() == 403 {
-        response.headers_mut().insert(NOSNIFF.0, NOSNIFF.1);
-    }
     if let Some(seconds) = error.retry_after() {
         response
             .headers_mut()
             .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
+}
+
+/// Marks the refusal of a request that came to no handler as one whose type is not to be guessed.
+pub(crate) fn unguessed(mut refusal: Response<ResponseBody>) -> Response<ResponseBody> {
+    refusal.headers_mut().insert(NOSNIFF.0, NOSNIFF.1);
+    refusal
 }
 
 /// A document as JSON that is always indented, and so as upstream writes what it serves outside of its API machinery.

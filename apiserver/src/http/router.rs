@@ -72,6 +72,10 @@ impl Router {
 
     async fn resource(&self, mut incoming: Incoming) -> Answer {
         let info = &incoming.context.info;
+        // Whoever looks for what is asked goes by the path as it is; who judges it passes over slashes that are too many.
+        if !info.path.starts_with(&format!("/{}/", info.api_prefix)) {
+            return Ok(respond::page_not_found());
+        }
         if is_misplaced(info) {
             return Err(ApiError::generic(404, ""));
         }

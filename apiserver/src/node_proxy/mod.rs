@@ -95,7 +95,7 @@ impl NodeProxy {
     /// # Errors
     /// Where there is no such node, or its agent cannot be reached or refuses.
     pub(crate) async fn read(&self, node: &str, path: &str) -> Result<Bytes, ApiError> {
-        let destination = self.agent(node)?.to(path, "");
+        let destination = self.agent(node, "nodes")?.to(path, "");
         relay::read(&self.dialer, destination, &self.tasks).await
     }
 
@@ -116,7 +116,7 @@ impl NodeProxy {
             "/containerLogs/{}/{}/{container}",
             context.info.namespace, context.info.name
         );
-        let destination = self.agent(node)?.to(&path, &log_options::query(&options));
+        let destination = self.agent(node, "pods")?.to(&path, &log_options::query(&options));
         relay::logs(&self.dialer, destination, incoming, &self.tasks, &self.shutdown).await
     }
 
@@ -137,7 +137,7 @@ impl NodeProxy {
         };
         let unassigned = || ApiError::bad_request(format!("pod {name} does not have a host assigned"));
         let node = node_of(&pod).ok_or_else(unassigned)?;
-        let destination = self.agent(node)?.to(&path, &query);
+        let destination = self.agent(node, "pods")?.to(&path, &query);
         if incoming.upgrade.is_none() {
             return Err(ApiError::bad_request("Upgrade request required"));
         }
@@ -176,9 +176,6 @@ impl NodeProxy {
 
     async fn proxy(&self, passed: Passed, incoming: Incoming) -> Answer {
         let context = &incoming.context;
-        if let Some(moved) = relay::redirect_to_slash(context) {
-            return Ok(moved);
-        }
         let name = ProxyName::parse(&context.info.name).ok_or_else(|| {
             let name = quote(&context.info.name);
             ApiError::bad_request(format!(
@@ -198,6 +195,9 @@ impl NodeProxy {
             }
             _ => destination::node(&*self.object("nodes", context, &name.name)?, &name)?,
         };
+        if let Some(moved) = relay::redirect_to_slash(context) {
+            return Ok(moved);
+        }
         let destination = destination.to(&relay::rest_of_path(context), &raw_query(&context.query));
         relay::pass(&self.dialer, destination, incoming, &self.tasks, &self.shutdown).await
     }
@@ -213,9 +213,10 @@ impl NodeProxy {
         found.ok_or_else(|| ApiError::not_found("", resource, name))
     }
 
-    fn agent(&self, node: &str) -> Result<Destination, ApiError> {
+    /// The agent of a node. One that is not there is told of as one of what was asked for, as upstream does.
+    fn agent(&self, node: &str, asked: &str) -> Result<Destination, ApiError> {
         let found = self.reader.get(&GroupResource::new("", "nodes"), "", node);
-        let found = found.ok_or_else(|| ApiError::not_found("", "nodes", node))?;
+        let found = found.ok_or_else(|| ApiError::not_found("", asked, node))?;
         let NodeAddress { host, port } = address::of_node(&found)?;
         Ok(Destination::new(Transport::NodeAgent, &host, port))
     }

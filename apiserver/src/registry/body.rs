@@ -14,15 +14,8 @@ use super::rules;
 use super::served::Served;
 use crate::request::RequestContext;
 
-/// An object that was decoded, defaulted and converted to the version it is stored in.
-pub(super) struct Decoded {
-    /// The object.
-    pub object: Value,
-    /// What the client is to be warned of.
-    pub warnings: Vec<String>,
-}
-
-/// Decodes an object of a resource.
+/// Decodes an object of a resource, fills in its defaults and converts it to the version it is stored in. Its sender is warned of
+/// what it has and its kind does not, whatever comes of it.
 ///
 /// # Errors
 /// 415 for unknown formats, 400 for what is no object of the resource.
@@ -31,7 +24,7 @@ pub(super) fn object(
     ctx: &RequestContext,
     bytes: &Bytes,
     validation: FieldValidation,
-) -> Result<Decoded, ApiError> {
+) -> Result<Value, ApiError> {
     if let Some(custom) = &served.custom {
         let (object, warnings) = custom::decode::decode(
             bytes,
@@ -41,13 +34,12 @@ pub(super) fn object(
             validation,
         )?;
         ctx.warnings.audit().requested(&object);
-        return Ok(Decoded { object, warnings });
+        ctx.warnings.extend(&warnings);
+        return Ok(object);
     }
     let (object, warnings) = of_kind(ctx, bytes, served.resource.gvk(), validation)?;
-    Ok(Decoded {
-        object: to_storage(served, object)?,
-        warnings,
-    })
+    ctx.warnings.extend(&warnings);
+    to_storage(served, object)
 }
 
 /// Decodes an object of a kind, with its defaults.

@@ -9,8 +9,8 @@ use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::admit::Admission;
-use super::body::{self, Decoded};
-use super::negotiate::{Accepted, Purpose};
+use super::body;
+use super::negotiate::Purpose;
 use super::options::WriteOptions;
 use super::served::Served;
 use super::services::Held;
@@ -47,14 +47,15 @@ impl Registry {
     ) -> Result<Response<ResponseBody>, ApiError> {
         let accepted = served.accepted(ctx, Purpose::Object)?;
         let options = WriteOptions::read(ctx, "CreateOptions")?;
-        let Decoded { object, mut warnings } = body::object(served, ctx, &bytes, options.field_validation)?;
+        let object = body::object(served, ctx, &bytes, options.field_validation)?;
         let mut object = meta::in_namespace(served, &ctx.info.namespace, object)?;
         meta::wipe(&mut object);
         self.track(ctx, served, None, &mut object).await;
         let entry = self.create_object(ctx, served, object, &options).await?;
-        warnings.extend(rules::warnings(served, "", &entry.value(), None));
+        ctx.warnings
+            .extend(&rules::warnings(served, "", &entry.value(), None));
         self.convert_ahead(served, std::slice::from_ref(&entry)).await?;
-        self.created(served, &entry, accepted, &warnings)
+        respond::object(served, &entry, accepted, StatusCode::CREATED)
     }
 
     /// Creates an object that was decoded, in the version it is stored in.
@@ -254,15 +255,5 @@ impl Registry {
         };
         // Admission says what is wrong where it does not appear.
         let _ = tokio::time::timeout(ACCOUNT_PATIENCE, appears).await;
-    }
-
-    fn created(
-        &self,
-        served: &Served,
-        entry: &Entry,
-        accepted: Accepted,
-        warnings: &[String],
-    ) -> Result<Response<ResponseBody>, ApiError> {
-        respond::object(served, entry, accepted, StatusCode::CREATED, warnings)
     }
 }

@@ -45,6 +45,17 @@ pub(super) struct Deleted {
     pub gone: bool,
 }
 
+/// Whoever deletes a Job and does not say what becomes of its pods is told that they stay.
+fn warn_of_orphans(ctx: &RequestContext, served: &Served, options: &DeleteOptions) {
+    let says = options.propagation.is_some() || options.orphan_dependents.is_some();
+    if served.is("batch", "jobs") && !says {
+        ctx.warnings.add(
+            "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or \
+             set propagationPolicy=Orphan to suppress this warning",
+        );
+    }
+}
+
 impl Registry {
     pub(super) async fn delete(
         &self,
@@ -54,6 +65,7 @@ impl Registry {
     ) -> Result<Response<ResponseBody>, ApiError> {
         let accepted = served.accepted(ctx, Purpose::Object)?;
         let options = DeleteOptions::read(ctx, body::delete_options(ctx, &bytes)?.as_ref())?;
+        warn_of_orphans(ctx, served, &options);
         let deleted = self
             .delete_object(ctx, served, &ctx.info.name, &options, Asks::Named)
             .await?;
@@ -73,7 +85,7 @@ impl Registry {
         }
         self.convert_ahead(served, std::slice::from_ref(&deleted.entry))
             .await?;
-        respond::object(served, &deleted.entry, accepted, status, &[])
+        respond::object(served, &deleted.entry, accepted, status)
     }
 
     /// Deletes one object of the request's namespace.
@@ -205,6 +217,7 @@ impl Registry {
         let options = DeleteOptions::read(ctx, body::delete_options(ctx, &bytes)?.as_ref())?;
         let list_options = ListOptions::read(ctx, false)?;
         let selection = select::selection(served, &ctx.info.namespace, &list_options)?;
+        warn_of_orphans(ctx, served, &options);
         // What is answered is what was listed, as it was then.
         let page = self.page(served, &selection, &list_options).await?;
         let deletions: Vec<_> = page

@@ -161,6 +161,10 @@ fn metadata(served: &Served, entry: &Entry, accepted: Accepted) -> Result<Bytes,
     let metadata = if conversion::asks(served) && !is_kept_as_shown(served, entry) {
         // A webhook may change labels and annotations.
         value(&in_version(served, entry)?["metadata"], Format::Json)?
+    } else if rules::has_foreign_annotations(served) {
+        let mut metadata = entry.value()["metadata"].clone();
+        rules::without_foreign_annotations(served, &mut metadata);
+        value(&metadata, Format::Json)?
     } else {
         entry.metadata()
     };

@@ -96,7 +96,7 @@ impl Registry {
             let why = "specifying resource version is not allowed when using continue";
             return Err(ApiError::bad_request(why));
         }
-        let start = selection.key_prefix() + &token.start;
+        let start = selection.key_prefix() + token.start.trim_start_matches('/');
         let snapshot = match token.revision {
             None => self.snapshot(served, &ListOptions::default()).await?,
             Some(revision) => match self.cache.at(&served.cache, revision).await {
@@ -256,18 +256,24 @@ fn paginate(
         };
         end - snapshot.entries.rank(&next)
     });
-    let start = next[namespace.len()..].to_owned();
-    let token = Continuation {
-        revision: Some(revision),
-        start,
-    }
-    .encode();
+    let token = token(revision, &namespace, &next);
     served.cache.keep(snapshot);
     Page {
         revision,
         entries,
         rest: Some(Rest { token, remaining }),
     }
+}
+
+/// The token of a page that goes on with a key, behind the prefix of what is listed.
+fn token(revision: u64, prefix: &str, next: &str) -> String {
+    // As upstream has it: a list of everything ends its prefix before the slash.
+    let slash = if prefix.is_empty() { "/" } else { "" };
+    let token = Continuation {
+        revision: Some(revision),
+        start: format!("{slash}{}", &next[prefix.len()..]),
+    };
+    token.encode()
 }
 
 /// The first key after every key of a namespace: `/` is followed by `0`.
@@ -319,8 +325,11 @@ pub(super) fn write(
         Format::Json => {
             let items: Result<_, ApiError> = entries.map(|e| encode::item(served, e, accepted)).collect();
             let head =
-                format!(r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":{meta},"items":["#);
-            Ok(send(Pieces::json(head, items?), accepted))
+                format!(r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":{meta},"items":"#);
+            Ok(match is_nothing(&page, accepted) {
+                true => respond::fixed(Bytes::from(head + "null}"), accepted, StatusCode::OK),
+                false => send(Pieces::json(head + "[", items?), accepted),
+            })
         }
         Format::Protobuf => {
             let items: Result<_, ApiError> = entries.map(|e| encode::message(served, e, accepted)).collect();
@@ -332,10 +341,16 @@ pub(super) fn write(
         }
         Format::Yaml => {
             let items: Result<Vec<Value>, _> = entries.map(|e| item_value(served, e, accepted)).collect();
-            let list = json!({"kind": kind, "apiVersion": api_version, "metadata": meta, "items": items?});
+            let items = Some(items?).filter(|_| !is_nothing(&page, accepted));
+            let list = json!({"kind": kind, "apiVersion": api_version, "metadata": meta, "items": items});
             respond::value(&list, accepted, StatusCode::OK)
         }
     }
+}
+
+/// Whether there is no list to show: upstream gathers metadata one by one, and begins a list with the first.
+fn is_nothing(page: &Page, accepted: Accepted) -> bool {
+    accepted.view == View::Metadata && page.entries.is_empty()
 }
 
 fn item_value(served: &Served, entry: &Entry, accepted: Accepted) -> Result<Value, ApiError> {

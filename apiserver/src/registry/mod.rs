@@ -72,6 +72,7 @@ use crate::webhook::Webhooks;
 pub(crate) use encode::in_version as shown;
 pub(crate) use negotiate::check_acceptable;
 pub(crate) use ownership::track_answered;
+pub(crate) use rules::without_foreign_annotations;
 pub(crate) use served::{Catalog, Served};
 use services::{ServiceConfig, Services};
 
@@ -219,15 +220,7 @@ impl Registry {
             .find(&info.api_group, &info.api_version, &info.resource);
         let served = found.filter(|served| served.is_served());
         let served = served.ok_or_else(|| ApiError::generic(404, ""))?;
-        // Whatever comes of the request, its sender is told.
-        let warning = match &served.custom {
-            None => warnings::deprecated(served.resource.gvk()),
-            Some(custom) => custom.version.warning.clone(),
-        };
-        if let Some(warning) = warning {
-            ctx.warnings.add(&warning);
-            ctx.warnings.audit().annotate("k8s.io/deprecated", "true");
-        }
+        self.warn_of_deprecation(&ctx, &served);
         let answer = self.serve_version(&ctx, &served, body).await?;
         if served.is("apiextensions.k8s.io", "customresourcedefinitions")
             && !matches!(info.verb.as_str(), "get" | "list" | "watch")
@@ -235,6 +228,18 @@ impl Registry {
             self.definitions_settled().await;
         }
         Ok(answer)
+    }
+
+    /// Whatever comes of a request, its sender is told, unless no handler sees it at all.
+    fn warn_of_deprecation(&self, ctx: &RequestContext, served: &Served) {
+        let warning = match &served.custom {
+            None => warnings::deprecated(served.resource.gvk()).filter(|_| is_handled(ctx, served)),
+            Some(custom) => custom.version.warning.clone(),
+        };
+        if let Some(warning) = warning {
+            ctx.warnings.add(&warning);
+            ctx.warnings.audit().annotate("k8s.io/deprecated", "true");
+        }
     }
 
     async fn serve_version(
@@ -331,6 +336,21 @@ impl ResourceHandler for Registry {
             },
         )
     }
+}
+
+/// Whether upstream's REST framework has a route for a request for a built-in resource, by what is done, in what form it is sent and
+/// in what form it is to be answered.
+fn is_handled(ctx: &RequestContext, served: &Served) -> bool {
+    let (verb, subresource) = (ctx.info.verb.as_str(), ctx.info.subresource.as_str());
+    let of_item = matches!(verb, "get" | "update" | "patch" | "delete");
+    let is_item = ctx.info.parts.len() > 1;
+    let does = match subresource {
+        "" => served.resource.has_verb(verb) && (of_item == is_item || verb == "watch"),
+        name => served
+            .subresource(name)
+            .is_some_and(|part| part.verbs.contains(&verb)),
+    };
+    does && negotiate::is_routed_by(&ctx.headers) && (verb != "patch" || patch::is_known_type(ctx))
 }
 
 /// The status for what cannot be done with a resource at all.

@@ -394,6 +394,12 @@ const WATCHED: [&str; 2] = [
     "application/vnd.kubernetes.protobuf;stream=watch",
 ];
 
+/// Whether that framework has a request answered in a form that it accepts.
+pub(crate) fn is_routed_by(headers: &HeaderMap) -> bool {
+    let header = accept_header(headers);
+    header.is_empty() || is_routed(&header)
+}
+
 /// Whether upstream's REST framework lets a request through to its handler: one of the media types, parameters and
 /// qualities aside, is one that the route produces. It knows no wildcard but the full one.
 fn is_routed(header: &str) -> bool {

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use coracle_api::apply::{self, Manager, Model, Operation, Versions, Writer};
 use coracle_api::codec::DecodeError;
+use coracle_api::codec::conform::conform;
 use coracle_api::status::ApiError;
-use coracle_api::table::Type;
+use coracle_api::table::{self, Gvk, Type};
 use coracle_api::validation::{FieldErrors, Path};
 use http::{Response, StatusCode, header};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::negotiate::Purpose;
 use super::options::{WriteOptions, is_true};
@@ -137,23 +138,27 @@ impl Registry {
             if current.is_none() && !meta::text(&object, "uid").is_empty() {
                 return Err(self.uid_of_nothing(served, &object, &ctx.info.name));
             }
-            let (object, mut warnings) = body::patched(served, object, options.field_validation)
+            let (object, unknown) = body::patched(served, object, options.field_validation)
                 .map_err(|error| unconvertible(served, &sent, &error))?;
-            warnings.extend(findings.iter().cloned());
+            ctx.warnings.extend(&unknown);
+            ctx.warnings.extend(&findings);
             let object = body::to_storage(served, object)?;
             let object = meta::in_namespace(served, namespace, object)?;
             meta::check_name(&object, &ctx.info.name, "")?;
             let Some(current) = current else {
                 let entry = self.create_object(ctx, served, object, &options).await?;
-                warnings.extend(rules::warnings(served, "", &entry.value(), None));
+                ctx.warnings
+                    .extend(&rules::warnings(served, "", &entry.value(), None));
                 self.convert_ahead(served, std::slice::from_ref(&entry)).await?;
-                return respond::object(served, &entry, accepted, StatusCode::CREATED, &warnings);
+                return respond::object(served, &entry, accepted, StatusCode::CREATED);
             };
             if let Tried::Done(entry) = self.try_apply(ctx, served, &current, object, &options).await? {
                 let (new, old) = (entry.value(), current.value());
-                warnings.extend(rules::warnings(served, &ctx.info.subresource, &new, Some(&old)));
+                let subresource = &ctx.info.subresource;
+                ctx.warnings
+                    .extend(&rules::warnings(served, subresource, &new, Some(&old)));
                 self.convert_ahead(served, std::slice::from_ref(&entry)).await?;
-                return respond::object(served, &entry, accepted, StatusCode::OK, &warnings);
+                return respond::object(served, &entry, accepted, StatusCode::OK);
             }
         }
         Err(self.modified(served, &ctx.info.name))
@@ -212,6 +217,37 @@ impl Registry {
             }
         }
         Err(ApiError::internal("the object's versions never came to an end"))
+    }
+
+    /// The same for an object of a kind that no resource stores: the scale of another one.
+    ///
+    /// # Errors
+    /// The conflicts with other managers.
+    pub(super) fn applied_to_scale(
+        &self,
+        ctx: &RequestContext,
+        kind: Gvk,
+        live: &Value,
+        config: &Value,
+    ) -> Result<Value, ApiError> {
+        let ty = table::by_gvk(kind.group, kind.version, kind.kind)
+            .ok_or_else(|| ApiError::internal("the table has no scales"))?;
+        let manager = Manager {
+            name: manager_name(ctx),
+            operation: Operation::Apply,
+            api_version: kind.api_version(),
+            subresource: ctx.info.subresource.clone(),
+        };
+        let now = meta::time(self.now());
+        let writer = Writer {
+            manager: &manager,
+            model: Model::Type(ty),
+            resets: &[],
+            now: now.as_str().unwrap_or_default(),
+            versions: None,
+        };
+        let force = ctx.query("force").is_some_and(is_true);
+        apply::apply(Some(live), config, force, writer).map(|applied| applied.object)
     }
 
     fn with_writer<T>(
@@ -275,23 +311,27 @@ pub(super) fn require_manager(ctx: &RequestContext) -> Result<(), ApiError> {
     Err(ApiError::invalid("meta.k8s.io", "PatchOptions", "", &errors))
 }
 
-/// The `managedFields` of an object that is answered and not stored.
+/// The `managedFields` of an object that is answered and not stored. Nobody owns what an empty object of the type has, too.
 pub(crate) fn track_answered(ctx: &RequestContext, ty: &'static Type, object: &mut Value, now: &str) {
     let manager = Manager {
         name: manager_name(ctx),
         operation: Operation::Update,
         api_version: object["apiVersion"].as_str().unwrap_or_default().to_owned(),
-        subresource: String::new(),
+        subresource: ctx.info.subresource.clone(),
     };
+    let mut empty = json!({"apiVersion": object["apiVersion"], "kind": object["kind"]});
+    if let Err(error) = conform(&mut empty, ty) {
+        tracing::error!(%error, "an empty object is not of its type");
+    }
     let writer = Writer {
         manager: &manager,
         model: Model::Type(ty),
-        resets: &["status"],
+        resets: &[],
         now,
         versions: None,
     };
     // Only conversions fail.
-    let _ = apply::track_update(None, object, writer);
+    let _ = apply::track_update(Some(&empty), object, writer);
 }
 
 /// The manager that the request names, or the program that sent it.

@@ -5,9 +5,11 @@ mod shape;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use coracle_api::codec::{self, DecodeError, FieldValidation, go_order};
+use coracle_api::codec::conform::conform_as_given;
+use coracle_api::codec::{self, DecodeError, FieldValidation, go_order, unstructured};
 use coracle_api::patch::{json, merge, printed, strategic};
 use coracle_api::status::{ApiError, Details, Reason};
+use coracle_api::table::{Gvk, Type};
 use coracle_api::validation::{FieldErrors, Path};
 use http::{Response, StatusCode, header};
 use serde_json::Value;
@@ -44,6 +46,15 @@ pub(super) struct Sent<'a> {
     pub validation: FieldValidation,
 }
 
+/// What is patched.
+#[derive(Clone, Copy)]
+pub(super) enum Patched<'a> {
+    /// An object of a resource.
+    Object(&'a Served),
+    /// An object of a built-in kind that no resource stores.
+    Kind(Gvk, &'static Type),
+}
+
 /// A patch that was read and is not applied yet.
 pub(super) struct Patch {
     kind: PatchType,
@@ -71,9 +82,9 @@ impl Registry {
             bytes: &bytes,
             validation: options.field_validation,
         };
-        let (entry, warnings) = self.patch_object(ctx, served, sent, &options).await?;
+        let entry = self.patch_object(ctx, served, sent, &options).await?;
         self.convert_ahead(served, std::slice::from_ref(&entry)).await?;
-        respond::object(served, &entry, accepted, StatusCode::OK, &warnings)
+        respond::object(served, &entry, accepted, StatusCode::OK)
     }
 
     async fn patch_object(
@@ -82,7 +93,7 @@ impl Registry {
         served: &Arc<Served>,
         sent: Sent<'_>,
         options: &WriteOptions,
-    ) -> Result<(Arc<Entry>, Vec<String>), ApiError> {
+    ) -> Result<Arc<Entry>, ApiError> {
         let (namespace, name) = (&ctx.info.namespace, &ctx.info.name);
         for _ in 0..TRIES {
             let Some(current) = self.current(served, namespace, name).await? else {
@@ -91,7 +102,9 @@ impl Registry {
             // What is wrong with the patch is told only where there is something to patch.
             let patch = Patch::read(sent)?;
             let before = encode::in_version(served, &current)?;
-            let (object, mut warnings) = patch.patched(served, &before, options.field_validation)?;
+            let (object, findings) =
+                patch.patched(Patched::Object(served), &before, options.field_validation)?;
+            ctx.warnings.extend(&findings);
             let mut object = body::to_storage(served, object)?;
             self.track(ctx, served, Some(&current), &mut object).await;
             let object = meta::in_namespace(served, namespace, object)?;
@@ -101,8 +114,10 @@ impl Registry {
             match self.try_update(ctx, served, &current, object, options).await {
                 Ok(Tried::Done(entry)) => {
                     let (new, old) = (entry.value(), current.value());
-                    warnings.extend(rules::warnings(served, &ctx.info.subresource, &new, Some(&old)));
-                    return Ok((entry, warnings));
+                    let subresource = &ctx.info.subresource;
+                    ctx.warnings
+                        .extend(&rules::warnings(served, subresource, &new, Some(&old)));
+                    return Ok(entry);
                 }
                 Ok(Tried::Overtaken) => {}
                 // The revision is the current object's own unless the patch names another.
@@ -111,6 +126,38 @@ impl Registry {
             }
         }
         Err(self.modified(served, name))
+    }
+}
+
+impl Patched<'_> {
+    fn gvk(self) -> Gvk {
+        match self {
+            Self::Object(served) => served.resource.gvk(),
+            Self::Kind(gvk, _) => gvk,
+        }
+    }
+
+    /// None of a custom resource.
+    fn ty(self) -> Option<&'static Type> {
+        match self {
+            Self::Object(served) if served.custom.is_some() => None,
+            Self::Object(served) => Some(served.resource.ty()),
+            Self::Kind(_, ty) => Some(ty),
+        }
+    }
+
+    fn read(
+        self,
+        mut value: Value,
+        validation: FieldValidation,
+    ) -> Result<(Value, Vec<String>), DecodeError> {
+        match self {
+            Self::Object(served) => body::patched(served, value, validation),
+            Self::Kind(_, ty) => {
+                let findings = conform_as_given(&mut value, ty)?;
+                codec::Decoded { value, findings }.validated(validation)
+            }
+        }
     }
 }
 
@@ -142,20 +189,19 @@ impl Patch {
     }
 
     /// What the patch makes of an object, and what its sender is to be warned of.
-    fn patched(
+    pub(super) fn patched(
         &self,
-        served: &Served,
+        of: Patched<'_>,
         before: &Value,
         validation: FieldValidation,
     ) -> Result<(Value, Vec<String>), ApiError> {
-        let object = self.laid_over(served, before)?;
+        let object = self.laid_over(of, before)?;
         // A strategic patch is laid over an object of a kind that is known; the others leave text that is read anew.
         if self.kind != PatchType::Strategic {
-            shape::check_kind(served.resource.gvk(), &object)
-                .map_err(|why| self.refused(served, &object, &why))?;
+            shape::check_kind(of.gvk(), &object).map_err(|why| self.refused(of, &object, &why))?;
         }
         let findings = self.duplicates.clone();
-        let error = match body::patched(served, object, validation) {
+        let error = match of.read(object, validation) {
             Ok((_, _)) if validation == FieldValidation::Strict && !findings.is_empty() => {
                 DecodeError::Strict(findings)
             }
@@ -164,39 +210,46 @@ impl Patch {
             Err(error) => error,
         };
         // What was to be decoded is made once more rather than kept for the rare case.
-        let shown = self.laid_over(served, before)?;
-        Err(self.refused(served, &shown, &error.to_string()))
+        let shown = self.laid_over(of, before)?;
+        let why = match error {
+            DecodeError::Strict(_) => error.to_string(),
+            error => self.worded(of, &shown, error),
+        };
+        Err(self.refused(of, &shown, &why))
     }
 
     /// What the patch makes of an object, whether or not it is one of its kind.
-    fn laid_over(&self, served: &Served, before: &Value) -> Result<Value, ApiError> {
+    fn laid_over(&self, of: Patched<'_>, before: &Value) -> Result<Value, ApiError> {
         let mut object = before.clone();
-        match &served.custom {
-            None => self.apply(&mut object, served.resource.ty())?,
-            Some(_) => self.apply_untyped(&mut object)?,
+        match of.ty() {
+            Some(ty) => self.apply(&mut object, ty)?,
+            None => self.apply_untyped(&mut object)?,
         }
         Ok(object)
     }
 
+    /// What is wrong with what a patch left: a strategic patch is not read as JSON again, but goes through upstream's converter.
+    fn worded(&self, of: Patched<'_>, left: &Value, error: DecodeError) -> String {
+        let ty = of.ty().filter(|_| self.kind == PatchType::Strategic);
+        let fault = ty.and_then(|ty| unstructured::fault(left, ty));
+        fault.unwrap_or_else(|| error.to_string())
+    }
+
     /// The status for a patch that leaves no object of its kind. Upstream shows a strategic patch as Go prints it, and
     /// what any other has left.
-    fn refused(&self, served: &Served, left: &Value, why: &str) -> ApiError {
-        let shown = match self.kind {
-            PatchType::Strategic => printed(&self.body),
-            _ if served.custom.is_some() => left.to_string(),
-            PatchType::Merge => go_order::json(left, served.resource.ty(), &self.body),
-            PatchType::Json => go_order::json(left, served.resource.ty(), &shape::opened(&self.body)),
+    fn refused(&self, of: Patched<'_>, left: &Value, why: &str) -> ApiError {
+        let shown = match (self.kind, of.ty()) {
+            (PatchType::Strategic, _) => printed(&self.body),
+            (_, None) => left.to_string(),
+            (PatchType::Merge, Some(ty)) => go_order::json(left, ty, &self.body),
+            (PatchType::Json, Some(ty)) => go_order::json(left, ty, &shape::opened(&self.body)),
         };
         let mut errors = FieldErrors::new();
         errors.invalid(&Path::new("patch"), &shown, why);
         ApiError::invalid("", "", "", &errors)
     }
 
-    pub(super) fn apply(
-        &self,
-        object: &mut Value,
-        ty: &'static coracle_api::table::Type,
-    ) -> Result<(), ApiError> {
+    fn apply(&self, object: &mut Value, ty: &'static Type) -> Result<(), ApiError> {
         match self.kind {
             PatchType::Json => json::apply(object, &self.body)?,
             PatchType::Merge => merge::apply(object, &self.body)?,
@@ -231,6 +284,11 @@ pub(super) fn patch_type(ctx: &RequestContext, typed: bool) -> Result<PatchType,
         )),
         _ => Err(ApiError::unsupported_media_type(&[JSON, MERGE, APPLY])),
     }
+}
+
+/// Whether the form of a patch is one that there is for objects with a type.
+pub(super) fn is_known_type(ctx: &RequestContext) -> bool {
+    media_type(ctx) == APPLY || patch_type(ctx, true).is_ok()
 }
 
 pub(super) fn media_type(ctx: &RequestContext) -> &str {

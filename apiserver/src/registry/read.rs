@@ -34,7 +34,7 @@ impl Registry {
         let entry = self.cached(served, &served.key(&ctx.info.namespace, name))?;
         let entry = entry.ok_or_else(|| self.not_found(served, name))?;
         self.convert_ahead(served, std::slice::from_ref(&entry)).await?;
-        respond::object(served, &entry, accepted, StatusCode::OK, &[])
+        respond::object(served, &entry, accepted, StatusCode::OK)
     }
 
     /// The entry of a key, as it stands in the cache.

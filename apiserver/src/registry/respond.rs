@@ -11,7 +11,6 @@ use super::negotiate::{Accepted, Format, View, check_shape};
 use super::pretty::Indenter;
 use super::served::Served;
 use crate::cache::entry::Entry;
-use crate::http::respond::with_warnings;
 use crate::request::{ResponseBody, full_body};
 use crate::tables;
 
@@ -24,7 +23,6 @@ pub(super) fn object(
     entry: &Entry,
     accepted: Accepted,
     status: StatusCode,
-    warnings: &[String],
 ) -> Result<Response<ResponseBody>, ApiError> {
     check_shape(accepted, false, || go_name(served, ""))?;
     let bytes = match accepted.view {
@@ -34,7 +32,7 @@ pub(super) fn object(
         }
         _ => encode::object(served, entry, accepted)?,
     };
-    Ok(with_warnings(fixed(bytes, accepted, status), warnings))
+    Ok(fixed(bytes, accepted, status))
 }
 
 /// Go's name of what upstream works on, or of a list of it (`List`).

@@ -9,7 +9,7 @@ use coracle_api::table::Gvk;
 use coracle_api::validation::{self, FieldErrors};
 use coracle_api::{convert, custom, defaults, strategy, warnings};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::meta;
 use super::served::Served;
@@ -24,6 +24,15 @@ pub(super) fn default(kind: Gvk, object: &mut Value) {
 pub(super) fn default_again(served: &Served, object: &mut Value) {
     if served.custom.is_none() {
         default(served.stored.gvk(), object);
+    }
+}
+
+/// As [`settle`], for a change. What a write to a part has put back may have defaults of its own, which upstream fills in whenever
+/// it reads the object.
+pub(super) fn settle_change(served: &Served, subresource: &str, object: &mut Value) {
+    settle(served, object);
+    if !subresource.is_empty() {
+        default_again(served, object);
     }
 }
 
@@ -72,68 +81,31 @@ pub(super) fn prepare_update(
     strategy::date_taints(kind, object, now);
     match subresource {
         "" | "scale" => strategy::prepare_update(kind, object, old),
-        "status" => strategy::prepare_status_update(kind, object, old),
+        "status" => strategy::prepare_status_update(kind, object, old, now),
         "approval" => strategy::prepare_approval(object, old),
-        other => take_part(other, kind, object, old),
+        part => strategy::prepare_part(kind, part, object, old),
     }
 }
 
-/// A subresource that writes one part of an object: the rest stays as it was.
-fn take_part(subresource: &str, kind: Gvk, object: &mut Value, old: &Value) {
-    let new = std::mem::replace(object, old.clone());
-    match subresource {
-        "finalize" => put(object, "/spec", "finalizers", new.pointer("/spec/finalizers")),
-        "ephemeralcontainers" => {
-            put(
-                object,
-                "/spec",
-                "ephemeralContainers",
-                new.pointer("/spec/ephemeralContainers"),
-            );
-        }
-        "resize" => resize(object, &new),
-        _ => {}
-    }
-    if subresource != "finalize" {
-        strategy::prepare_update(kind, object, old);
-    }
+/// Whether some of a kind's annotations stand for fields that it has inside: upstream cuts metadata out of what it has inside.
+pub(crate) fn has_foreign_annotations(served: &Served) -> bool {
+    served.is("apps", "daemonsets")
 }
 
-/// Takes resources and resize policies, container by container.
-fn resize(object: &mut Value, new: &Value) {
-    for list in ["containers", "initContainers"] {
-        let wanted = new.pointer(&format!("/spec/{list}")).and_then(Value::as_array);
-        let containers = object
-            .pointer_mut(&format!("/spec/{list}"))
-            .and_then(Value::as_array_mut);
-        for container in containers.into_iter().flatten().filter_map(Value::as_object_mut) {
-            let same = |other: &&Value| other.get("name") == container.get("name");
-            let Some(wanted) = wanted.and_then(|list| list.iter().find(same)) else {
-                continue;
-            };
-            for field in ["resources", "resizePolicy"] {
-                match wanted.get(field) {
-                    Some(value) => container.insert(field.to_owned(), value.clone()),
-                    None => container.remove(field),
-                };
-            }
-        }
-    }
-}
-
-fn put(object: &mut Value, parent: &str, field: &str, value: Option<&Value>) {
-    if object.pointer(parent).is_none()
-        && let Value::Object(map) = object
-    {
-        map.insert(parent.trim_start_matches('/').to_owned(), json!({}));
-    }
-    let Some(parent) = object.pointer_mut(parent).and_then(Value::as_object_mut) else {
+/// Takes away the annotations that stand for fields.
+pub(crate) fn without_foreign_annotations(served: &Served, metadata: &mut Value) {
+    let Some(fields) = metadata
+        .as_object_mut()
+        .filter(|_| has_foreign_annotations(served))
+    else {
         return;
     };
-    match value {
-        Some(value) => parent.insert(field.to_owned(), value.clone()),
-        None => parent.remove(field),
-    };
+    if let Some(annotations) = fields.get_mut("annotations").and_then(Value::as_object_mut) {
+        annotations.remove(defaults::TEMPLATE_GENERATION);
+        if annotations.is_empty() {
+            fields.remove("annotations");
+        }
+    }
 }
 
 /// Takes away what was given empty, once the object was judged: the store knows no such thing.
@@ -200,8 +172,7 @@ pub(crate) fn validate_update(
     let errors = match subresource {
         "" | "scale" => validation::update(kind, &new, &old),
         "status" | "approval" => validation::update_status(kind, &new, &old),
-        // What these may write is cut out of the body; the rest is as it was.
-        _ => return Ok(()),
+        part => validation::update_part(kind, part, &new, &old),
     };
     denied.extend(errors);
     judged(served, object, &denied)

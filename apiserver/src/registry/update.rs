@@ -10,7 +10,7 @@ use http::{Response, StatusCode};
 use serde_json::Value;
 
 use super::admit::Admission;
-use super::body::{self, Decoded};
+use super::body;
 use super::list::wait_error;
 use super::negotiate::Purpose;
 use super::options::WriteOptions;
@@ -43,7 +43,7 @@ impl Registry {
     ) -> Result<Response<ResponseBody>, ApiError> {
         let accepted = served.accepted(ctx, Purpose::Object)?;
         let options = WriteOptions::read(ctx, "UpdateOptions")?;
-        let Decoded { object, mut warnings } = body::object(served, ctx, &bytes, options.field_validation)?;
+        let object = body::object(served, ctx, &bytes, options.field_validation)?;
         let namespace = if served.resource.namespaced {
             ctx.info.namespace.as_str()
         } else {
@@ -59,14 +59,14 @@ impl Registry {
         };
         let old = old.as_ref().map(|old| old.value());
         let subresource = &ctx.info.subresource;
-        warnings.extend(rules::warnings(
+        ctx.warnings.extend(&rules::warnings(
             served,
             subresource,
             &entry.value(),
             old.as_deref(),
         ));
         self.convert_ahead(served, std::slice::from_ref(&entry)).await?;
-        respond::object(served, &entry, accepted, status, &warnings)
+        respond::object(served, &entry, accepted, status)
     }
 
     /// The object as it is now, and as it was where there was one.
@@ -164,7 +164,7 @@ impl Registry {
         let reservation = self.services.reserve(served, &mut object, held, self.chance())?;
         verdict?;
         self.admit_finally(&admission, &object, Some(old)).await?;
-        rules::settle(served, &mut object);
+        rules::settle_change(served, &ctx.info.subresource, &mut object);
         let charges = self.charges(&attributes, &object, Some(old))?;
         let key = served.key(current.namespace(), current.name());
         if object == *old && !self.is_due(served, current, &key, options.dry_run).await? {

@@ -46,10 +46,9 @@ pub(super) async fn of_local_subject(
         );
     }
     if stands("/spec/nonResourceAttributes") {
-        let shown = asked["spec"]["nonResourceAttributes"].to_string();
         errors.invalid(
             &spec.child("nonResourceAttributes"),
-            BadValue::rendered(shown),
+            shown_path(asked),
             "disallowed on this kind of request",
         );
     }
@@ -80,7 +79,7 @@ fn check_attributes(asked: &Value, errors: &mut FieldErrors) {
     ) {
         (true, true) => errors.invalid(
             &spec.child("nonResourceAttributes"),
-            BadValue::rendered(asked["spec"]["nonResourceAttributes"].to_string()),
+            shown_path(asked),
             "cannot be specified in combination with resourceAttributes",
         ),
         (false, false) => errors.invalid(
@@ -90,6 +89,15 @@ fn check_attributes(asked: &Value, errors: &mut FieldErrors) {
         ),
         _ => {}
     }
+}
+
+/// A path and what is done there, as upstream's own struct for it is shown.
+fn shown_path(asked: &Value) -> BadValue {
+    let of = |name: &str| {
+        let at = format!("/spec/nonResourceAttributes/{name}");
+        Value::from(text(asked, &at)).to_string()
+    };
+    BadValue::rendered(format!("{{\"Path\":{},\"Verb\":{}}}", of("path"), of("verb")))
 }
 
 /// A question has no metadata of its own, but for who asked it and where.

@@ -115,7 +115,10 @@ impl Reviews {
         match review {
             Review::SelfSubject => answer["metadata"]["creationTimestamp"] = now.into(),
             // What was asked is not repeated.
-            Review::SelfSubjectRules => answer["spec"] = json!({}),
+            Review::SelfSubjectRules => {
+                answer["spec"] = json!({});
+                answer["metadata"] = json!({});
+            }
             _ => {}
         }
         answer["status"] = status;

@@ -6,6 +6,7 @@ mod custom;
 mod network;
 mod pods;
 mod policy;
+mod scale;
 mod show;
 mod workloads;
 
@@ -16,10 +17,11 @@ use coracle_api::status::ApiError;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+pub(crate) use self::scale::of_scale;
 use crate::cache::entry::Entry;
 use crate::registry::Served;
 use crate::registry::negotiate::{Accepted, Include};
-use crate::registry::shown;
+use crate::registry::{shown, without_foreign_annotations};
 
 /// A table of one object.
 ///
@@ -60,7 +62,7 @@ pub(crate) fn of_answer(resource: &Resource, objects: &[Value], accepted: Accept
         .map(|object| {
             let mut row = Map::new();
             row.insert("cells".to_owned(), Value::Array(cells::of(resource, object, now)));
-            row.insert("object".to_owned(), included(object, accepted));
+            row.insert("object".to_owned(), included(object, accepted, |_| {}));
             Value::Object(row)
         })
         .collect();
@@ -122,18 +124,27 @@ fn row(served: &Served, entry: &Entry, accepted: Accepted, now: Timestamp) -> Re
     if let Some(conditions) = pods::row_conditions(&object).filter(|_| served.is("", "pods")) {
         row.insert("conditions".to_owned(), conditions);
     }
-    row.insert("object".to_owned(), included(&object, accepted));
+    row.insert(
+        "object".to_owned(),
+        included(&object, accepted, |metadata| {
+            without_foreign_annotations(served, metadata)
+        }),
+    );
     Ok(Value::Object(row))
 }
 
 /// What a row carries of its object.
-fn included(object: &Value, accepted: Accepted) -> Value {
+fn included(object: &Value, accepted: Accepted, settle: impl FnOnce(&mut Value)) -> Value {
     match accepted.include {
         Include::None => Value::Null,
         Include::Object => object.clone(),
-        Include::Metadata => json!({
-            "kind": "PartialObjectMetadata", "apiVersion": format!("meta.k8s.io/{}", accepted.view_version),
-            "metadata": object.get("metadata").cloned().unwrap_or_default(),
-        }),
+        Include::Metadata => {
+            let mut metadata = object.get("metadata").cloned().unwrap_or_default();
+            settle(&mut metadata);
+            json!({
+                "kind": "PartialObjectMetadata", "apiVersion": format!("meta.k8s.io/{}", accepted.view_version),
+                "metadata": metadata,
+            })
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use coracle_api::quote::quote;
 use coracle_api::status::ApiError;
-use coracle_api::table::Gvk;
+use coracle_api::table::{self, Gvk};
 use coracle_api::validation::{FieldErrors, Path};
 use http::Response;
 use jiff::Timestamp;
@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::{Claims, KubernetesClaims, ObjectClaim, TokenKeys};
 use crate::http::document::{self, Wish};
 use crate::reader::{GroupResource, ObjectReader};
+use crate::registry::track_answered;
 use crate::request::{RequestBody, RequestContext, ResponseBody};
 use crate::webhook::Webhooks;
 
@@ -118,7 +119,13 @@ impl TokenRequests {
             .reader
             .get(&GroupResource::new("", "serviceaccounts"), namespace, name)
             .ok_or_else(|| ApiError::not_found("", "serviceaccounts", name))?;
+        check_uid(&asked.object, &account)?;
         self.webhooks.create(context, KIND, &mut asked.object).await?;
+        let now = Timestamp::now();
+        if let Some(ty) = table::by_gvk(KIND.group, KIND.version, KIND.kind) {
+            let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+            track_answered(context, ty, &mut asked.object, &now);
+        }
         validate(&asked.object)?;
         let plan = plan(
             &asked.object,
@@ -127,11 +134,12 @@ impl TokenRequests {
                 bound: self.bound(&asked.object, namespace, name)?,
                 limits: &self.limits,
                 issuer: self.keys.issuer(),
-                now: Timestamp::now(),
+                now,
                 id: Uuid::new_v4().to_string(),
             },
         );
         let mut answer = plan.answer;
+        answer["metadata"]["managedFields"] = asked.object["metadata"]["managedFields"].take();
         answer["status"]["token"] = self.keys.sign(&plan.claims).into();
         let mut warnings = asked.warnings;
         warnings.extend(plan.warning);
@@ -217,17 +225,34 @@ fn unbindable(api_version: &str, kind: &str) -> ApiError {
 }
 
 fn check_names(asked: &Value, namespace: &str, name: &str) -> Result<(), ApiError> {
-    let metadata = Path::new("metadata");
-    for (field, want, what) in [("name", name, "name"), ("namespace", namespace, "namespace")] {
-        let own = string_at(asked, &format!("/metadata/{field}"));
-        if !own.is_empty() && own != want {
-            let mut errors = FieldErrors::new();
-            let detail = format!("must match the service account {what} if specified");
-            errors.invalid(&metadata.child(field), own, detail);
-            return Err(ApiError::invalid(KIND.group, KIND.kind, name, &errors));
-        }
+    let own = |field: &str| string_at(asked, &format!("/metadata/{field}"));
+    if !matches!(own("namespace"), "") && own("namespace") != namespace {
+        let why = "the namespace of the provided object does not match the namespace sent on the request";
+        return Err(ApiError::bad_request(why));
     }
-    Ok(())
+    if own("name").is_empty() || own("name") == name {
+        return Ok(());
+    }
+    let mut errors = FieldErrors::new();
+    let detail = "must match the service account name if specified";
+    errors.invalid(&Path::new("metadata").child("name"), own("name"), detail);
+    Err(ApiError::invalid(KIND.group, KIND.kind, name, &errors))
+}
+
+/// Whether the account is the one that is meant.
+fn check_uid(asked: &Value, account: &Value) -> Result<(), ApiError> {
+    let (meant, found) = (
+        string_at(asked, "/metadata/uid"),
+        string_at(account, "/metadata/uid"),
+    );
+    if meant.is_empty() || meant == found {
+        return Ok(());
+    }
+    let why = format!(
+        "the UID in the token request ({meant}) does not match the UID of the service account ({found})"
+    );
+    let name = string_at(account, "/metadata/name");
+    Err(ApiError::conflict(KIND.group, KIND.kind, name, &why))
 }
 
 fn validate(asked: &Value) -> Result<(), ApiError> {
@@ -299,7 +324,10 @@ fn plan(asked: &Value, circumstances: Circumstances<'_>) -> Plan {
     let answer = json!({
         "kind": KIND.kind,
         "apiVersion": "authentication.k8s.io/v1",
-        "metadata": {"name": name, "namespace": namespace, "creationTimestamp": whole_second(issued)},
+        "metadata": {
+            "name": name, "namespace": namespace, "uid": string_at(account, "/metadata/uid"),
+            "creationTimestamp": whole_second(issued),
+        },
         "spec": spec,
         "status": {"token": "", "expirationTimestamp": whole_second(issued + seconds)},
     });

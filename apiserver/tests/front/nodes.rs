@@ -76,7 +76,7 @@ async fn logs_are_fetched_and_refusals_retold() {
     assert_eq!((waits.code, waits.json()["message"].as_str()), (400, Some(want)));
     assert_eq!(get(&admin, &format!("{path}/none/log")).await.code, 404);
     let lost = get(&admin, &format!("{path}/lost/log")).await;
-    assert_eq!(lost.json()["message"], "nodes \"n2\" not found");
+    assert_eq!(lost.json()["message"], "pods \"n2\" not found");
     let nowhere = get(&admin, &format!("{path}/nowhere/log")).await;
     assert_eq!((nowhere.code, nowhere.text.as_str()), (200, ""));
     let other = get(&admin, &format!("{path}/web/log?container=x")).await;

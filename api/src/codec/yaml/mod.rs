@@ -88,6 +88,7 @@ mod tests {
             ("", json!(null)),
             ("# only a comment\n", json!(null)),
             ("---\na: 1\n---\nb: 2\n", json!({"a": 1})),
+            ("{} {}", json!({})),
             (
                 "a: &x {1: one, true: yes}\nb: *x\n",
                 json!({"a": {"1": "one", "true": true}, "b": {"1": "one", "true": true}}),
@@ -171,6 +172,7 @@ mod tests {
             ("\ta: 1", "yaml: found character that cannot start any token"),
             ("a: 'b' c", "yaml: did not find expected key"),
             ("a: 'b\n", "yaml: line 2: found unexpected end of stream"),
+            ("{\"a\": \"b", "yaml: found unexpected end of stream"),
             ("a: @b", "yaml: found character that cannot start any token"),
             ("a:\n  - b\n - c\n", "yaml: line 2: did not find expected key"),
             ("a: *b", "yaml: unknown anchor 'b' referenced"),

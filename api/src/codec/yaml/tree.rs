@@ -49,6 +49,10 @@ pub(super) fn read(text: &str) -> Result<Vec<Node<'_>>, DecodeError> {
     let mut events = Parser::new_from_str(text);
     let mut tabs = Tabs::of(text);
     while let Some(event) = events.next_event() {
+        let read = reading.open.is_empty() && !reading.nodes.is_empty();
+        if read && event.as_ref().is_err_and(words::is_behind_the_document) {
+            break;
+        }
         let (event, span) = event.map_err(|error| match error.info() {
             TOO_DEEP => DecodeError::TooDeep,
             _ => DecodeError::Yaml(

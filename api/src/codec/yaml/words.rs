@@ -70,6 +70,11 @@ fn line_with_tab(text: &str, after: usize) -> usize {
 
 const ENDS_EARLY: &str = "found unexpected end of stream";
 
+/// Whether a fault is that something follows a document, which nobody asks for who reads only one.
+pub(super) fn is_behind_the_document(error: &ScanError) -> bool {
+    error.info() == "did not find expected <document start>"
+}
+
 /// A fault that the parser found.
 pub(super) fn fault(error: &ScanError, text: &str) -> String {
     let said = error.info();
@@ -87,7 +92,11 @@ pub(super) fn fault(error: &ScanError, text: &str) -> String {
         None => said,
     };
     let line = match words {
-        ENDS_EARLY => text.lines().count() + 1,
+        // Go names the line in which the text ends, and none where that is the first.
+        ENDS_EARLY => match text.matches('\n').count() {
+            0 => 0,
+            breaks => breaks + 1,
+        },
         // Ours names where the scalar begins, Go where the tab is.
         OF_INDENT => line_with_tab(text, error.marker().line()),
         _ => error.marker().line(),

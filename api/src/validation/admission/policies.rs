@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::super::conditions::conditions;
 use super::super::field::{FieldErrors, Path};
 use super::super::meta::faults;
 use super::super::selector::label_selector;
@@ -45,6 +46,26 @@ pub(in crate::validation) fn policy(policy: &Value, errors: &mut FieldErrors) {
     }
     audit_annotations(policy, &compiled, &at.child("auditAnnotations"), errors);
     match_conditions(spec, &at.child("matchConditions"), errors);
+}
+
+/// What was found out about a ValidatingAdmissionPolicy.
+pub(in crate::validation) fn policy_status(policy: &Value, errors: &mut FieldErrors) {
+    let (status, at) = (&policy["status"], Path::new("status"));
+    let list = at.child("typeChecking.expressionWarnings");
+    for (index, warning) in status["typeChecking"]
+        .items("expressionWarnings")
+        .iter()
+        .enumerate()
+    {
+        let at = list.index(index);
+        if warning.text("warning").is_empty() {
+            errors.required(&at.child("warning"), "");
+        }
+        if warning.text("fieldRef").is_empty() {
+            errors.required(&at.child("fieldRef"), "");
+        }
+    }
+    conditions(status.items("conditions"), &at.child("conditions"), errors);
 }
 
 /// An expression and what is said where it does not hold.
@@ -102,9 +123,13 @@ fn variables(spec: &Value, compiled: &Policy, list: &Path<'_>, errors: &mut Fiel
 
 fn audit_annotations(policy: &Value, compiled: &Policy, list: &Path<'_>, errors: &mut FieldErrors) {
     let name = policy["metadata"].text("name");
-    for (index, annotation) in policy["spec"].items("auditAnnotations").iter().enumerate() {
+    let annotations = policy["spec"].items("auditAnnotations");
+    for (index, annotation) in annotations.iter().enumerate() {
         let at = list.index(index);
         let key = annotation.text("key");
+        if annotations[..index].iter().any(|other| other.text("key") == key) {
+            errors.duplicate(&at.child("key"), key);
+        }
         if name.is_empty() {
             errors.invalid(&at.child("key"), key, "requires metadata.name be non-empty");
         } else {

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::names;
 use crate::object::{Fields, same};
 use crate::validation::field::{FieldErrors, Path};
-use crate::validation::meta::{faults, immutable};
+use crate::validation::meta::{faults, immutable, kube_finalizers};
 
 /// The most bytes that the data of a ConfigMap or Secret may have.
 const DATA_MAX: usize = 1024 * 1024;
@@ -151,6 +151,21 @@ fn namespace_finalizer(finalizer: &str, at: &Path<'_>, errors: &mut FieldErrors)
             "name is neither a standard finalizer name nor is it fully qualified",
         );
     }
+}
+
+/// What a namespace waits for before it goes.
+pub(in crate::validation) fn namespace_finalize(namespace: &Value, errors: &mut FieldErrors) {
+    let at = Path::new("spec");
+    for (index, finalizer) in namespace["spec"].items("finalizers").iter().enumerate() {
+        let name = finalizer.as_str().unwrap_or_default();
+        faults(
+            &at.child("finalizers").index(index),
+            name,
+            names::qualified_name(name),
+            errors,
+        );
+    }
+    kube_finalizers(&namespace["spec"], &at, errors);
 }
 
 pub(in crate::validation) fn namespace_status(new: &Value, _: &Value, errors: &mut FieldErrors) {

@@ -71,8 +71,53 @@ fn resources(node: &Value, errors: &mut FieldErrors) {
     }
 }
 
+/// The features that a node's agent declares: well-formed, in order, each once.
+fn declared_features(node: &Value, errors: &mut FieldErrors) {
+    const NAME_MAX: usize = 253;
+    let features: Vec<&str> = node["status"]
+        .items("declaredFeatures")
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    let status = Path::new("status");
+    let list = status.child("declaredFeatures");
+    for (index, name) in features.iter().enumerate() {
+        let shown = crate::quote::quote(name);
+        if name.len() > NAME_MAX {
+            let rule = format!("invalid feature name {shown}: must be no more than {NAME_MAX} characters");
+            errors.invalid(&list.index(index), *name, rule);
+        } else if !is_feature(name) {
+            let rule = format!(
+                "invalid feature name {shown}: must start with an UpperCamelCase segment, with subsequent segments separated \
+                 by '/' (e.g., MyFeature or MyFeature/mySubFeature), and contain only alphanumeric characters and slashes"
+            );
+            errors.invalid(&list.index(index), *name, rule);
+        }
+        match features.get(index + 1) {
+            Some(next) if next == name => errors.duplicate(&list.index(index + 1), *next),
+            Some(next) if next < name => {
+                errors.invalid(
+                    &list.index(index + 1),
+                    *next,
+                    "list must be sorted alphabetically",
+                );
+            }
+            _ => {}
+        }
+    }
+}
+
+fn is_feature(name: &str) -> bool {
+    let plain = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_alphabetic())
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    };
+    name.starts_with(|c: char| c.is_ascii_uppercase()) && name.split('/').all(plain)
+}
+
 pub(in crate::validation) fn node_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
     resources(new, errors);
+    declared_features(new, errors);
     let at = Path::new("status.addresses");
     let addresses = new["status"].items("addresses");
     for (index, address) in addresses

@@ -1,5 +1,6 @@
 //! ResourceClaims, their templates and DeviceClasses; [`slice`] has what drivers publish.
 
+mod allocated;
 pub(super) mod slice;
 
 use std::collections::BTreeMap;
@@ -426,6 +427,7 @@ pub(super) fn claim_status(new: &Value, old: &Value, errors: &mut FieldErrors) {
         }
     });
     unique(consumers, &list, errors, |one| one.text("uid"));
+    allocated::statuses(status, &at.child("devices"), errors);
     if !consumers.is_empty() && !status.has("allocation") {
         errors.forbidden(&list, "may not be specified when `allocated` is not set");
     } else if new["metadata"].has("deletionTimestamp") {

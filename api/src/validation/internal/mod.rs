@@ -13,7 +13,9 @@ use super::diff::unified;
 use super::field::BadValue;
 use crate::object::Fields;
 
-pub(in crate::validation) use self::pod::{POD_SPEC, SECURITY_CONTEXT, TEMPLATE, pod_spec, template};
+pub(in crate::validation) use self::pod::{
+    EPHEMERAL_CONTAINER, POD_SPEC, SECURITY_CONTEXT, TEMPLATE, pod_spec, template,
+};
 pub(in crate::validation) use self::shapes::*;
 pub(in crate::validation) use self::volumes::{PERSISTENT_VOLUME_CLAIM_SPEC, PERSISTENT_VOLUME_SOURCE};
 

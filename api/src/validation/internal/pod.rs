@@ -181,7 +181,8 @@ const CONTAINER: Shape = &[
     ("StdinOnce", Flag),
     ("TTY", Flag),
 ];
-const EPHEMERAL_CONTAINER: Shape = &[
+/// A container that was put into a pod that runs.
+pub(in crate::validation) const EPHEMERAL_CONTAINER: Shape = &[
     ("Name", Text),
     ("Image", Text),
     ("Command", Plain),

@@ -2,25 +2,29 @@
 
 mod container;
 mod env;
+mod parts;
 mod probe;
 mod resources;
 mod scheduling;
 mod security;
 mod spec;
+mod status;
 mod template;
 mod update;
 mod volume;
 mod windows;
 
 pub(super) use container::{PROTOCOLS, no_backsteps, port_number, port_number_or_name};
+pub(super) use parts::{ephemeral_containers, resize};
 pub use resources::is_extended_resource;
 pub(super) use resources::{
     amount, amount_rules, container_resource_name, limits, may_be_overcommitted, resource_name,
 };
 pub(super) use scheduling::{positive, taint_effect, tolerations};
 pub(super) use spec::one_of;
+pub(super) use status::pod_status;
 pub(super) use template::{for_controller, pod_template, runs_on, selected, template_spec};
-pub(super) use update::{pod_status, pod_update};
+pub(super) use update::pod_update;
 pub(super) use volume::host_path;
 
 use serde_json::Value;

@@ -5,12 +5,9 @@ use serde_json::{Map, Value};
 use super::scheduling::tolerations;
 use super::spec;
 use crate::codec::equality;
-use crate::names;
 use crate::object::Fields;
 use crate::validation::field::{FieldErrors, Path};
 use crate::validation::internal;
-use crate::validation::ip;
-use crate::validation::meta::{faults, immutable};
 
 const DEADLINE_MAX: i64 = i32::MAX as i64;
 const ONLY: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
@@ -216,99 +213,6 @@ fn put_back_node_affinity(kept: &mut Map<String, Value>, before: &Value) {
         kept.remove("affinity");
     } else {
         kept.insert("affinity".into(), Value::Object(affinity));
-    }
-}
-
-/// An update of a Pod through `/status`.
-pub(in crate::validation) fn pod_status(new: &Value, old: &Value, errors: &mut FieldErrors) {
-    let (status, before) = (&new["status"], &old["status"]);
-    let at = Path::new("status");
-    let nominated = status.text("nominatedNodeName");
-    if nominated != before.text("nominatedNodeName") && !nominated.is_empty() {
-        faults(
-            &at.child("nominatedNodeName"),
-            nominated,
-            names::dns1123_subdomain(nominated),
-            errors,
-        );
-        if !old["spec"].text("nodeName").is_empty() {
-            errors.forbidden(
-                &at.child("nominatedNodeName"),
-                "may not be set on pods that are already bound to a node",
-            );
-        }
-    }
-    if before.has("qosClass") {
-        immutable(
-            status.field("qosClass"),
-            before.field("qosClass"),
-            &at.child("qosClass"),
-            errors,
-        );
-    }
-    for list in [
-        "containerStatuses",
-        "initContainerStatuses",
-        "ephemeralContainerStatuses",
-    ] {
-        terminated_stays(status, before, list, &old["spec"], errors);
-    }
-    for list in ["podIPs", "hostIPs"] {
-        let at = at.child(list);
-        for (index, entry) in status.items(list).iter().enumerate() {
-            ip::address(entry.text("ip"), &at.index(index), errors);
-        }
-    }
-    if let Some(first) = status.items("hostIPs").first()
-        && first.text("ip") != status.text("hostIP")
-    {
-        errors.invalid(
-            &at.child("hostIPs[0].ip"),
-            first.text("ip"),
-            "must be equal to `hostIP`",
-        );
-    }
-}
-
-/// A container that has ended and is not to be restarted has ended for good.
-fn terminated_stays(status: &Value, before: &Value, list: &str, spec: &Value, errors: &mut FieldErrors) {
-    let root = Path::new("status");
-    let at = root.child(list);
-    let containers = || {
-        spec.items("containers")
-            .iter()
-            .chain(spec.items("initContainers"))
-    };
-    for (index, old) in before.items(list).iter().enumerate() {
-        let Some(terminated) = old["state"].field("terminated") else {
-            continue;
-        };
-        let name = old.text("name");
-        let own = containers().find(|container| container.text("name") == name);
-        if list != "ephemeralContainerStatuses" && may_restart(own, spec, terminated) {
-            continue;
-        }
-        let runs_again = |new: &&Value| new.text("name") == name && !new["state"].has("terminated");
-        if status.items(list).iter().any(|new| runs_again(&new)) {
-            errors.forbidden(
-                &at.index(index).child("state"),
-                "may not be transitioned to non-terminated state",
-            );
-        }
-    }
-}
-
-fn may_restart(container: Option<&Value>, spec: &Value, terminated: &Value) -> bool {
-    let policy = container
-        .map(|container| container.text("restartPolicy"))
-        .filter(|policy| !policy.is_empty());
-    if container.is_some_and(|container| container.count("restartPolicyRules") > 0) {
-        return true;
-    }
-    match policy.unwrap_or(spec.text("restartPolicy")) {
-        "Always" => true,
-        "OnFailure" => terminated.number("exitCode").unwrap_or_default() != 0,
-        _ => false,
     }
 }
 

@@ -9,10 +9,10 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::config::Issuer;
-use crate::tokens::Signed;
 use super::provider::Provider;
 use super::rules::Claims;
 use super::{check_algorithm, check_standing};
+use crate::tokens::Signed;
 
 /// How many issuers of such claims are remembered.
 const ISSUERS_MAX: usize = 64;

@@ -2,7 +2,7 @@
 //!
 //! The words are those of Go's decoder, for the types that upstream decodes the kinds of patches into.
 
-use coracle_api::codec::body::json_kind;
+use coracle_api::codec::body::{SCHEME, internal_name, json_kind};
 use coracle_api::quote::quote;
 use coracle_api::table::{self, Gvk};
 use serde_json::{Map, Value};
@@ -43,22 +43,31 @@ fn check_operation(operation: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether what a patch leaves still says that it is of a kind that there is.
+/// Whether what a patch leaves still says that it is of this kind.
 ///
 /// # Errors
-/// Where it says that it is another.
+/// Where it says that it is another, or of a version that there is not.
 pub(super) fn check_kind(expected: Gvk, object: &Value) -> Result<(), String> {
     let text = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default();
     let (version, kind) = (text("apiVersion"), text("kind"));
     let is_expected = version == expected.api_version() && kind == expected.kind;
-    if is_expected || version.is_empty() || kind.is_empty() || table::by_api_version(version, kind).is_some()
-    {
+    if is_expected || version.is_empty() || kind.is_empty() {
         return Ok(());
     }
-    let (kind, version) = (quote(kind), quote(version));
-    Err(format!(
-        "no kind {kind} is registered for version {version} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
-    ))
+    match table::by_api_version(version, kind) {
+        Some(_) if kind == expected.kind => Ok(()),
+        Some(ty) => Err(format!(
+            "converting ({}) to ({}): unknown conversion",
+            ty.go_name(),
+            internal_name(expected)
+        )),
+        None => {
+            let (kind, version) = (quote(kind), quote(version));
+            Err(format!(
+                "no kind {kind} is registered for version {version} in scheme \"{SCHEME}\""
+            ))
+        }
+    }
 }
 
 /// The objects that the operations of a JSON patch go through on the way to their places: the nested names of them.
@@ -143,6 +152,10 @@ mod tests {
             check("Other")
                 .unwrap_err()
                 .starts_with("no kind \"Other\" is registered for version \"v1\"")
+        );
+        assert_eq!(
+            check("Pod").unwrap_err(),
+            "converting (v1.Pod) to (core.ConfigMap): unknown conversion"
         );
     }
 }

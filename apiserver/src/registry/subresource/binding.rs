@@ -55,7 +55,7 @@ impl Registry {
         let accepted = accepted(ctx, Purpose::Object)?;
         let options = WriteOptions::read(ctx, "CreateOptions")?;
         let (mut binding, _) = body::of_kind(ctx, &bytes, BINDING, options.field_validation)?;
-        if !meta::text(&binding, "name").is_empty() && meta::text(&binding, "name") != name {
+        if meta::text(&binding, "name") != name {
             return Err(ApiError::bad_request(
                 "name in URL does not match name in Binding object",
             ));
@@ -102,12 +102,8 @@ fn check(binding: &Value) -> Result<(), ApiError> {
     if errors.is_empty() {
         return Ok(());
     }
-    Err(ApiError::invalid(
-        "",
-        "Binding",
-        meta::text(binding, "name"),
-        &errors,
-    ))
+    // Upstream hands the faults on as they are, and calls them the server's.
+    Err(ApiError::unknown(errors.aggregate()))
 }
 
 /// Puts a pod on the node that a binding names.
@@ -205,9 +201,12 @@ mod tests {
         assert!(check(&json!({"metadata": {"name": "p"}, "target": {"name": "n"}})).is_ok());
         let error = check(&json!({"metadata": {"name": "p"}, "target": {"kind": "Pod"}})).unwrap_err();
         assert_eq!(
-            error.message(),
-            "Binding \"p\" is invalid: [target.kind: Unsupported value: \"Pod\": supported values: \"Node\", \
+            (error.code(), error.message()),
+            (
+                500,
+                "[target.kind: Unsupported value: \"Pod\": supported values: \"Node\", \
              \"<empty>\", target.name: Required value]"
+            )
         );
     }
 }
