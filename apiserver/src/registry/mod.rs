@@ -16,6 +16,7 @@ mod delete;
 mod deletion;
 mod encode;
 mod ensure;
+mod expiry;
 mod fields;
 mod frames;
 mod list;
