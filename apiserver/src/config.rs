@@ -80,6 +80,8 @@ pub struct Config {
     pub limits: FrontLimits,
     /// How patient the server is with connections.
     pub listener_limits: ListenerLimits,
+    /// How long events are kept after they were last written (`--event-ttl`); for ever where zero.
+    pub event_ttl: Duration,
     /// How long requests may go on after the server was asked to stop.
     pub shutdown_grace: Duration,
     /// The parts of the control plane that `componentstatuses` tells of, besides the store.
@@ -171,6 +173,7 @@ impl Config {
             audit: AuditFlags::default(),
             limits: FrontLimits::default(),
             listener_limits: ListenerLimits::default(),
+            event_ttl: Duration::from_secs(60 * 60),
             shutdown_grace: Duration::from_secs(10),
             components: components::elsewhere(),
             flags: BTreeMap::new(),

@@ -209,6 +209,9 @@ pub(crate) struct Apiserver {
     /// How much history the store keeps for watches that were interrupted, such as 5m; 0s keeps all
     #[arg(long, default_value = "5m", value_parser = duration)]
     pub(crate) etcd_compaction_interval: Duration,
+    /// How long events are kept after they were last written, such as 1h; 0s keeps them for ever
+    #[arg(long, default_value = "1h", value_parser = duration)]
+    pub(crate) event_ttl: Duration,
     /// Leave the terminal's session
     #[arg(long, hide = true)]
     pub(crate) detached: bool,

@@ -17,6 +17,7 @@ mod deletion;
 mod device_claims;
 mod encode;
 mod ensure;
+mod expiry;
 mod fields;
 mod frames;
 mod list;

@@ -165,6 +165,10 @@ impl ApiServer {
         bootstrap::publish_token_tracking(&registry, Timestamp::now())
             .await
             .map_err(StartError::Bootstrap)?;
+        if !running.event_ttl().is_zero() {
+            let registry = registry.clone();
+            tasks.spawn(registry.expire_events(running.event_ttl(), shutdown.clone()));
+        }
         tasks.spawn(bootstrap::publish(registry, running.advertised(), shutdown));
         running.set_started();
         Ok(running)

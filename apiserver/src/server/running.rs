@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderValue;
 use jiff::Timestamp;
@@ -65,6 +66,11 @@ impl Running {
     /// Where others reach it, as an address.
     pub(super) fn advertised(&self) -> SocketAddr {
         self.advertised
+    }
+
+    /// For how long events are kept.
+    pub(super) fn event_ttl(&self) -> Duration {
+        self.config.event_ttl
     }
 
     /// The cluster's keys and certificates, for whoever issues further ones.

@@ -216,6 +216,7 @@ fn config(flags: &Apiserver) -> Result<coracle_apiserver::Config> {
                 reload: flags.encryption_provider_config_automatic_reload,
                 ..EncryptionFlags::new(file)
             }),
+        event_ttl: flags.event_ttl,
         shutdown_grace: Duration::from_secs(5),
         flags: flags.told.clone(),
         ..coracle_apiserver::Config::new(&flags.data_dir)
