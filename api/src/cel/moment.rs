@@ -7,6 +7,8 @@ use jiff::civil::{Date, DateTime, date};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
+use crate::quote::quote;
+
 const NANOS_PER_SECOND: i128 = 1_000_000_000;
 const EPOCH: DateTime = date(1970, 1, 1).at(0, 0, 0, 0);
 
@@ -80,6 +82,18 @@ impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}Z", self.0)
     }
+}
+
+/// Why a text that is like a moment is none, as Go tells it of the last form that it tried.
+pub(super) fn fault(text: &str) -> String {
+    let (whole, rest) = (quote(text), text.get(10..).unwrap_or_default());
+    if !rest.starts_with('T') {
+        let rest = quote(rest);
+        return format!("parsing time {whole} as \"2006-01-02T15:04:05\": cannot parse {rest} as \"T\"");
+    }
+    let extra = rest.get(9..).unwrap_or_default();
+    let (_, extra) = fraction(extra);
+    format!("parsing time {whole}: extra text: {}", quote(extra))
 }
 
 /// A day, `YYYY-MM-DD`.
@@ -173,6 +187,14 @@ mod tests {
         ] {
             assert_eq!(shown(wrong), None, "{wrong}");
         }
+        assert_eq!(
+            fault("2026-01-02t03:04:05z"),
+            "parsing time \"2026-01-02t03:04:05z\" as \"2006-01-02T15:04:05\": cannot parse \"t03:04:05z\" as \"T\""
+        );
+        assert_eq!(
+            fault("2026-01-02T03:04:05.5z"),
+            "parsing time \"2026-01-02T03:04:05.5z\": extra text: \"z\""
+        );
         let loosely = |text: &str| Moment::parse_loosely(text).map(|at| at.to_string());
         assert_eq!(
             loosely("2026-01-02T03:04:05").as_deref(),

@@ -12,7 +12,7 @@ use serde_json::{Value as Json, json};
 use super::error::EvalError;
 use super::escape::{escape, unescape};
 use super::library::time;
-use super::moment::Moment;
+use super::moment::{self, Moment};
 use super::types::{ObjectType, Type};
 use super::value::{List, Map, Text, Value};
 use crate::object::Fields;
@@ -111,15 +111,20 @@ fn of_format<'v>(text: &'v str, format: &str) -> Result<Value<'v>, EvalError> {
             .map(Value::Timestamp)
             .ok_or_else(|| EvalError::new(format!("Invalid date formatted string {text}: unable to parse"))),
         "date-time" => Moment::parse_loosely(text).map(Value::Timestamp).ok_or_else(|| {
-            EvalError::new(format!(
-                "Invalid date-time formatted string {text}: unable to parse"
-            ))
+            let why = moment::fault(text);
+            EvalError::new(format!("Invalid date-time formatted string {text}: {why}"))
         }),
         // By the alphabet of URLs, as upstream: not the one by which the format is judged.
         "byte" => base64::engine::general_purpose::URL_SAFE
             .decode(text)
             .map(|bytes| Value::Bytes(bytes.into()))
-            .map_err(|error| EvalError::new(format!("Invalid byte formatted string {text}: {error}"))),
+            .map_err(|_| {
+                let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"-_=".contains(&byte);
+                let at = text.bytes().position(|byte| !fine(byte)).unwrap_or(text.len());
+                EvalError::new(format!(
+                    "Invalid byte formatted string {text}: illegal base64 data at input byte {at}"
+                ))
+            }),
         _ => Ok(Value::String(Text::Borrowed(text))),
     }
 }
