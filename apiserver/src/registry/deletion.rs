@@ -96,22 +96,23 @@ fn decide_namespace(object: &Value, options: &DeleteOptions, now: Timestamp) -> 
 
 /// Whether the answer to a delete is the object itself, as upstream has it for some resources.
 pub(super) fn shows_deleted(resource: &Resource) -> bool {
-    matches!(
-        (resource.group, resource.resource),
-        (
-            "",
-            "pods"
-                | "services"
-                | "serviceaccounts"
-                | "persistentvolumeclaims"
-                | "persistentvolumes"
-                | "resourcequotas"
-                | "podtemplates"
-                | "namespaces"
-        ) | ("storage.k8s.io", _)
-            | ("resource.k8s.io", _)
-            | ("apiextensions.k8s.io", _)
-    )
+    resource.resource != "csistoragecapacities"
+        && matches!(
+            (resource.group, resource.resource),
+            (
+                "",
+                "pods"
+                    | "services"
+                    | "serviceaccounts"
+                    | "persistentvolumeclaims"
+                    | "persistentvolumes"
+                    | "resourcequotas"
+                    | "podtemplates"
+                    | "namespaces"
+            ) | ("storage.k8s.io", _)
+                | ("resource.k8s.io", _)
+                | ("apiextensions.k8s.io", _)
+        )
 }
 
 /// Whether the answer shows the revision before the removal.
