@@ -311,7 +311,8 @@ pub(super) fn require_manager(ctx: &RequestContext) -> Result<(), ApiError> {
     Err(ApiError::invalid("meta.k8s.io", "PatchOptions", "", &errors))
 }
 
-/// The `managedFields` of an object that is answered and not stored. Nobody owns what an empty object of the type has, too.
+/// The `managedFields` of an object that is answered and not stored. Nobody owns a status that is as
+/// empty as that of an empty object.
 pub(crate) fn track_answered(ctx: &RequestContext, ty: &'static Type, object: &mut Value, now: &str) {
     let manager = Manager {
         name: manager_name(ctx),
@@ -326,12 +327,16 @@ pub(crate) fn track_answered(ctx: &RequestContext, ty: &'static Type, object: &m
     let writer = Writer {
         manager: &manager,
         model: Model::Type(ty),
-        resets: &[],
+        resets: if object["status"] == empty["status"] {
+            &["status"]
+        } else {
+            &[]
+        },
         now,
         versions: None,
     };
     // Only conversions fail.
-    let _ = apply::track_update(Some(&empty), object, writer);
+    let _ = apply::track_update(None, object, writer);
 }
 
 /// The manager that the request names, or the program that sent it.
