@@ -9,7 +9,8 @@ use crate::names;
 use crate::object::Fields;
 
 const EXPIRATION_MIN: i64 = 600;
-const USAGES: [&str; 23] = [
+/// What a certificate may be asked for to be used as (`certificates.k8s.io/v1` KeyUsage).
+pub const CERTIFICATE_USAGES: [&str; 23] = [
     "any",
     "cert sign",
     "client auth",
@@ -179,8 +180,11 @@ fn usages(spec: &Value, list: &Path<'_>, errors: &mut FieldErrors) {
         errors.required(list, "");
     }
     for (index, usage) in usages.iter().enumerate() {
-        if !usage.as_str().is_some_and(|usage| USAGES.contains(&usage)) {
-            errors.not_supported(&list.index(index), usage, &USAGES);
+        if !usage
+            .as_str()
+            .is_some_and(|usage| CERTIFICATE_USAGES.contains(&usage))
+        {
+            errors.not_supported(&list.index(index), usage, &CERTIFICATE_USAGES);
         }
         if usages[..index].contains(usage) {
             errors.duplicate(&list.index(index), usage);

@@ -31,6 +31,7 @@ mod workloads;
 
 use serde_json::Value;
 
+pub use access::CERTIFICATE_USAGES;
 pub use batch::domain_prefixed_path;
 pub use field::{BadValue, ErrorKind, FieldError, FieldErrors, Path};
 pub use pod::is_extended_resource;

@@ -1,5 +1,7 @@
 //! What the documents say of types and nothing else needs to know: facts that the table does not have.
 
+use coracle_api::validation::CERTIFICATE_USAGES;
+
 /// The values that items of a list, or of a map, may have: by type and field.
 const ITEMS: [(&str, &str, &[&str]); 11] = [
     (
@@ -20,31 +22,7 @@ const ITEMS: [(&str, &str, &[&str]); 11] = [
     (
         "io.k8s.api.certificates.v1.CertificateSigningRequestSpec",
         "usages",
-        &[
-            "any",
-            "cert sign",
-            "client auth",
-            "code signing",
-            "content commitment",
-            "crl sign",
-            "data encipherment",
-            "decipher only",
-            "digital signature",
-            "email protection",
-            "encipher only",
-            "ipsec end system",
-            "ipsec tunnel",
-            "ipsec user",
-            "key agreement",
-            "key encipherment",
-            "microsoft sgc",
-            "netscape sgc",
-            "ocsp signing",
-            "s/mime",
-            "server auth",
-            "signing",
-            "timestamping",
-        ],
+        &CERTIFICATE_USAGES,
     ),
     (
         "io.k8s.api.core.v1.PersistentVolumeClaimSpec",

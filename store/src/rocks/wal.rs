@@ -12,15 +12,16 @@ use std::{fs, io};
 const BLOCK_BYTES: usize = 32 << 10;
 const HEADER_BYTES: usize = 7;
 
-/// Record types with which a write begins.
+/// Record types with which a write begins, and those after which it goes on.
 const FULL: u8 = 1;
 const FIRST: u8 = 2;
+const MIDDLE: u8 = 3;
 
 /// What is at the end of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Condition {
     /// Only whole records, but for a last write that RocksDB leaves out by itself: what the end of the file cuts, and what
-    /// begins with zeros.
+    /// begins with zeros. Where zeros come in the middle of a write, it takes the log for corrupt.
     Whole,
     /// The last write is spoilt.
     Torn,
@@ -72,6 +73,7 @@ pub(super) fn logs(dir: &Path) -> io::Result<Vec<PathBuf>> {
 
 fn inspect(log: &[u8]) -> Condition {
     let mut at = 0;
+    let mut within_a_write = false;
     while at < log.len() {
         let left_in_block = BLOCK_BYTES - at % BLOCK_BYTES;
         if left_in_block < HEADER_BYTES {
@@ -82,10 +84,11 @@ fn inspect(log: &[u8]) -> Condition {
             return Condition::Whole;
         };
         if record.is_valid() {
+            within_a_write = record.goes_on();
             at += HEADER_BYTES + record.payload_bytes();
         } else if (at + 1..log.len()).any(|later| write_begins(log, later)) {
             return Condition::Damaged;
-        } else if is_passed_over(log, at) {
+        } else if !within_a_write && is_passed_over(log, at) {
             return Condition::Whole;
         } else {
             return Condition::Torn;
@@ -152,6 +155,13 @@ impl<'a> Record<'a> {
 
     fn is_valid(&self) -> bool {
         !self.checked.is_empty() && mask(crc32c(self.checked)) == self.checksum
+    }
+
+    /// Whether the write that it is of has another record.
+    fn goes_on(&self) -> bool {
+        self.checked
+            .first()
+            .is_some_and(|kind| [FIRST, MIDDLE].contains(kind))
     }
 
     fn payload_bytes(&self) -> usize {
@@ -302,6 +312,19 @@ mod tests {
             let last = HEADER_BYTES + 100;
             log[last..].fill(0);
             assert_eq!(inspect(&log), Condition::Whole, "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn a_write_that_ends_in_zeros_is_torn() {
+        // The last write begins at the end of a block. All the rest of it is lost, or what is at the end of it is there.
+        let whole = log(&[100, 32_000, 60_000]);
+        for kept in [0, 5_000, 30_000] {
+            let mut torn = whole.clone();
+            torn[BLOCK_BYTES..whole.len() - kept].fill(0);
+            assert_eq!(inspect(&torn), Condition::Torn, "but for {kept} bytes");
+            torn.truncate(whole.len() - kept / 2);
+            assert_eq!(inspect(&torn), Condition::Torn, "cut, but for {kept} bytes");
         }
     }
 

@@ -7,6 +7,9 @@ use coracle_store::{Fault, KeyRange, KeyValue, ListRequest, ReadError, Store, Tx
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
+/// In blocks of so many bytes RocksDB writes its log.
+const LOG_BLOCK: usize = 32 << 10;
+
 /// A closed store with some contents.
 struct Closed {
     dir: TempDir,
@@ -182,6 +185,25 @@ async fn a_write_cut_short_at_the_end_of_the_log_was_not_acknowledged() {
     file.set_len(length - 100).expect("the file is cut");
     let (_, before) = closed.contents.split_last().expect("contents");
     assert_eq!(closed.read().await.as_deref(), Ok(before));
+}
+
+#[tokio::test]
+async fn a_write_that_lost_a_block_was_not_acknowledged() {
+    // The log's second block is in the middle of the last write; what comes after may be there or not.
+    for kept in [0, 5_000, 20_000] {
+        let mut closed = closed_after(Left::InWriteAheadLog, &[2000, 2000, 40_000]).await;
+        let path = closed.file(is_write_ahead_log);
+        let mut log = std::fs::read(&path).expect("a file");
+        let until = log.len() - kept;
+        assert!(closed.logged_before_last < LOG_BLOCK && LOG_BLOCK < until);
+        log[LOG_BLOCK..until].fill(0);
+        std::fs::write(&path, log).expect("a file");
+        closed.contents.pop();
+        for time in ["first", "second"] {
+            let found = closed.read().await;
+            assert_eq!(found.as_ref(), Ok(&closed.contents), "{time}, {kept} bytes kept");
+        }
+    }
 }
 
 #[tokio::test]
