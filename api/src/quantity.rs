@@ -312,6 +312,17 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
+    fn what_is_read_at_the_limit_can_be_read_again() {
+        for text in ["7e999", "700e997", "7000e996", "0.7e1000", "-1e999"] {
+            let written = canonical(text).unwrap();
+            assert_eq!(canonical(&written).as_ref(), Ok(&written), "{text}");
+        }
+        for text in ["700e1000", "7e1000", "1e1001", "1e-1001"] {
+            assert_eq!(canonical(text), Err(QuantityError::Suffix), "{text}");
+        }
+    }
+
+    #[test]
     fn canonical_forms_are_those_of_upstream() {
         let cases = [
             ("0", "0"),

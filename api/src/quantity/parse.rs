@@ -4,7 +4,8 @@ use std::str::FromStr;
 
 use super::{Format, NANO, Quantity, QuantityError, rescale_up};
 
-/// Powers of ten beyond this are refused: no resource is counted in them, and digits would have to be stored.
+/// Numbers with more digits than this are refused, and powers of ten beyond it: no resource is counted in them, and digits
+/// would have to be stored.
 const EXPONENT_MAX: i32 = 1000;
 const DIGITS_MAX: usize = 36;
 
@@ -22,6 +23,11 @@ impl FromStr for Quantity {
     fn from_str(text: &str) -> Result<Self, QuantityError> {
         let parts = split(text)?;
         let (base, exponent, format) = suffix(parts.suffix)?;
+        // Of the number itself, however it is written: its canonical form has another exponent.
+        let whole_digits = i32::try_from(parts.whole.len()).unwrap_or(i32::MAX);
+        if base == 10 && exponent.saturating_add(whole_digits) > EXPONENT_MAX {
+            return Err(QuantityError::Suffix);
+        }
         let digits = format!("{}{}", parts.whole, parts.fraction);
         if kept_as_written(&parts, &digits, exponent, format) {
             let mut quantity = number(&parts, base, exponent, format)?;
