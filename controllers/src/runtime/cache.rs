@@ -94,6 +94,11 @@ impl<K> Cache<K> {
         }
     }
 
+    /// Whether the cache has been filled once, and its handlers know.
+    pub(crate) fn is_synced(&self) -> bool {
+        self.progress.borrow().applied > 0
+    }
+
     /// Waits until the cache has been filled once.
     pub(crate) async fn synced(&self) {
         self.wait(|progress| progress.applied > 0).await;

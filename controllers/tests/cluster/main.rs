@@ -125,9 +125,8 @@ async fn endpoints_that_a_user_keeps_go_with_their_service() {
         world.api::<Service>(&namespace),
     );
     let params = PostParams::default();
-    api.create(&params, &endpoints("lone")).await.unwrap();
-    let kept = api.create(&params, &endpoints("kept")).await.unwrap();
     services.create(&params, &service).await.unwrap();
+    let kept = api.create(&params, &endpoints("kept")).await.unwrap();
     // Once its addresses are shown as a slice, the controllers know of it.
     world
         .until_any(&world.api::<EndpointSlice>(&namespace), |slice| {
@@ -136,6 +135,8 @@ async fn endpoints_that_a_user_keeps_go_with_their_service() {
             named.any(|(_, service)| service == "kept")
         })
         .await;
+    // Only what stood here before they began would be taken for what a Service has left.
+    api.create(&params, &endpoints("lone")).await.unwrap();
     services.delete("kept", &DeleteParams::default()).await.unwrap();
     world.until_gone(&api, &kept).await;
     assert!(api.get("lone").await.is_ok(), "what never had a Service stays");

@@ -327,9 +327,9 @@ async fn mirrored(world: &mut World) {
         .create(&endpoints, endpoints_object(&["192.0.2.5", "2001:db8::5"]))
         .await;
     world.settle().await;
+    // The Endpoints go with the Service.
     world.delete(&service, "Background").await;
     world.settle().await;
-    world.delete(&kept, "Background").await;
     world.create(&services, service_object()).await;
     world.create(&endpoints, endpoints_object(&["192.0.2.6"])).await;
     world.settle().await;

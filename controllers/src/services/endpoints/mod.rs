@@ -2,6 +2,7 @@
 
 mod plan;
 
+use super::mirroring::is_lock;
 use super::selects_pods;
 use crate::run::{Context, Informers};
 use crate::runtime::{Cache, Change, ObjectKey, Queue, Reconcile, ReconcileError, write};
@@ -20,8 +21,8 @@ pub(crate) struct Endpoints {
     bereft: Bereft,
 }
 
-/// Names whose Service was seen to go. As upstream, it takes with it whatever Endpoints have its name, also those that a user
-/// made; others that never had a Service stay.
+/// Names whose Service was seen to go, or may have gone unseen. As upstream, it takes with it whatever Endpoints have its name,
+/// also those that a user made. Others that never had a Service stay until the controller starts anew: it cannot know then.
 #[derive(Clone, Default)]
 struct Bereft(Arc<Mutex<BTreeSet<ObjectKey>>>);
 
@@ -45,10 +46,15 @@ pub(crate) fn start(context: &Context, informers: &Informers) -> (Arc<Endpoints>
         }
     });
     let queue = super::queue(informers);
-    let own = queue.clone();
-    informers
-        .endpoints
-        .subscribe(move |change| own.add(ObjectKey::of(&change.object().metadata)));
+    let (own, left, seen) = (queue.clone(), bereft.clone(), informers.endpoints.cache().clone());
+    informers.endpoints.subscribe(move |change| {
+        let endpoints = change.object();
+        let key = ObjectKey::of(&endpoints.metadata);
+        if !seen.is_synced() && !is_lock(endpoints) {
+            left.lock().insert(key.clone());
+        }
+        own.add(key);
+    });
     let controller = Endpoints {
         client: context.client.clone(),
         services: informers.services.cache().clone(),

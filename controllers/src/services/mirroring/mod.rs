@@ -4,6 +4,7 @@
 mod plan;
 mod subsets;
 
+pub(super) use self::plan::is_lock;
 use super::slices::{self, Plan, Writer};
 use crate::run::{Context, Informers};
 use crate::runtime::events::reference;

@@ -24,17 +24,21 @@ const LEADER: &str = "control-plane.alpha.kubernetes.io/leader";
 /// Annotations that say something about the Endpoints alone.
 const OWN_ANNOTATIONS: [&str; 2] = [TRIGGER_TIME, "kubectl.kubernetes.io/last-applied-configuration"];
 
+/// Whether these Endpoints are only a lock for the election of a leader.
+pub(in crate::services) fn is_lock(endpoints: &Endpoints) -> bool {
+    let annotations = endpoints.metadata.annotations.as_ref();
+    annotations.is_some_and(|all| all.contains_key(LEADER))
+}
+
 /// Whether these Endpoints are shown: they do not say otherwise, and no other controller keeps slices for their Service.
 pub(super) fn is_shown(endpoints: &Endpoints, service: Option<&Service>) -> bool {
     let meta = &endpoints.metadata;
     let labels = meta.labels.as_ref();
     let skips = labels.and_then(|labels| labels.get(SKIP_MIRROR));
-    let leads = meta
-        .annotations
-        .as_ref()
-        .is_some_and(|all| all.contains_key(LEADER));
     let selects = |service: &Service| service.spec.as_ref().is_some_and(|spec| spec.selector.is_some());
-    skips.is_none_or(|skips| skips != "true") && !leads && service.is_some_and(|service| !selects(service))
+    skips.is_none_or(|skips| skips != "true")
+        && !is_lock(endpoints)
+        && service.is_some_and(|service| !selects(service))
 }
 
 /// Addresses that are not shown.
