@@ -95,18 +95,22 @@ fn wrong(scenario: &str, reference: &Trial, at: usize, fault: &Fault) -> Option<
     if trial.end == reference.end {
         return None;
     }
-    let missing = reference
-        .end
-        .iter()
-        .filter(|line| !trial.end.contains(line))
-        .map(|line| format!("- {line}"));
-    let extra = trial
-        .end
-        .iter()
-        .filter(|line| !reference.end.contains(line))
-        .map(|line| format!("+ {line}"));
-    let difference: Vec<_> = missing.chain(extra).collect();
+    let difference = difference(&reference.end, &trial.end);
     Some(format!("{head} ends differently:\n  {}", difference.join("\n  ")))
+}
+
+/// What the one has and the other has not, and the other way round. The same line may be there several times.
+fn difference(expected: &[String], found: &[String]) -> Vec<String> {
+    let mut missing = expected.to_vec();
+    let mut extra = Vec::new();
+    for line in found {
+        match missing.iter().position(|one| one == line) {
+            Some(at) => drop(missing.remove(at)),
+            None => extra.push(format!("+ {line}")),
+        }
+    }
+    let missing = missing.iter().map(|line| format!("- {line}"));
+    missing.chain(extra).collect()
 }
 
 /// Any fault for this write.

@@ -2,6 +2,7 @@
 
 mod plan;
 
+use super::lifecycle::standing;
 use crate::Clock;
 use crate::run::{Context, Informers};
 use crate::runtime::events::reference;
@@ -17,6 +18,9 @@ use serde_json::json;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+/// How soon a pod is judged again whose node is not as the cache shows it.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 pub(crate) struct TaintEviction {
     client: kube::Client,
@@ -98,12 +102,31 @@ impl Reconcile for TaintEviction {
         match plan::plan(&pod, &taints, first_seen, now) {
             Verdict::Stay => Ok(None),
             Verdict::LeaveAt(at) => Ok(Some(until(now, at))),
-            Verdict::Leave => self.evict(&pod, now).await.map(|()| None),
+            Verdict::Leave => match self.confirm(&pod, first_seen, now).await? {
+                Verdict::Leave => self.evict(&pod, now).await.map(|()| None),
+                Verdict::LeaveAt(at) => Ok(Some(until(now, at))),
+                Verdict::Stay => Ok(Some(LOOK_AGAIN)),
+            },
         }
     }
 }
 
 impl TaintEviction {
+    /// Judges the pod anew by what the API server says of its node: the cache may lag behind, and a taint that is gone, or that
+    /// the node's own health speaks against, evicts nobody.
+    async fn confirm(
+        &self,
+        pod: &Pod,
+        first_seen: Timestamp,
+        now: Timestamp,
+    ) -> Result<Verdict, ReconcileError> {
+        let name = node_of(pod).unwrap_or_default();
+        let found = Api::<Node>::all(self.client.clone()).get_opt(name).await;
+        let node = found.map_err(ReconcileError::request(format!("reading node {name}")))?;
+        let taints = node.map(|node| standing(&node, now)).unwrap_or_default();
+        Ok(plan::plan(pod, &taints, first_seen, now))
+    }
+
     async fn evict(&self, pod: &Pod, now: Timestamp) -> Result<(), ReconcileError> {
         let target = Target::of(&pod.metadata);
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &target.namespace);

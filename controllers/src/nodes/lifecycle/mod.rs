@@ -17,6 +17,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::api::{Api, Patch, PatchParams};
+pub(super) use plan::standing;
 use plan::{Observed, Plan};
 use serde_json::json;
 use std::collections::HashMap;

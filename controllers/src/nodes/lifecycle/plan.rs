@@ -149,6 +149,19 @@ fn taints_for(node: &Node, conditions: &[NodeCondition], taints: &[Taint], now: 
     after
 }
 
+/// The node's taints without those that its own conditions speak against, which are about to be taken off.
+pub(crate) fn standing(node: &Node, now: Timestamp) -> Vec<Taint> {
+    let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
+    let taints: Vec<Taint> = taints.cloned().collect();
+    let conditions = node
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_deref());
+    let mut standing = taints_for(node, conditions.unwrap_or_default(), &taints, now);
+    standing.retain(|taint| taints.contains(taint));
+    standing
+}
+
 /// The taints a new node came with, which stay until it says that it is ready.
 fn kept_while_unknown(taints: &[Taint]) -> Vec<(&'static str, &'static str)> {
     let kept = [(NOT_READY, "NoSchedule"), (NOT_READY, "NoExecute")];
@@ -283,5 +296,22 @@ mod tests {
         };
         node.spec.as_mut().unwrap().taints = Some(vec![came_with]);
         assert_eq!(planned(&node, 0).taints, None);
+    }
+
+    #[test]
+    fn a_taint_stands_until_the_node_says_otherwise() {
+        let taint = |key: &str| Taint {
+            key: key.to_owned(),
+            effect: "NoExecute".to_owned(),
+            ..Taint::default()
+        };
+        let standing = |ready| {
+            let mut node = node(Some(ready));
+            node.spec.as_mut().unwrap().taints = Some(vec![taint(UNREACHABLE), taint("someone's")]);
+            let standing = standing(&node, at(0)).into_iter();
+            standing.map(|taint| taint.key).collect::<Vec<_>>()
+        };
+        assert_eq!(standing("Unknown"), [UNREACHABLE, "someone's"]);
+        assert_eq!(standing("True"), ["someone's"]);
     }
 }

@@ -109,6 +109,7 @@ impl Plan {
                 if !listed {
                     let message = format!("Saw a job that the controller did not create or forgot: {name}");
                     self.notes.push(Note::warning("UnexpectedJob", message));
+                    self.remember(job);
                 }
                 continue;
             };
@@ -138,6 +139,20 @@ impl Plan {
                 self.forget(gone.uid.as_deref());
             }
         }
+    }
+
+    /// Takes up a Job that was started for one of the times and that the status does not tell of: the controller ended before
+    /// it wrote that, or the status is an old one. Upstream only warns of it, and may start a second Job beside it although the
+    /// policy forbids that. What a user started by hand (`kubectl create job --from`) bears no time, and counts for nothing.
+    fn remember(&mut self, job: &Job) {
+        let annotations = job.metadata.annotations.as_ref();
+        let time = annotations.and_then(|annotations| annotations.get(SCHEDULED));
+        let Some(at) = time.and_then(|time| time.parse::<Timestamp>().ok()) else {
+            return;
+        };
+        self.status.active.get_or_insert_default().push(reference(job));
+        let last = self.status.last_schedule_time.take();
+        self.status.last_schedule_time = last.max(Some(Time(at)));
     }
 
     fn active(&self) -> &[ObjectReference] {

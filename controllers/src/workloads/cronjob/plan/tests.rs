@@ -140,3 +140,21 @@ fn an_active_job_that_is_not_there_is_forgotten_once_it_was_looked_for() {
         (true, vec!["MissingJob"])
     );
 }
+
+#[test]
+fn a_job_of_the_schedule_that_the_status_forgot_is_remembered() {
+    let mut forgotten = (*job("c-1", None)).clone();
+    let annotations = json!({SCHEDULED: "2026-03-01T12:05:00+02:00"});
+    forgotten.metadata.annotations = serde_json::from_value(annotations).unwrap();
+    let forbids = cron_job(json!({"concurrencyPolicy": "Forbid"}), json!({}));
+    let plan = planned(&forbids, &[Arc::new(forgotten)], "2026-03-01T10:11:00Z");
+    assert!(plan.start.is_none());
+    assert_eq!(reasons(&plan), ["UnexpectedJob", "JobAlreadyActive"]);
+    assert_eq!(plan.status.active.unwrap()[0].name.as_deref(), Some("c-1"));
+    let last = plan.status.last_schedule_time.unwrap().0;
+    assert_eq!(last, "2026-03-01T10:05:00Z".parse().unwrap());
+    // One that a user started by hand is no obstacle.
+    let by_hand = planned(&forbids, &[job("hand", None)], "2026-03-01T10:11:00Z");
+    assert!(by_hand.start.is_some());
+    assert_eq!(by_hand.status.active, None);
+}
