@@ -76,7 +76,8 @@ impl Alive {
         work.await
     }
 
-    fn get(&self) -> bool {
+    /// Whether it runs.
+    pub fn get(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use coracle_store::Store;
-use http::Response;
+use http::{HeaderValue, Response};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -20,6 +20,8 @@ use crate::encryption::Encryption;
 use crate::http::respond;
 use crate::metrics::Slis;
 use crate::request::ResponseBody;
+
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 type Outcome = Result<(), String>;
 type Probe = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Outcome> + Send>> + Send + Sync>;
@@ -208,7 +210,8 @@ impl Health {
                 .filter(asked)
                 .find(|check| check.name == name)?;
             return Some(match (check.probe)().await {
-                Ok(()) => respond::text(200, "ok"),
+                // Nobody has to be told not to guess what this is.
+                Ok(()) => respond::bytes(200, TEXT, "ok"),
                 Err(error) => respond::text(500, &format!("internal server error: {error}\n")),
             });
         }

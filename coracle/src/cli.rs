@@ -13,6 +13,7 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand}
 use crate::cluster::state::ClusterName;
 use crate::commands::inspect::Output;
 use crate::commands::up;
+use crate::parts::health::HealthFlags;
 
 /// Kubernetes in one binary
 #[derive(Debug, Parser)]
@@ -270,6 +271,8 @@ pub(crate) struct ControllerManager {
     pub(crate) kubeconfig: PathBuf,
     #[command(flatten)]
     pub(crate) controllers: ControllerFlags,
+    #[command(flatten)]
+    pub(crate) health: HealthFlags,
 }
 
 /// Flags of the scheduler, as kube-scheduler's.
@@ -278,6 +281,8 @@ pub(crate) struct Scheduler {
     /// How to reach the API
     #[arg(long)]
     pub(crate) kubeconfig: PathBuf,
+    #[command(flatten)]
+    pub(crate) health: HealthFlags,
 }
 
 /// Flags of a node's parts, as kubelet's.

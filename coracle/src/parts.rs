@@ -4,6 +4,7 @@ pub(crate) mod addons;
 pub(crate) mod clients;
 #[cfg(test)]
 mod fixture;
+pub(crate) mod health;
 pub(crate) mod node;
 mod rotation;
 pub(crate) mod server;

@@ -55,14 +55,29 @@ fn collect(
             }
         }
         Value::Array(items) if schema.has_items() => {
-            for (index, item) in items.iter().enumerate() {
-                let element = schema.element(item).map_err(|why| TypedError {
+            let element = |index: usize, item: &Value| {
+                schema.element(item).map_err(|why| TypedError {
                     path: path.clone(),
                     fault: format!("element {index}: {why}"),
-                })?;
-                let below = set.below(element);
-                collect(item, schema.item(), below, path)?;
+                })
+            };
+            let elements: Result<Vec<String>, TypedError> = items
+                .iter()
+                .enumerate()
+                .map(|(index, item)| element(index, item))
+                .collect();
+            let elements = elements?;
+            let mut times: BTreeMap<&str, usize> = BTreeMap::new();
+            for element in &elements {
+                *times.entry(element).or_default() += 1;
+            }
+            for (element, item) in elements.iter().zip(items) {
+                let below = set.below(element.clone());
                 below.member = true;
+                // Items that are there several times are owned as they are together.
+                if times[element.as_str()] == 1 {
+                    collect(item, schema.item(), below, path)?;
+                }
             }
         }
         Value::Null if !matches!(schema, Schema::Atomic | Schema::Deduced) => {}
@@ -144,6 +159,15 @@ fn walk(
         (Some(old), Some(new)) if old == new => return,
         (Some(_), Some(_)) => {}
     }
+    let has_items = |value: Option<&Value>| {
+        value
+            .and_then(Value::as_array)
+            .is_some_and(|items| !items.is_empty())
+    };
+    if matches!(schema, Schema::Set | Schema::Keyed(..)) && (has_items(old) || has_items(new)) {
+        walk_items(old, new, schema, [added, modified, removed]);
+        return;
+    }
     let parts = parts(old, new, schema);
     if parts.is_empty() {
         if let (Some(old), Some(new)) = (old, new) {
@@ -181,30 +205,56 @@ fn parts<'a>(old: Option<&'a Value>, new: Option<&'a Value>, schema: Schema<'a>)
             };
             names.into_iter().map(part).collect()
         }
-        Schema::Set | Schema::Keyed(..) => {
-            let (old, new) = (by_element(old, schema), by_element(new, schema));
-            let elements: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-            let part = |element: &String| {
-                (
-                    element.clone(),
-                    schema.item(),
-                    old.get(element).copied(),
-                    new.get(element).copied(),
-                )
-            };
-            elements.into_iter().map(part).collect()
-        }
+        Schema::Set | Schema::Keyed(..) => Vec::new(),
     }
 }
 
-fn by_element<'a>(list: Option<&'a Value>, schema: Schema<'_>) -> BTreeMap<String, &'a Value> {
-    let mut out = BTreeMap::new();
+/// The items of a list by what tells them apart, which several may share.
+fn by_element<'a>(list: Option<&'a Value>, schema: Schema<'_>) -> BTreeMap<String, Vec<&'a Value>> {
+    let mut out: BTreeMap<String, Vec<&'a Value>> = BTreeMap::new();
     for item in list.and_then(Value::as_array).into_iter().flatten() {
         if let Ok(element) = schema.element(item) {
-            out.entry(element).or_insert(item);
+            out.entry(element).or_default().push(item);
         }
     }
     out
+}
+
+/// Compares lists item by item. Items that are there several times are compared, and owned, as if they were one value.
+fn walk_items(
+    old: Option<&Value>,
+    new: Option<&Value>,
+    schema: Schema<'_>,
+    [added, modified, removed]: [&mut FieldSet; 3],
+) {
+    let (old, new) = (by_element(old, schema), by_element(new, schema));
+    let elements: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let none = Vec::new();
+    for element in elements {
+        let (before, after) = (
+            old.get(element).unwrap_or(&none),
+            new.get(element).unwrap_or(&none),
+        );
+        let (first, second) = (before.first().copied(), after.first().copied());
+        let (mut a, mut m, mut r) = (FieldSet::EMPTY, FieldSet::EMPTY, FieldSet::EMPTY);
+        match (before.len(), after.len()) {
+            (0..=1, 0..=1) => walk(first, second, schema.item(), &mut a, &mut m, &mut r),
+            (2.., 2..) => m.member = before != after,
+            (2.., _) => {
+                walk(None, second, schema.item(), &mut a, &mut m, &mut r);
+                r.member = true;
+            }
+            (_, 2..) => {
+                walk(first, None, schema.item(), &mut a, &mut m, &mut r);
+                a.member = true;
+            }
+        }
+        for (set, found) in [(&mut *added, a), (&mut *modified, m), (&mut *removed, r)] {
+            if !found.is_empty() {
+                set.children.insert(element.clone(), found);
+            }
+        }
+    }
 }
 
 /// The live value with the configuration laid over it.

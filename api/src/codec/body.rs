@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::json::Parsed;
 use super::{DecodeError, Decoded, FieldValidation, json, protobuf, yaml};
 use crate::quote::quote;
+use crate::resources;
 use crate::status::ApiError;
 use crate::table::{self, Gvk, Type};
 
@@ -279,7 +280,10 @@ pub fn json_kind(value: &Value) -> &'static str {
 
 /// Go's name of the internal type of a kind: `core.Pod`.
 pub fn internal_name(gvk: Gvk) -> String {
-    let name = table::by_gvk(gvk.group, gvk.version, gvk.kind).map_or("", |ty| ty.name);
+    // What is stored as a kind of another group is that kind inside.
+    let stored =
+        resources::by_kind(gvk.group, gvk.version, gvk.kind).map_or(gvk, |found| found.stored_as().gvk());
+    let name = table::by_gvk(stored.group, stored.version, stored.kind).map_or("", |ty| ty.name);
     let package = name.rsplit('.').nth(2).unwrap_or_default();
     format!("{package}.{}", gvk.kind)
 }

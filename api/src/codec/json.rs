@@ -5,6 +5,7 @@ use serde_json::map::Entry;
 use serde_json::{Map, Number, Value};
 
 use super::conform::conform_as_given;
+use super::overlaid::Overlaid;
 use super::path::{At, Step, render};
 use super::{DecodeError, Decoded, syntax};
 use crate::table::Type;
@@ -18,6 +19,8 @@ pub struct Parsed {
     pub duplicates: Vec<String>,
     /// Where there are such keys: the path of every key, in the order in which they stand.
     pub keys: Vec<String>,
+    /// The values that others of the same keys came after.
+    pub(super) overlaid: Vec<Overlaid>,
 }
 
 /// Reads JSON of whatever type, with Go's words for what is wrong with it.
@@ -33,7 +36,7 @@ pub(super) fn parse_quietly(bytes: &[u8]) -> Option<Parsed> {
 fn read(bytes: &[u8]) -> Result<Parsed, serde_json::Error> {
     let mut notes = Notes::default();
     let value = read_noting(bytes, &mut notes)?;
-    let duplicates = notes.duplicates;
+    let (duplicates, overlaid) = (notes.duplicates, notes.overlaid);
     let mut order = Notes {
         keys: (!duplicates.is_empty()).then(Vec::new),
         ..Notes::default()
@@ -45,6 +48,7 @@ fn read(bytes: &[u8]) -> Result<Parsed, serde_json::Error> {
         value,
         duplicates,
         keys: order.keys.unwrap_or_default(),
+        overlaid,
     })
 }
 
@@ -73,6 +77,10 @@ impl Parsed {
     /// Conforms what was read to a type.
     pub fn into_type(self, ty: &'static Type) -> Result<Decoded, DecodeError> {
         let mut value = self.value;
+        // The last first: what stood before both is laid below both.
+        for overlaid in self.overlaid.into_iter().rev() {
+            overlaid.restore(&mut value, ty);
+        }
         let mut findings = self.duplicates;
         findings.extend(conform_as_given(&mut value, ty)?);
         if !self.keys.is_empty() {
@@ -117,6 +125,8 @@ pub fn encode(value: &Value) -> Vec<u8> {
 #[derive(Default)]
 struct Notes {
     duplicates: Vec<String>,
+    /// What stood where something else of the same key came after.
+    overlaid: Vec<Overlaid>,
     /// The path of every key, if that is asked for.
     keys: Option<Vec<String>>,
 }
@@ -210,7 +220,12 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
                 Entry::Occupied(mut place) => {
                     let path = render(self.at, place.key());
                     self.notes.duplicates.push(format!("duplicate field \"{path}\""));
-                    place.insert(value);
+                    let earlier = place.insert(value);
+                    // Nothing of anything else is left.
+                    if earlier.is_object() {
+                        let overlaid = Overlaid::new(self.at, place.key(), earlier);
+                        self.notes.overlaid.push(overlaid);
+                    }
                 }
             }
         }
@@ -261,7 +276,9 @@ mod tests {
         assert_eq!(
             decoded.findings,
             [
+                r#"unknown field "spec.odd""#,
                 r#"duplicate field "spec.replicas""#,
+                r#"unknown field "spec.strange""#,
                 r#"unknown field "x""#,
                 r#"duplicate field "spec""#
             ]

@@ -20,6 +20,7 @@ pub mod unstructured;
 pub mod yaml;
 
 mod base64;
+mod overlaid;
 mod path;
 mod syntax;
 mod zero;

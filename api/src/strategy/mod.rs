@@ -7,54 +7,25 @@ mod app_armor;
 mod claim;
 mod devices;
 mod gated;
+mod generation;
 mod parts;
+mod pod;
 mod service;
 
 pub use parts::prepare_part;
+pub use pod::qos_class;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::codec::equality;
-use crate::defaults::{TEMPLATE_GENERATION, stored_version};
+use crate::defaults::stored_version;
 use crate::object::{Fields, object_in, objects_in, same, set_if_absent, set_if_empty};
-use crate::quantity::Quantity;
 use crate::resources;
-use crate::table::{self, Gvk};
-
-/// How `metadata.generation` of a kind grows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Generation {
-    /// It has none.
-    None,
-    /// It starts at 1 and stays.
-    Fixed,
-    /// It starts at 1 and grows with every change outside of `metadata` and `status`.
-    Desired,
-    /// As `Desired`, and with changes of annotations too.
-    DesiredAndAnnotations,
-    /// As `Desired`, and with changes of labels too.
-    DesiredAndLabels,
-    /// It does not start, but grows with every change of what is desired.
-    OnlyGrows,
-}
-
-fn generation(gvk: Gvk) -> Generation {
-    match (gvk.group, gvk.kind) {
-        ("apps", "Deployment") => Generation::DesiredAndAnnotations,
-        ("discovery.k8s.io", "EndpointSlice") => Generation::DesiredAndLabels,
-        ("scheduling.k8s.io", "PriorityClass") => Generation::Fixed,
-        ("storage.k8s.io", "CSIDriver") => Generation::OnlyGrows,
-        ("", "Pod" | "PodTemplate" | "ReplicationController")
-        | ("apps", "ReplicaSet" | "StatefulSet" | "DaemonSet")
-        | ("batch", "Job" | "CronJob")
-        | ("policy", "PodDisruptionBudget")
-        | ("networking.k8s.io", "Ingress" | "IngressClass" | "NetworkPolicy")
-        | ("admissionregistration.k8s.io" | "flowcontrol.apiserver.k8s.io" | "apiextensions.k8s.io", _)
-        | ("resource.k8s.io", "DeviceClass" | "DeviceTaintRule" | "ResourceSlice") => Generation::Desired,
-        _ => Generation::None,
-    }
-}
+use crate::table::Gvk;
+use generation::{
+    Generation, changes_what_is_desired, generation, set_template_generation, template_generation,
+};
 
 fn has_status(gvk: Gvk) -> bool {
     let resource = resources::by_kind(gvk.group, gvk.version, gvk.kind);
@@ -102,7 +73,7 @@ pub fn prepare_create(gvk: Gvk, object: &mut Value, now: Timestamp) {
     }
     match (gvk.group, gvk.kind) {
         ("", "Pod") => {
-            new_pod_status(fields);
+            pod::new_status(fields);
             app_armor::sync(fields);
         }
         ("", "Namespace") => new_namespace(fields),
@@ -348,91 +319,8 @@ fn keep_system_metadata(fields: &mut Map<String, Value>, old: &Value) {
     }
 }
 
-fn changes_what_is_desired(gvk: Gvk, new: &Map<String, Value>, old: &Value) -> bool {
-    let beside = |name: &str| matches!(name, "apiVersion" | "kind" | "metadata" | "status");
-    let old_fields = old.as_object().into_iter().flat_map(Map::keys);
-    let names = new
-        .keys()
-        .chain(old_fields.filter(|name| !new.contains_key(*name)));
-    let ty = table::by_gvk(gvk.group, gvk.version, gvk.kind);
-    let equal = |name: &str| {
-        let (now, then) = (new.get(name), old.get(name));
-        match ty.and_then(|ty| ty.field(name)) {
-            // Upstream's strategy for this kind tells an empty list from none.
-            _ if gvk.kind == "NetworkPolicy" => now == then,
-            Some(field) => equality::equal_field(now, then, field),
-            None => same(now, then),
-        }
-    };
-    let desired = || names.into_iter().any(|name| !beside(name) && !equal(name));
-    let metadata = |name: &str| {
-        !same(
-            new.get("metadata").map(|m| &m[name]),
-            Some(&old["metadata"][name]),
-        )
-    };
-    match generation(gvk) {
-        Generation::None | Generation::Fixed => false,
-        Generation::Desired | Generation::OnlyGrows => desired(),
-        Generation::DesiredAndAnnotations => desired() || metadata("annotations"),
-        Generation::DesiredAndLabels => desired() || metadata("labels"),
-    }
-}
-
 fn seconds(now: Timestamp) -> String {
     now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
-}
-
-fn new_pod_status(pod: &mut Map<String, Value>) {
-    let spec = pod.get("spec").unwrap_or(&Value::Null);
-    let mut status = json!({"phase": "Pending", "qosClass": qos_class(spec)});
-    if spec.count("schedulingGates") > 0 {
-        status["conditions"] = json!([{
-            "type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "lastProbeTime": null,
-            "lastTransitionTime": null, "message": "Scheduling is blocked due to non-empty scheduling gates"}]);
-    }
-    pod.insert("status".into(), status);
-}
-
-/// The quality of service that a pod's requests and limits of cpu and memory amount to.
-pub fn qos_class(spec: &Value) -> &'static str {
-    let containers = || {
-        spec.items("containers")
-            .iter()
-            .chain(spec.items("initContainers"))
-    };
-    let amount = |container: &Value, kind: &str, name: &str| -> Option<Quantity> {
-        container["resources"][kind]
-            .text(name)
-            .parse()
-            .ok()
-            .filter(|quantity: &Quantity| !quantity.is_zero())
-    };
-    let pod_level = ["requests", "limits"]
-        .iter()
-        .any(|kind| spec["resources"].has(kind));
-    let judged: Vec<&Value> = if pod_level {
-        vec![spec]
-    } else {
-        containers().collect()
-    };
-    let mut guaranteed = true;
-    let mut any = false;
-    for container in judged {
-        for name in ["cpu", "memory"] {
-            let (request, limit) = (
-                amount(container, "requests", name),
-                amount(container, "limits", name),
-            );
-            any |= request.is_some() || limit.is_some();
-            guaranteed &= limit.is_some() && (request.is_none() || request == limit);
-        }
-    }
-    match (any, guaranteed) {
-        (false, _) => "BestEffort",
-        (true, true) => "Guaranteed",
-        (true, false) => "Burstable",
-    }
 }
 
 fn new_namespace(namespace: &mut Map<String, Value>) {
@@ -445,21 +333,6 @@ fn new_namespace(namespace: &mut Map<String, Value>) {
         && !finalizers.contains(&json!("kubernetes"))
     {
         finalizers.push("kubernetes".into());
-    }
-}
-
-fn template_generation(set: &Value) -> i64 {
-    set["metadata"]["annotations"]
-        .text(TEMPLATE_GENERATION)
-        .parse()
-        .unwrap_or(1)
-}
-
-fn set_template_generation(set: &mut Map<String, Value>, generation: i64) {
-    if let Some(metadata) = object_in(set, "metadata")
-        && let Some(annotations) = object_in(metadata, "annotations")
-    {
-        annotations.insert(TEMPLATE_GENERATION.into(), generation.to_string().into());
     }
 }
 

@@ -257,6 +257,9 @@ fn internal(versions: &[Value]) -> String {
             part(version, "selectableFields"),
         )
     };
+    if versions.is_empty() {
+        return "null".to_owned();
+    }
     format!("[{}]", versions.iter().map(show).collect::<Vec<_>>().join(","))
 }
 

@@ -47,6 +47,21 @@ pub(super) fn flow_schema(schema: &Value, errors: &mut FieldErrors) {
     }
 }
 
+/// Conditions in a status, each of which is told once.
+pub(super) fn status(object: &Value, errors: &mut FieldErrors) {
+    let list = Path::new("status.conditions");
+    let conditions = object["status"].items("conditions");
+    for (index, condition) in conditions.iter().enumerate() {
+        let (kind, at) = (condition.text("type"), list.index(index));
+        if conditions[..index].iter().any(|other| other.text("type") == kind) {
+            errors.duplicate(&at.child("type"), kind);
+        }
+        if kind.is_empty() {
+            errors.required(&at.child("type"), "");
+        }
+    }
+}
+
 fn precedence(schema: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
     let number = schema["spec"].number("matchingPrecedence").unwrap_or_default();
     if number <= 0 {

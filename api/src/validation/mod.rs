@@ -49,6 +49,8 @@ pub(crate) type NameRule = fn(&str) -> Vec<String>;
 #[derive(Clone, Copy)]
 pub(crate) struct Rules {
     name: NameRule,
+    /// Whether the rules for new objects themselves ask what metadata have to pass.
+    judges_metadata: bool,
     create: fn(&Value, &mut FieldErrors),
     update: fn(&Value, &Value, &mut FieldErrors),
     status: fn(&Value, &Value, &mut FieldErrors),
@@ -58,6 +60,7 @@ impl Rules {
     /// Metadata only, with names that are DNS subdomains.
     const META: Rules = Rules {
         name: names::dns1123_subdomain,
+        judges_metadata: false,
         create: |_, _| {},
         update: |_, _, _| {},
         status: |_, _, _| {},
@@ -70,6 +73,13 @@ impl Rules {
 
     const fn named(self, name: NameRule) -> Self {
         Self { name, ..self }
+    }
+
+    const fn judging_metadata(self) -> Self {
+        Self {
+            judges_metadata: true,
+            ..self
+        }
     }
 
     const fn on_update(self, update: fn(&Value, &Value, &mut FieldErrors)) -> Self {
@@ -113,7 +123,8 @@ fn core_rules(kind: &str) -> Option<Rules> {
             .on_update(service::service_update)
             .on_status(service::service_status),
         "Endpoints" => Rules::new(endpoints::endpoints).on_update(endpoints::endpoints_update),
-        "Event" => Rules::new(endpoints::event)
+        "Event" => Rules::new(endpoints::old_event)
+            .judging_metadata()
             .named(names::path_segment)
             .on_update(|new, _, e| endpoints::event(new, e)),
         "Node" => Rules::new(node::node)
@@ -169,7 +180,9 @@ fn group_rules(group: &str, version: &str, kind: &str) -> Option<Rules> {
         ("discovery.k8s.io", "EndpointSlice") => {
             Rules::new(endpoints::slice).on_update(endpoints::slice_update)
         }
-        ("events.k8s.io", "Event") => Rules::new(endpoints::new_event).on_update(endpoints::new_event_update),
+        ("events.k8s.io", "Event") => Rules::new(endpoints::new_event)
+            .judging_metadata()
+            .on_update(endpoints::new_event_update),
         ("networking.k8s.io", "NetworkPolicy") => {
             Rules::new(networking::network_policy).on_update(|new, _, e| networking::network_policy(new, e))
         }
@@ -179,12 +192,7 @@ fn group_rules(group: &str, version: &str, kind: &str) -> Option<Rules> {
         ("networking.k8s.io", "IngressClass") => {
             Rules::new(networking::ingress_class).on_update(networking::ingress_class_update)
         }
-        ("flowcontrol.apiserver.k8s.io", "FlowSchema") => {
-            Rules::new(flowcontrol::flow_schema).on_update(|new, _, e| flowcontrol::flow_schema(new, e))
-        }
-        ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => {
-            Rules::new(flowcontrol::priority_level).on_update(|new, _, e| flowcontrol::priority_level(new, e))
-        }
+        ("flowcontrol.apiserver.k8s.io", _) => flow_rules(kind)?,
         ("admissionregistration.k8s.io", _) => admission_rules(kind)?,
         ("certificates.k8s.io", "CertificateSigningRequest") => Rules::new(access::certificate_request)
             .named(names::path_segment)
@@ -223,6 +231,19 @@ fn group_rules(group: &str, version: &str, kind: &str) -> Option<Rules> {
         }
         _ => return None,
     })
+}
+
+fn flow_rules(kind: &str) -> Option<Rules> {
+    let rules = match kind {
+        "FlowSchema" => {
+            Rules::new(flowcontrol::flow_schema).on_update(|new, _, e| flowcontrol::flow_schema(new, e))
+        }
+        "PriorityLevelConfiguration" => {
+            Rules::new(flowcontrol::priority_level).on_update(|new, _, e| flowcontrol::priority_level(new, e))
+        }
+        _ => return None,
+    };
+    Some(rules.on_status(|new, _, e| flowcontrol::status(new, e)))
 }
 
 fn storage_rules(kind: &str) -> Option<Rules> {
@@ -297,7 +318,8 @@ pub fn create(gvk: Gvk, object: &Value) -> FieldErrors {
     let mut errors = FieldErrors::new();
     let rules = rules(gvk).unwrap_or(Rules::META);
     // A review is a question, not an object: it needs no name.
-    if !matches!(gvk.group, "authorization.k8s.io" | "authentication.k8s.io") {
+    let is_review = matches!(gvk.group, "authorization.k8s.io" | "authentication.k8s.io");
+    if !is_review && !rules.judges_metadata {
         judge_metadata(gvk, object, rules.name, false, &mut errors);
     }
     (rules.create)(object, &mut errors);
@@ -383,7 +405,7 @@ fn asks_again(gvk: Gvk) -> bool {
     !matches!(
         (gvk.group, gvk.kind),
         ("admissionregistration.k8s.io" | "flowcontrol.apiserver.k8s.io", _)
-            | ("", "PersistentVolume" | "LimitRange")
+            | ("", "PersistentVolume" | "LimitRange" | "Event")
             | ("storage.k8s.io", "VolumeAttachment" | "CSINode")
             | ("policy", "PodDisruptionBudget")
             | ("discovery.k8s.io", "EndpointSlice")

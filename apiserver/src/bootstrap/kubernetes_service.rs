@@ -2,18 +2,35 @@
 
 use std::net::SocketAddr;
 
+use coracle_api::object::Fields;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::registry::services::addresses::Cidr;
 
-/// What stands for the range of service addresses and for the first of them.
-pub(super) fn network(range: Cidr) -> Vec<Value> {
+/// What stands for the range of service addresses and for the first of them; the range is ready since `now`, as the controller
+/// that upstream's server has for it says.
+pub(super) fn network(range: Cidr, now: Timestamp) -> Vec<Value> {
     let first = range.first();
+    let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let owned = ["lastTransitionTime", "message", "status", "type"]
+        .map(|field| (format!("f:{field}"), json!({})))
+        .into_iter()
+        .chain([(".".to_owned(), json!({}))])
+        .collect::<serde_json::Map<_, _>>();
+    let owner = json!({
+        "manager": "kubernetes-service-cidr-controller", "operation": "Apply", "apiVersion": "networking.k8s.io/v1",
+        "time": now, "subresource": "status", "fieldsType": "FieldsV1",
+        "fieldsV1": {"f:status": {"f:conditions": {"k:{\"type\":\"Ready\"}": owned}}},
+    });
     let family = if range.is_ipv4() { "IPv4" } else { "IPv6" };
     vec![
         json!({
-            "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": "kubernetes"},
+            "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR",
+            "metadata": {"name": "kubernetes", "managedFields": [owner]},
             "spec": {"cidrs": [range.to_string()]},
+            "status": {"conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": now, "reason": "",
+                "message": "Kubernetes default Service CIDR is ready"}]},
         }),
         json!({
             "apiVersion": "networking.k8s.io/v1", "kind": "IPAddress",
@@ -24,6 +41,21 @@ pub(super) fn network(range: Cidr) -> Vec<Value> {
             "spec": {"parentRef": {"resource": "services", "namespace": "default", "name": "kubernetes"}},
         }),
     ]
+}
+
+/// The range with what is said of it, where nothing is said yet.
+pub(super) fn readied(current: &Value, wanted: &Value) -> Option<Value> {
+    let told = wanted.field("status")?;
+    let is_told = current["status"].count("conditions") > 0;
+    if is_told || current["spec"]["cidrs"] != wanted["spec"]["cidrs"] {
+        return None;
+    }
+    let mut next = current.clone();
+    next["status"] = told.clone();
+    let mut owners = wanted["metadata"].items("managedFields").to_vec();
+    owners.extend_from_slice(current["metadata"].items("managedFields"));
+    next["metadata"]["managedFields"] = owners.into();
+    Some(next)
 }
 
 /// The Service `kubernetes` and its endpoints.
@@ -86,6 +118,20 @@ pub(super) fn corrected(current: &Value, wanted: &Value) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_range_is_ready_and_stays_so() {
+        let wanted = &network("10.96.0.0/12".parse().unwrap(), Timestamp::UNIX_EPOCH)[0];
+        let mut made = wanted.clone();
+        made["status"] = json!({});
+        made["metadata"]["managedFields"] = json!([{"manager": "kube-apiserver"}]);
+        let ready = readied(&made, wanted).unwrap();
+        assert_eq!(ready["status"], wanted["status"]);
+        assert_eq!(ready["metadata"]["managedFields"][1]["manager"], "kube-apiserver");
+        assert_eq!(readied(&ready, wanted), None);
+        made["spec"]["cidrs"] = json!(["10.0.0.0/24"]);
+        assert_eq!(readied(&made, wanted), None);
+    }
 
     #[test]
     fn correcting_twice_changes_nothing_more() {

@@ -31,8 +31,10 @@ pub(crate) use flow_schemas::keep_conditions;
 /// Where the store does not take it.
 pub(crate) async fn run(registry: &Registry) -> Result<(), ApiError> {
     registry.ensure(manifests::objects(), reconcile::restored).await?;
-    let network = kubernetes_service::network(registry.service_range());
-    registry.ensure(network, |_, _| None).await
+    let network = kubernetes_service::network(registry.service_range(), registry.now());
+    registry.ensure(network.clone(), |_, _| None).await?;
+    // A new object has no status; it is told once the object is there.
+    registry.ensure(network, kubernetes_service::readied).await
 }
 
 /// The FlowSchemas and PriorityLevelConfigurations that every cluster has.

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use coracle_api::status::ApiError;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::aggregation::{Aggregator, Mark};
 use crate::discovery::{Answer, Discovery, Group, built_in};
 use crate::openapi::{OpenApi, Others, Wanted};
-use crate::registry::negotiate::wants_pretty;
+use crate::registry::negotiate::{is_routed_by, not_routed_to_answer, wants_pretty};
 use crate::request::{RequestContext, ResourceHandler, ResponseBody, full_body};
 use crate::resource_metrics;
 
@@ -127,6 +127,9 @@ impl Catalogue {
             &text(header::ACCEPT).unwrap_or_default(),
             if_none_match.as_deref(),
         ) {
+            if answer.status == StatusCode::NOT_ACCEPTABLE && !is_routed_by(&context.headers) {
+                return Err(not_routed_to_answer());
+            }
             let pretty = wants_pretty(&context.headers, context.query("pretty"));
             return Ok(Some(response(if pretty { indented(answer) } else { answer })));
         }

@@ -21,6 +21,7 @@ use crate::flow_control::FlowControl;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::node_proxy::{NodeProxy, Passed};
+use crate::registry::negotiate::check_routed;
 use crate::request::{RequestBody, RequestContext, RequestInfo, ResourceHandler, ResponseBody};
 use crate::resource_metrics::{self, ResourceMetrics};
 use crate::reviews::{Review, Reviews};
@@ -135,9 +136,9 @@ impl Router {
     async fn path(&self, incoming: Incoming) -> Answer {
         let context = incoming.context;
         match context.info.path.as_str() {
-            "/version" | "/version/" => {
-                read_only(&context, || Ok(respond::indented(200, &version::document())))
-            }
+            "/version" | "/version/" => read_only(&context, "application/json", || {
+                Ok(respond::indented(200, &version::document()))
+            }),
             "/metrics" => Ok(metrics(self.metrics.text())),
             SLIS_PATH if context.method == Method::DELETE => {
                 self.health.slis().reset();
@@ -145,10 +146,12 @@ impl Router {
                 Ok(respond::bytes(200, text_plain, "metrics reset\n"))
             }
             SLIS_PATH => Ok(metrics(self.health.slis().text())),
-            OPENID_CONFIGURATION_PATH => read_only(&context, || {
+            OPENID_CONFIGURATION_PATH => read_only(&context, "application/json", || {
                 Ok(kept(&self.openid_configuration, "application/json"))
             }),
-            JWKS_PATH => read_only(&context, || Ok(kept(&self.jwks, "application/jwk-set+json"))),
+            JWKS_PATH => read_only(&context, "application/jwk-set+json", || {
+                Ok(kept(&self.jwks, "application/jwk-set+json"))
+            }),
             "/" | "/index.html" => Ok(respond::indented(200, &self.root())),
             FLAGS_PATH => self.pages.flags(&context),
             STATUS_PATH => {
@@ -165,7 +168,9 @@ impl Router {
                     return Ok(response);
                 }
                 let found = self.catalogue.answer(&context).await?;
-                if found.is_some() && !matches!(context.method, Method::GET | Method::HEAD) {
+                // Upstream's handler of the older documents does not look at the method.
+                let any_method = path == "/openapi/v2";
+                if found.is_some() && !any_method && !matches!(context.method, Method::GET | Method::HEAD) {
                     return Err(ApiError::generic(405, ""));
                 }
                 Ok(found.unwrap_or_else(respond::page_not_found))
@@ -225,9 +230,10 @@ fn path_segment_fault(name: &str) -> Option<String> {
     wrong.map(|part| format!("may not contain '{part}'"))
 }
 
-fn read_only(context: &RequestContext, answer: impl FnOnce() -> Answer) -> Answer {
+fn read_only(context: &RequestContext, produced: &'static str, answer: impl FnOnce() -> Answer) -> Answer {
     // Upstream has no routes for HEAD here either.
     if context.method == Method::GET {
+        check_routed(&context.headers, produced)?;
         answer()
     } else {
         Err(ApiError::generic(405, ""))

@@ -1,5 +1,6 @@
 //! `PodLogOptions`: read from a request, checked as upstream checks them, and passed on to the node agent.
 
+use coracle_api::codec::time;
 use coracle_api::quote::quote;
 use coracle_api::status::ApiError;
 use coracle_api::validation::{FieldErrors, Path};
@@ -18,7 +19,8 @@ pub(super) struct LogOptions {
     since_time: Option<String>,
     tail_lines: Option<i64>,
     limit_bytes: Option<i64>,
-    stream: Option<String>,
+    /// Whether one of the container's streams is asked for.
+    stream: bool,
 }
 
 /// Reads the options; the first value counts where a parameter stands more than once.
@@ -32,13 +34,8 @@ pub(super) fn parse(query: &[(String, String)]) -> Result<LogOptions, ApiError> 
     let flag = |name: &str| value(name).is_some_and(is_true);
     let number = |name: &str| value(name).map(integer).transpose();
     let since_time = value("sinceTime").filter(|text| !text.is_empty());
-    if let Some(text) = since_time
-        && text.parse::<jiff::Timestamp>().is_err()
-    {
-        return Err(ApiError::bad_request(format!(
-            "parsing time {} as RFC 3339 failed",
-            quote(text)
-        )));
+    if let Some(text) = since_time {
+        time::parse(text).map_err(ApiError::bad_request)?;
     }
     Ok(LogOptions {
         container: value("container").unwrap_or_default().to_owned(),
@@ -49,7 +46,7 @@ pub(super) fn parse(query: &[(String, String)]) -> Result<LogOptions, ApiError> 
         since_time: since_time.map(str::to_owned),
         tail_lines: number("tailLines")?,
         limit_bytes: number("limitBytes")?,
-        stream: value("stream").filter(|text| !text.is_empty()).map(str::to_owned),
+        stream: value("stream").is_some(),
     })
 }
 
@@ -77,22 +74,15 @@ pub(super) fn validate(options: &LogOptions, pod: &str) -> Result<(), ApiError> 
     }
     if options.since_seconds.is_some() && options.since_time.is_some() {
         errors.forbidden(
-            &Path::ROOT,
+            &Path::ROOT.key(""),
             "at most one of `sinceTime` or `sinceSeconds` may be specified",
         );
     } else if let Some(seconds) = options.since_seconds.filter(|seconds| *seconds < 1) {
         errors.invalid(&Path::new("sinceSeconds"), seconds, "must be greater than 0");
     }
-    match options.stream.as_deref() {
-        None | Some("All") => {}
-        Some("Stdout" | "Stderr") if options.tail_lines.is_some() => {
-            errors.forbidden(
-                &Path::ROOT,
-                "`tailLines` and specific `stream` are mutually exclusive for now",
-            );
-        }
-        Some("Stdout" | "Stderr") => {}
-        Some(other) => errors.not_supported(&Path::new("stream"), other, &["All", "Stderr", "Stdout"]),
+    // `PodLogsQuerySplitStreams` is off.
+    if options.stream {
+        errors.forbidden(&Path::new("stream"), "may not be specified");
     }
     if errors.is_empty() {
         Ok(())
@@ -124,7 +114,6 @@ pub(super) fn query(options: &LogOptions) -> String {
             .filter_map(|(name, number)| Some((*name, (*number)?.to_string()))),
     );
     pairs.extend(options.since_time.clone().map(|time| ("sinceTime", time)));
-    pairs.extend(options.stream.clone().map(|stream| ("stream", stream)));
     encode(pairs.iter().map(|(name, value)| (*name, value.as_str())))
 }
 
@@ -178,6 +167,10 @@ mod tests {
             both.contains("at most one of `sinceTime` or `sinceSeconds` may be specified"),
             "{both}"
         );
-        assert!(options("stream=Other").unwrap_err().contains("Unsupported value"));
+        let stream = options("stream=All").unwrap_err();
+        assert!(
+            stream.ends_with("stream: Forbidden: may not be specified"),
+            "{stream}"
+        );
     }
 }

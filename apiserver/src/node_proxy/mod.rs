@@ -104,9 +104,9 @@ impl NodeProxy {
         if context.info.verb != "get" {
             return Err(ApiError::generic(405, ""));
         }
-        let pod = self.pod(context)?;
         let options = log_options::parse(&context.query)?;
         log_options::validate(&options, &context.info.name)?;
+        let pod = self.pod(context)?;
         let container = container::choose(&pod, &options.container)?;
         // A pod that is nowhere yet has said nothing yet.
         let Some(node) = node_of(&pod) else {

@@ -267,8 +267,9 @@ fn check_preconditions(served: &Served, options: &DeleteOptions, object: &Value)
     let (group, resource, kind) = (
         served.resource.group,
         served.resource.resource,
-        served.resource.kind,
+        served.stored.kind,
     );
+    let of_kind = |why: &str| ApiError::conflict(served.stored.group, kind, name, why);
     // Namespaces and definitions are deleted by code of their own upstream, which words it otherwise.
     let own_words =
         served.is("", "namespaces") || served.is("apiextensions.k8s.io", "customresourcedefinitions");
@@ -283,7 +284,7 @@ fn check_preconditions(served: &Served, options: &DeleteOptions, object: &Value)
                 "the UID in the precondition ({uid}) does not match the UID in record ({found_uid}). The object might \
                  have been deleted and then recreated"
             );
-            ApiError::conflict(group, kind, name, &why)
+            of_kind(&why)
         });
     }
     if let Some(revision) = options
@@ -291,11 +292,18 @@ fn check_preconditions(served: &Served, options: &DeleteOptions, object: &Value)
         .as_deref()
         .filter(|revision| *revision != found_revision)
     {
-        let why = format!(
-            "the ResourceVersion in the precondition ({revision}) does not match the ResourceVersion in record \
-             ({found_revision}). The object might have been modified"
-        );
-        return Err(ApiError::conflict(group, kind, name, &why));
+        return Err(if own_words {
+            let why = format!(
+                "Precondition failed: ResourceVersion in precondition: {revision}, ResourceVersion in object meta: \
+                 {found_revision}"
+            );
+            ApiError::conflict(group, resource, name, &why)
+        } else {
+            of_kind(&format!(
+                "the ResourceVersion in the precondition ({revision}) does not match the ResourceVersion in record \
+                 ({found_revision}). The object might have been modified"
+            ))
+        });
     }
     Ok(())
 }

@@ -77,12 +77,18 @@ fn decide_namespace(object: &Value, options: &DeleteOptions, now: Timestamp) -> 
     }
     if !meta::is_deleting(object) {
         meta::set(&mut next, "deletionTimestamp", meta::time(now));
-        set_propagation_finalizer(
-            &mut next,
-            options,
-            ORPHAN,
-            options.propagation == Some(Propagation::Orphan),
-        );
+        for (name, meaning) in [
+            (ORPHAN, Propagation::Orphan),
+            (FOREGROUND, Propagation::Foreground),
+        ] {
+            // Who does not say what becomes of dependents leaves it as it was; who does not want orphans wants to wait for them.
+            let wanted = match (options.orphan_dependents, options.propagation) {
+                (Some(orphan), _) => orphan == (meaning == Propagation::Orphan),
+                (None, Some(asked)) => asked == meaning,
+                (None, None) => meta::finalizers(&next).contains(&name),
+            };
+            set_propagation_finalizer(&mut next, options, name, wanted);
+        }
     }
     if !holds_content && meta::finalizers(&next).is_empty() {
         return Decision::Remove(next);

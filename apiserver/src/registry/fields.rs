@@ -50,6 +50,8 @@ pub(crate) struct Selectable {
     pub fields: &'static [SelectableField],
     /// Other names of the same fields, in some served versions.
     pub aliases: &'static [(&'static str, &'static str)],
+    /// Whether only these names count, and those of no field.
+    pub renamed: bool,
     /// Whether `metadata.namespace` may be named.
     pub namespace: bool,
     /// How others are refused.
@@ -67,7 +69,8 @@ pub(crate) fn selectable(group: &str, resource: &str) -> Selectable {
         ("", "services") => SERVICES,
         ("", "secrets") => SECRETS,
         ("", "replicationcontrollers") => CONTROLLERS,
-        ("" | "events.k8s.io", "events") => EVENTS,
+        ("", "events") => EVENTS,
+        ("events.k8s.io", "events") => NEW_EVENTS,
         ("batch", "jobs") => JOBS,
         ("certificates.k8s.io", "certificatesigningrequests") => REQUESTS,
         ("resource.k8s.io", "resourceslices") => SLICES,
@@ -89,7 +92,8 @@ impl Selectable {
         if let Some((_, inside)) = self.aliases.iter().find(|(alias, _)| *alias == name) {
             return Ok(inside);
         }
-        match self.fields.iter().find(|field| field.name == name) {
+        let mut own = self.fields.iter().filter(|_| !self.renamed);
+        match own.find(|field| field.name == name) {
             Some(field) => Ok(field.name),
             None => Err(self.refusal.message(name)),
         }
@@ -105,6 +109,7 @@ macro_rules! fields {
 const METADATA: Selectable = Selectable {
     fields: &[],
     aliases: &[],
+    renamed: false,
     namespace: true,
     refusal: Refusal::OnlyMetadata,
     extract: |object| take(&[], object),
@@ -195,7 +200,15 @@ const EVENT_FIELDS: &[SelectableField] = fields! {
 };
 const EVENTS: Selectable = Selectable {
     fields: EVENT_FIELDS,
+    refusal: Refusal::NotSupported,
+    extract: |event| take(EVENT_FIELDS, event),
+    ..METADATA
+};
+const NEW_EVENTS: Selectable = Selectable {
+    renamed: true,
     aliases: &[
+        ("reason", "reason"),
+        ("type", "type"),
         ("regarding.kind", "involvedObject.kind"),
         ("regarding.namespace", "involvedObject.namespace"),
         ("regarding.name", "involvedObject.name"),
@@ -205,9 +218,7 @@ const EVENTS: Selectable = Selectable {
         ("regarding.fieldPath", "involvedObject.fieldPath"),
         ("reportingController", "reportingComponent"),
     ],
-    refusal: Refusal::NotSupported,
-    extract: |event| take(EVENT_FIELDS, event),
-    ..METADATA
+    ..EVENTS
 };
 
 const JOB_FIELDS: &[SelectableField] =

@@ -274,7 +274,7 @@ impl Registry {
     }
 
     /// Now. The registry's only clock.
-    fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         Timestamp::now()
     }
 

@@ -409,6 +409,26 @@ fn is_routed(header: &str) -> bool {
         .any(|media_type| media_type == "*/*" || OFFERED.contains(&media_type))
 }
 
+/// Whether that framework lets a request through to a route that produces this one media type.
+///
+/// # Errors
+/// 406 where the client accepts another one only.
+pub(crate) fn check_routed(headers: &HeaderMap, produced: &str) -> Result<(), ApiError> {
+    let header = accept_header(headers);
+    let mut media_types = header
+        .split(',')
+        .map(|part| part.split(';').next().unwrap_or_default().trim());
+    if header.is_empty() || media_types.any(|media_type| media_type == "*/*" || media_type == produced) {
+        return Ok(());
+    }
+    Err(unavailable(&[produced]))
+}
+
+/// How that framework turns a request for a plain answer down.
+pub(crate) fn not_routed_to_answer() -> ApiError {
+    not_routed(Purpose::Answer)
+}
+
 /// How that framework turns a request down. Lists and watches of a resource are one route.
 fn not_routed(purpose: Purpose) -> ApiError {
     let streams = matches!(purpose, Purpose::List | Purpose::Watch);
@@ -417,6 +437,10 @@ fn not_routed(purpose: Purpose) -> ApiError {
         .chain(WATCHED.iter().filter(|_| streams))
         .copied()
         .collect();
+    unavailable(&offered)
+}
+
+fn unavailable(offered: &[&str]) -> ApiError {
     ApiError::new(
         406,
         Reason::NotAcceptable,

@@ -85,10 +85,17 @@ impl Registry {
         // Ownership is of fields of the version that the client wrote.
         let live = live.map(|entry| encode::in_version(served, entry)).transpose()?;
         let mut shown = rules::convert(object.clone(), &served.stored, &served.resource)?;
+        // An empty list says something, and conversion takes empty lists away.
+        if let Some(asked) = meta::get(object, "managedFields") {
+            meta::set(&mut shown, "managedFields", asked.clone());
+        }
         self.with_writer(ctx, served, Operation::Update, versions, |writer| {
             apply::track_update(live.as_deref(), &mut shown, writer)
         })?;
-        meta::set(object, "managedFields", shown["metadata"]["managedFields"].take());
+        match shown["metadata"]["managedFields"].take() {
+            Value::Null => meta::remove(object, "managedFields"),
+            owners => meta::set(object, "managedFields", owners),
+        }
         Ok(())
     }
 

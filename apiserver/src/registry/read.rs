@@ -8,7 +8,7 @@ use http::{Response, StatusCode};
 
 use super::list::wait_error;
 use super::negotiate::Purpose;
-use super::options::parse_bare_revision;
+use super::options::{parse_bare_revision, parse_revision};
 use super::served::Served;
 use super::{Registry, respond};
 use crate::cache::entry::Entry;
@@ -23,7 +23,12 @@ impl Registry {
         served: &Served,
     ) -> Result<Response<ResponseBody>, ApiError> {
         let accepted = served.accepted(ctx, Purpose::Object)?;
-        match parse_bare_revision(ctx.query("resourceVersion").unwrap_or_default())? {
+        // Upstream keeps no events in memory, and what reads the store is plainer.
+        let parse = match served.stored.resource {
+            "events" => parse_revision,
+            _ => parse_bare_revision,
+        };
+        match parse(ctx.query("resourceVersion").unwrap_or_default())? {
             Some(0) => {}
             Some(revision) => self.cache.reached(revision, PATIENCE).await.map_err(wait_error)?,
             None => {

@@ -224,7 +224,6 @@ pub(super) fn creates_on_update(served: &Served) -> bool {
         ("", "endpoints" | "events" | "limitranges" | "services")
             | ("events.k8s.io", "events")
             | ("coordination.k8s.io", "leases")
-            | ("certificates.k8s.io", "certificatesigningrequests")
             | ("rbac.authorization.k8s.io", _)
             | ("node.k8s.io", "runtimeclasses")
     )

@@ -82,11 +82,14 @@ impl Registry {
                 if !rules::creates_on_update(served) || !ctx.info.subresource.is_empty() {
                     return Err(self.not_found(served, &ctx.info.name));
                 }
+                let key = served.key(&ctx.info.namespace, &ctx.info.name);
+                check_uid(served, &key, &ctx.info.name, meta::text(object, "uid"), "")?;
+                revision_in(object)?;
                 let mut object = object.clone();
                 self.track(ctx, served, None, &mut object).await;
                 return Ok((self.create_object(ctx, served, object, options).await?, None));
             };
-            self.check_uid(served, object, &current)?;
+            check_same(served, object, &current)?;
             let mut object = object.clone();
             self.track(ctx, served, Some(&current), &mut object).await;
             if let Tried::Done(entry) = self.try_update(ctx, served, &current, object, options).await? {
@@ -254,28 +257,6 @@ impl Registry {
         }
     }
 
-    fn check_uid(&self, served: &Served, object: &Value, current: &Entry) -> Result<(), ApiError> {
-        let sent = meta::text(object, "uid");
-        let value = current.value();
-        let found = meta::text(&value, "uid");
-        if sent.is_empty() || sent == found {
-            return Ok(());
-        }
-        let key = served.key(current.namespace(), current.name());
-        let path = format!("{}{key}", served.prefix);
-        let path = path.strip_prefix("/registry").unwrap_or(&path);
-        let why = format!(
-            "StorageError: invalid object, Code: 4, Key: {path}, ResourceVersion: 0, AdditionalErrorMsg: \
-             Precondition failed: UID in precondition: {sent}, UID in object meta: {found}"
-        );
-        Err(ApiError::conflict(
-            served.resource.group,
-            served.resource.resource,
-            current.name(),
-            &why,
-        ))
-    }
-
     pub(super) fn not_found(&self, served: &Served, name: &str) -> ApiError {
         ApiError::not_found(served.resource.group, served.resource.resource, name)
     }
@@ -283,6 +264,30 @@ impl Registry {
     pub(super) fn modified(&self, served: &Served, name: &str) -> ApiError {
         ApiError::modified(served.resource.group, served.resource.resource, name)
     }
+}
+
+/// Whether what is sent means the object that is there: of the same uid, where it names one.
+///
+/// # Errors
+/// 409 in the words of upstream's storage.
+pub(super) fn check_same(served: &Served, sent: &Value, current: &Entry) -> Result<(), ApiError> {
+    let key = served.key(current.namespace(), current.name());
+    let (uid, value) = (meta::text(sent, "uid"), current.value());
+    check_uid(served, &key, current.name(), uid, meta::text(&value, "uid"))
+}
+
+fn check_uid(served: &Served, key: &str, name: &str, sent: &str, found: &str) -> Result<(), ApiError> {
+    if sent.is_empty() || sent == found {
+        return Ok(());
+    }
+    let path = format!("{}{key}", served.prefix);
+    let path = path.strip_prefix("/registry").unwrap_or(&path);
+    let why = format!(
+        "StorageError: invalid object, Code: 4, Key: {path}, ResourceVersion: 0, AdditionalErrorMsg: \
+         Precondition failed: UID in precondition: {sent}, UID in object meta: {found}"
+    );
+    let (group, resource) = (served.resource.group, served.resource.resource);
+    Err(ApiError::conflict(group, resource, name, &why))
 }
 
 /// The revision that an object was made from. Upstream's storage says what is wrong with it, and calls it the server's failure.

@@ -4,22 +4,24 @@
 //! on, as ever, so that a cluster can have metrics-server in place of this. The figures are those of the node agents'
 //! `/metrics/resource`, and usage is what was used between two looks, as metrics-server has it. Nobody is looked at while
 //! nobody asks: a question that finds no two looks young enough makes them. `text` reads what an agent says, `usage` what
-//! two looks come to, `shown` makes the objects: all pure. This module asks and remembers.
+//! two looks come to, `shown` makes the objects, `wire` their protobuf: all pure. This module asks and remembers.
 
 mod shown;
 mod text;
 mod usage;
+mod wire;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use coracle_api::codec::body::MediaType;
 use coracle_api::object::Fields;
 use coracle_api::selector::{FieldSelector, LabelSelector};
 use coracle_api::status::ApiError;
 use futures::future::join_all;
-use http::Response;
+use http::{HeaderValue, Response};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tracing::debug;
@@ -28,9 +30,10 @@ use self::shown::Subject;
 use self::usage::{Look, Looks};
 use crate::discovery::{Entry, Group, Version};
 use crate::http::document::{self, Wish};
+use crate::http::respond;
 use crate::node_proxy::NodeProxy;
 use crate::reader::GroupResource;
-use crate::registry::negotiate::{Purpose, accepted_of};
+use crate::registry::negotiate::{Format, Purpose, View, accepted};
 use crate::request::{RequestContext, ResponseBody};
 
 /// The group.
@@ -102,7 +105,7 @@ impl ResourceMetrics {
             "list" => Purpose::List,
             _ => return Err(ApiError::generic(405, "")),
         };
-        let accepted = accepted_of(context, purpose, false)?;
+        let accepted = accepted(context, purpose)?;
         let subjects = subjects(nodes, context, of_nodes)?;
         let looks = self.looks(nodes, &subjects, of_nodes).await;
         let now = Timestamp::now();
@@ -123,6 +126,12 @@ impl ResourceMetrics {
             }
             _ => shown::list(&found, of_nodes, accepted),
         };
+        if (accepted.format, accepted.view) == (Format::Protobuf, View::Object)
+            && let Some(bytes) = wire::enveloped(&answer)
+        {
+            let media_type = HeaderValue::from_static(MediaType::Protobuf.name());
+            return Ok(respond::bytes(200, media_type, bytes));
+        }
         Ok(document::answer(Wish::of(context), 200, answer, &[]))
     }
 

@@ -52,6 +52,11 @@ pub(crate) fn of_list(
     accepted: Accepted,
     now: Timestamp,
 ) -> Result<Value, ApiError> {
+    if served.is("flowcontrol.apiserver.k8s.io", "flowschemas") {
+        let mut entries: Vec<&Entry> = entries.iter().map(Arc::as_ref).collect();
+        entries.sort_by(|a, b| policy::precedence(&a.value()).cmp(&policy::precedence(&b.value())));
+        return table(served, entries, meta, accepted, now);
+    }
     table(served, entries.iter().map(Arc::as_ref), meta, accepted, now)
 }
 
@@ -124,9 +129,14 @@ fn row(served: &Served, entry: &Entry, accepted: Accepted, now: Timestamp) -> Re
     if let Some(conditions) = pods::row_conditions(&object).filter(|_| served.is("", "pods")) {
         row.insert("conditions".to_owned(), conditions);
     }
+    // What comes with it whole is in the version that was asked for.
+    let whole = match accepted.include {
+        Include::Object => shown(served, entry)?,
+        _ => object,
+    };
     row.insert(
         "object".to_owned(),
-        included(&object, accepted, |metadata| {
+        included(&whole, accepted, |metadata| {
             without_foreign_annotations(served, metadata)
         }),
     );

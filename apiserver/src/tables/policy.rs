@@ -172,8 +172,10 @@ pub(super) fn admission_policy_binding(object: &Value, now: Timestamp) -> Vec<Va
     let parameters = match object.pointer("/spec/paramRef") {
         None => UNSET.to_owned(),
         Some(reference) => match (text(reference, "/namespace"), text(reference, "/name")) {
-            ("", "") => "*".to_owned(),
-            ("", name) => name.to_owned(),
+            (_, "") => reference
+                .get("selector")
+                .map_or_else(|| UNSET.to_owned(), go_selector),
+            ("", name) => format!("*/{name}"),
             (namespace, name) => format!("{namespace}/{name}"),
         },
     };
@@ -183,6 +185,35 @@ pub(super) fn admission_policy_binding(object: &Value, now: Timestamp) -> Vec<Va
         json!(parameters),
         age(object, now),
     ]
+}
+
+/// A label selector as Go writes its struct.
+fn go_selector(selector: &Value) -> String {
+    let labels = entries(selector, "/matchLabels").into_iter().flatten();
+    let labels: String = labels
+        .map(|(key, value)| format!("{key}: {},", value.as_str().unwrap_or_default()))
+        .collect();
+    let terms = items(selector, "/matchExpressions").iter().map(|term| {
+        let values: Vec<&str> = items(term, "/values").iter().filter_map(Value::as_str).collect();
+        format!(
+            "LabelSelectorRequirement{{Key:{},Operator:{},Values:[{}],}},",
+            text(term, "/key"),
+            text(term, "/operator"),
+            values.join(" ")
+        )
+    });
+    let terms: String = terms.collect();
+    format!(
+        "&LabelSelector{{MatchLabels:map[string]string{{{labels}}},MatchExpressions:[]LabelSelectorRequirement{{{terms}}},}}"
+    )
+}
+
+/// In which order FlowSchemas are shown: as they are asked.
+pub(super) fn precedence(schema: &Value) -> (i64, &str) {
+    (
+        number(schema, "/spec/matchingPrecedence"),
+        text(schema, "/metadata/name"),
+    )
 }
 
 pub(super) fn flow_schema(object: &Value, now: Timestamp) -> Vec<Value> {
@@ -202,14 +233,10 @@ pub(super) fn flow_schema(object: &Value, now: Timestamp) -> Vec<Value> {
 pub(super) fn priority_level(object: &Value, now: Timestamp) -> Vec<Value> {
     let count = |pointer: &str| object.pointer(pointer).cloned().unwrap_or_else(|| json!(NONE));
     let queuing = |field: &str| count(&format!("/spec/limited/limitResponse/queuing/{field}"));
-    let shares = match text(object, "/spec/type") {
-        "Exempt" => count("/spec/exempt/nominalConcurrencyShares"),
-        _ => count("/spec/limited/nominalConcurrencyShares"),
-    };
     vec![
         name(object),
         json!(text(object, "/spec/type")),
-        shares,
+        count("/spec/limited/nominalConcurrencyShares"),
         queuing("queues"),
         queuing("handSize"),
         queuing("queueLengthLimit"),

@@ -6,18 +6,23 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use base64::Engine;
+use coracle_apiserver::components::Alive;
 use coracle_controllers::config::ClusterCidr;
 use coracle_controllers::{CertificateSigner, KubeconfigClients, TokenSigner};
 use ipnet::IpNet;
 use kube::config::Kubeconfig;
 use tokio::task::JoinSet;
 
+use super::health::Door;
 use super::rotation::Rotation;
 use super::{config_from, node_name, signer, until_all_end, until_signalled};
 use crate::cli::{ControllerFlags, ControllerManager, Dns, Proxy, Scheduler};
 
 /// How many bits of a node's own network remain for pods: a /24, as upstream's `--node-cidr-mask-size`.
 const NODE_PREFIX: u8 = 24;
+/// Where the controllers and the scheduler tell how they are, as upstream's do.
+const CONTROLLERS_PORT: u16 = 10257;
+const SCHEDULER_PORT: u16 = 10259;
 /// Where the node's own resolvers stand.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
@@ -38,8 +43,11 @@ pub(crate) async fn run_controllers(flags: ControllerManager) -> Result<()> {
     let (rotation, process) = Rotation::of_part(&flags.kubeconfig, part).await?;
     tasks.spawn(rotation.keep(shutdown.clone()));
     let clients = Arc::new(KubeconfigClients::new(api, process, shutdown.clone()));
-    let token = shutdown.clone();
-    tasks.spawn(async move { Ok(coracle_controllers::run(clients, config, token).await?) });
+    let (alive, token) = (Alive::default(), shutdown.clone());
+    if let Some(door) = Door::open(&flags.health, part, CONTROLLERS_PORT, &alive).await? {
+        tasks.spawn(door.keep(shutdown.clone()));
+    }
+    tasks.spawn(alive.during(async move { Ok(coracle_controllers::run(clients, config, token).await?) }));
     until_all_end(tasks, shutdown).await
 }
 
@@ -102,10 +110,16 @@ fn network(cidr: &str) -> Result<(IpAddr, u8)> {
 pub(crate) async fn run_scheduler(flags: Scheduler) -> Result<()> {
     let mut tasks = JoinSet::new();
     let shutdown = until_signalled(&mut tasks)?;
-    let (rotation, client) = Rotation::of_part(&flags.kubeconfig, "kube-scheduler").await?;
+    let part = "kube-scheduler";
+    let (rotation, client) = Rotation::of_part(&flags.kubeconfig, part).await?;
     tasks.spawn(rotation.keep(shutdown.clone()));
-    let token = shutdown.clone();
-    tasks.spawn(async move { Ok(coracle_scheduler::run(client, scheduler_config(), token).await?) });
+    let (alive, token) = (Alive::default(), shutdown.clone());
+    if let Some(door) = Door::open(&flags.health, part, SCHEDULER_PORT, &alive).await? {
+        tasks.spawn(door.keep(shutdown.clone()));
+    }
+    tasks.spawn(
+        alive.during(async move { Ok(coracle_scheduler::run(client, scheduler_config(), token).await?) }),
+    );
     until_all_end(tasks, shutdown).await
 }
 

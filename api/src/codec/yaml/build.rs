@@ -44,6 +44,7 @@ pub(super) fn value(nodes: &[Node<'_>]) -> Result<Parsed, DecodeError> {
         value,
         duplicates,
         keys: Vec::new(),
+        overlaid: Vec::new(),
     })
 }
 

@@ -33,6 +33,7 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, DecodeError> {
             value,
             duplicates,
             keys: Vec::new(),
+            overlaid: Vec::new(),
         });
     }
     let nodes = tree::read(text)?;
@@ -41,6 +42,7 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, DecodeError> {
             value: Value::Null,
             duplicates: Vec::new(),
             keys: Vec::new(),
+            overlaid: Vec::new(),
         });
     }
     build::value(&nodes)

@@ -9,7 +9,9 @@ use crate::object::{Fields, same};
 use crate::validation::field::{FieldErrors, Path};
 use crate::validation::internal;
 use crate::validation::ip;
-use crate::validation::meta::{faults, immutable, immutable_struct, immutable_text, labels};
+use crate::validation::meta::{
+    faults, immutable, immutable_struct, immutable_text, kube_finalizers, labels, object_meta,
+};
 use crate::validation::pod::{PROTOCOLS, one_of, port_number};
 
 const ENDPOINTS_MAX: usize = 1000;
@@ -251,7 +253,17 @@ pub(in crate::validation) fn slice_update(new: &Value, old: &Value, errors: &mut
     );
 }
 
-/// An Event written as `v1`. Those of `events.k8s.io` obey [`new_event`] as well.
+/// A new Event written as `v1`: older than most rules, so that only what all metadata have to pass is asked of it besides, and
+/// only where nothing else is wrong.
+pub(in crate::validation) fn old_event(event: &Value, errors: &mut FieldErrors) {
+    self::event(event, errors);
+    if errors.is_empty() {
+        let at = Path::new("metadata");
+        object_meta(&event["metadata"], true, names::path_segment, &at, errors);
+    }
+}
+
+/// What all Events obey. Those of `events.k8s.io` obey [`new_event`] as well.
 pub(in crate::validation) fn event(event: &Value, errors: &mut FieldErrors) {
     let namespace = event["metadata"].text("namespace");
     let about = event["involvedObject"].text("namespace");
@@ -323,6 +335,9 @@ fn timed_event(event: &Value, errors: &mut FieldErrors) {
 /// An Event written as `events.k8s.io/v1`.
 pub(in crate::validation) fn new_event(event: &Value, errors: &mut FieldErrors) {
     self::event(event, errors);
+    let at = Path::new("metadata");
+    object_meta(&event["metadata"], true, names::dns1123_subdomain, &at, errors);
+    kube_finalizers(&event["metadata"], &at, errors);
     series(event, errors);
     if !event.has("eventTime") {
         errors.required(&Path::new("eventTime"), "");

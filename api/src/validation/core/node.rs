@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::names;
 use crate::object::Fields;
 use crate::validation::field::{BadValue, FieldErrors, Path};
+use crate::validation::internal;
 use crate::validation::ip;
 use crate::validation::meta::faults;
 use crate::validation::pod::{amount_rules, taint_effect};
@@ -125,7 +126,7 @@ pub(in crate::validation) fn node_update(new: &Value, old: &Value, errors: &mut 
         .enumerate()
         .filter(|(index, one)| addresses[..*index].contains(one))
     {
-        errors.duplicate(&at.index(index), address);
+        errors.duplicate(&at.index(index), internal::shown(address, internal::NODE_ADDRESS));
     }
     let (spec, before) = (&new["spec"], &old["spec"]);
     if before.count("podCIDRs") > 0 && spec.items("podCIDRs") != before.items("podCIDRs") {

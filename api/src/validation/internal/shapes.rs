@@ -160,4 +160,6 @@ pub(in crate::validation) const DISRUPTION_BUDGET: Shape = &[
     ("MaxUnavailable", Plain),
     ("UnhealthyPodEvictionPolicy", Plain),
 ];
+pub(in crate::validation) const UNCOUNTED_PODS: Shape = &[("Succeeded", Plain), ("Failed", Plain)];
+pub(in crate::validation) const NODE_ADDRESS: Shape = &[("Type", Text), ("Address", Text)];
 pub(in crate::validation) const EVENT_SOURCE: Shape = &[("Component", Text), ("Host", Text)];

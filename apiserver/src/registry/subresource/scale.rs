@@ -19,7 +19,7 @@ use crate::registry::options::WriteOptions;
 use crate::registry::ownership::{APPLY, require_manager};
 use crate::registry::patch::{Patch, Patched, Sent, media_type, patch_type};
 use crate::registry::served::Served;
-use crate::registry::update::Tried;
+use crate::registry::update::{Tried, check_same};
 use crate::registry::{Registry, body, configuration, encode, meta, respond, rules};
 use crate::request::{RequestContext, ResponseBody};
 use crate::tables;
@@ -55,6 +55,10 @@ impl Registry {
         let (scale, warnings) = body::of_kind(ctx, &bytes, SCALE, options.field_validation)?;
         ctx.warnings.extend(&warnings);
         check_place(ctx, &scale)?;
+        let current = self.current(served, &ctx.info.namespace, &ctx.info.name).await?;
+        if let Some(current) = current {
+            check_same(served, &scale, &current)?;
+        }
         self.set_scale(ctx, served, &options, |_| Ok(scale.clone())).await
     }
 

@@ -385,3 +385,68 @@ async fn an_approval_brings_its_metadata_along_and_nothing_else() {
     assert_eq!(approved["status"]["conditions"][0]["type"], "Approved");
     assert_eq!(approved["status"].get("certificate"), None);
 }
+
+#[tokio::test]
+async fn orphan_dependents_says_in_older_words_what_becomes_of_dependents() {
+    let fixture = Fixture::new().await;
+    let path = format!("{MAPS}/a");
+    fixture.create(MAPS, config_map("a", "1")).await;
+    let both = json!({"orphanDependents": true, "propagationPolicy": "Orphan"});
+    assert_eq!(fixture.delete(&path, Some(both)).await.code, 422);
+    let orphaning = fixture
+        .delete(&path, Some(json!({"orphanDependents": true})))
+        .await;
+    assert_eq!(orphaning.code, 200);
+    let going = orphaning.json();
+    assert_eq!(going["metadata"]["finalizers"], json!(["orphan"]));
+    assert!(going["metadata"]["deletionTimestamp"].is_string());
+    // Whoever takes it back lets the object go.
+    let query = format!("{path}?orphanDependents=false");
+    let gone = fixture.delete(&query, None).await;
+    assert_eq!(
+        (gone.code, gone.json()["status"].as_str()),
+        (200, Some("Success"))
+    );
+    assert_eq!(fixture.get(&path).await.code, 404);
+}
+
+#[tokio::test]
+async fn resources_of_a_pod_change_by_resize_alone() {
+    const PODS: &str = "/api/v1/namespaces/default/pods";
+    let fixture = Fixture::new().await;
+    let pod = |resources: serde_json::Value| json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i", "resources": resources}]}});
+    let made = fixture.create(PODS, pod(json!({"requests": {"cpu": "1"}}))).await;
+    assert_eq!(made.code, 201, "{}", made.message());
+    let mut changed = made.json();
+    changed["spec"]["containers"][0]["resources"]["requests"]["cpu"] = json!("2");
+    let (path, resize) = (format!("{PODS}/p"), format!("{PODS}/p/resize"));
+    let refused = fixture.put(&path, changed.clone()).await;
+    assert_eq!(refused.code, 422);
+    let resized = fixture.put(&resize, changed.clone()).await;
+    assert_eq!(resized.code, 200, "{}", resized.message());
+    let resized = resized.json();
+    assert_eq!(
+        resized["spec"]["containers"][0]["resources"]["requests"]["cpu"],
+        "2"
+    );
+    assert_eq!(resized["metadata"]["generation"], 2);
+    let mut guaranteed = resized.clone();
+    guaranteed["spec"]["containers"][0]["resources"] =
+        json!({"limits": {"cpu": "2", "memory": "1Gi"}, "requests": {"cpu": "2", "memory": "1Gi"}});
+    let refused = fixture.put(&resize, guaranteed).await;
+    assert_eq!(refused.code, 422);
+    assert!(
+        refused
+            .message()
+            .contains("Pod QOS Class may not change as a result of resizing")
+    );
+    let patch = json!({"spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "3"}}}]}});
+    let patched = fixture
+        .patch(&resize, "application/strategic-merge-patch+json", patch)
+        .await;
+    assert_eq!(
+        (patched.code, &patched.json()["metadata"]["generation"]),
+        (200, &json!(3))
+    );
+    assert_eq!(fixture.get(&path).await.json(), patched.json());
+}

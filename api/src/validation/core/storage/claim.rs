@@ -175,6 +175,10 @@ pub(in crate::validation) fn claim_status(new: &Value, _old: &Value, errors: &mu
             .into_iter()
             .flatten()
     };
+    let capacity = at.child("capacity");
+    for (name, amount) in entries("capacity") {
+        not_below_zero(amount, &capacity.key(name), errors);
+    }
     let resizes = at.child("allocatedResourceStatuses");
     for (name, resize) in entries("allocatedResourceStatuses") {
         resized(name, &resizes, errors);
@@ -184,14 +188,16 @@ pub(in crate::validation) fn claim_status(new: &Value, _old: &Value, errors: &mu
     }
     let amounts = at.child("allocatedResources");
     for (name, amount) in entries("allocatedResources") {
-        if !resized(name, &amounts, errors) {
-            continue;
+        if resized(name, &amounts, errors) {
+            not_below_zero(amount, &amounts.key(name), errors);
         }
-        let at = amounts.key(name);
-        let amount = self::amount(amount);
-        if amount.sign().is_lt() {
-            errors.invalid(&at, amount.value(), "must be a valid resource quantity");
-        }
+    }
+}
+
+fn not_below_zero(amount: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    let amount = self::amount(amount);
+    if amount.sign().is_lt() {
+        errors.invalid(at, amount.value(), "must be a valid resource quantity");
     }
 }
 
