@@ -248,6 +248,7 @@ impl Samples {
             pair
         });
         let metric = proto::Metric::from_label(labels.collect());
-        &mut self.0.push_mut((name, metric)).1
+        self.0.push((name, metric));
+        &mut self.0.last_mut().expect("one was just added").1
     }
 }

@@ -49,10 +49,11 @@ impl<'a> RequestLabels<'a> {
                 values: [verb, "", "", "", "", ""],
             };
         }
-        let scope = match (info.name.is_empty(), info.namespace.is_empty()) {
-            (false, _) => "resource",
-            (true, false) => "namespace",
-            (true, true) => "cluster",
+        let one = !info.name.is_empty() || info.verb == "create";
+        let scope = match (one, info.namespace.is_empty()) {
+            (true, _) => "resource",
+            (false, false) => "namespace",
+            (false, true) => "cluster",
         };
         let subresource = info.subresource.as_str();
         Self {
