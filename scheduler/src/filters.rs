@@ -6,7 +6,7 @@ use crate::placed::{Placed, priority};
 use crate::resources::{Amounts, requested};
 use crate::snapshot::{HostPort, Snapshot, host_ports};
 use crate::volumes::Needs;
-use crate::{affinity, taints};
+use crate::{affinity, features, taints};
 use k8s_openapi::api::core::v1::{Pod, PodSpec, Taint};
 use std::borrow::Cow;
 use std::fmt;
@@ -28,6 +28,8 @@ pub enum Reason {
     TooManyPods,
     /// There is not enough left of this resource.
     Insufficient(String),
+    /// Its agent does not know what the pod makes use of.
+    Features,
     /// A claim is bound to a volume that cannot be used here.
     VolumesElsewhere,
     /// There is no volume here for a claim that is bound once a pod uses it.
@@ -46,6 +48,7 @@ impl fmt::Display for Reason {
             Self::Ports => f.write_str("node(s) didn't have free ports for the requested pod ports"),
             Self::TooManyPods => f.write_str("Too many pods"),
             Self::Insufficient(resource) => write!(f, "Insufficient {resource}"),
+            Self::Features => f.write_str("node(s) didn't match Pod's required features"),
             Self::VolumesElsewhere => f.write_str("node(s) didn't match PersistentVolume's node affinity"),
             Self::NoVolumes => f.write_str("node(s) didn't find available persistent volumes to bind"),
             Self::VolumesGone => {
@@ -83,19 +86,23 @@ pub(crate) struct Asked<'a> {
     pub(crate) ports: Vec<HostPort>,
     /// What its claims ask of the node.
     pub(crate) needs: Needs,
+    /// What the node's agent has to know.
+    features: Vec<&'static str>,
 }
 
 impl<'a> Asked<'a> {
     /// Reads a pod; one without a spec asks for nothing.
     pub(crate) fn of(pod: &'a Pod) -> Self {
         static NOTHING: std::sync::LazyLock<PodSpec> = std::sync::LazyLock::new(PodSpec::default);
+        let spec = pod.spec.as_ref().unwrap_or(&NOTHING);
         Self {
             uid: pod.metadata.uid.as_deref().unwrap_or_default(),
-            spec: pod.spec.as_ref().unwrap_or(&NOTHING),
+            spec,
             priority: priority(pod),
             amounts: requested(pod),
             ports: host_ports(pod),
             needs: Needs::default(),
+            features: features::required(spec),
         }
     }
 }
@@ -183,13 +190,18 @@ pub(crate) fn fits(nodes: &Snapshot, row: usize, load: &Load<'_>, asked: &Asked<
         });
     }
     has_enough(nodes, row, load, &asked.amounts)?;
-    match nodes.volumes.choose(&asked.needs, &nodes.facts[row]) {
-        Ok(_) => Ok(()),
-        Err(reasons) => Err(Refusal {
+    if let Err(reasons) = nodes.volumes.choose(&asked.needs, &nodes.facts[row]) {
+        return Err(Refusal {
             reasons,
             resolvable: false,
-        }),
+        });
     }
+    let declared = &nodes.facts[row].declared;
+    let knows = |feature: &&str| declared.iter().any(|known| known == feature);
+    if !asked.features.iter().all(knows) {
+        return Err(Refusal::for_good(Reason::Features));
+    }
+    Ok(())
 }
 
 /// The taint that stands for `spec.unschedulable`.

@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod config;
 mod displace;
 mod events;
+mod features;
 pub mod filters;
 #[cfg(test)]
 mod fixtures;

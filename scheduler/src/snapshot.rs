@@ -75,6 +75,8 @@ pub struct NodeFacts {
     pub taints: Vec<Taint>,
     /// `spec.unschedulable`.
     pub unschedulable: bool,
+    /// What its agent declares to know (`status.declaredFeatures`).
+    pub declared: Vec<String>,
     /// The size in bytes of every image it has, by each of its names.
     pub images: HashMap<String, i64>,
 }
@@ -84,6 +86,7 @@ impl NodeFacts {
     fn decides_like(&self, other: &Self) -> bool {
         self.labels == other.labels
             && self.taints == other.taints
+            && self.declared == other.declared
             && self.unschedulable == other.unschedulable
     }
 }
@@ -280,6 +283,11 @@ fn node_facts(node: &Node) -> NodeFacts {
         labels: node.metadata.labels.clone().unwrap_or_default(),
         taints: spec.and_then(|spec| spec.taints.clone()).unwrap_or_default(),
         unschedulable: spec.and_then(|spec| spec.unschedulable).unwrap_or(false),
+        declared: node
+            .status
+            .as_ref()
+            .and_then(|status| status.declared_features.clone())
+            .unwrap_or_default(),
         images: named.collect(),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::Kind;
+use super::{Kind, email};
 use crate::cel::library::time::duration_in_words;
 use crate::cel::library::urls::Url;
 use crate::cel::moment;
@@ -81,7 +81,7 @@ pub fn matches(format: &str, text: &str) -> bool {
         "date" => moment::day(text).is_some(),
         "datetime" => is_date_time(text),
         "duration" => duration_in_words(text).is_some(),
-        "email" => is_email(text),
+        "email" => email::is_address(text),
         "hexcolor" => is_hex_color(text),
         "hostname" => is_hostname(text),
         "ipv4" => is_ipv4(text),
@@ -191,26 +191,6 @@ fn is_date_time(text: &str) -> bool {
         && time.get(..2) <= Some("23")
         && time.get(3..5) <= Some("59")
         && time.get(6..8) <= Some("59")
-}
-
-/// An address of RFC 5322, with or without a name in front of it.
-fn is_email(text: &str) -> bool {
-    let text = text.trim();
-    let address = match (text.rfind('<'), text.strip_suffix('>')) {
-        (Some(start), Some(inside)) => &inside[start + 1..],
-        (None, None) => text,
-        _ => return false,
-    };
-    let Some((local, domain)) = address.rsplit_once('@') else {
-        return false;
-    };
-    let atom = |text: &str| {
-        let odd = |letter: char| letter.is_whitespace() || "()<>[]:;@\\,\"".contains(letter);
-        !text.is_empty() && !text.contains(odd) && text.split('.').all(|part| !part.is_empty())
-    };
-    let quoted = local.len() >= 2 && local.starts_with('"') && local.ends_with('"');
-    let literal = domain.starts_with('[') && domain.ends_with(']');
-    (quoted || atom(local)) && (literal || atom(domain))
 }
 
 fn is_hex_color(text: &str) -> bool {

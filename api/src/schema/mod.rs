@@ -7,6 +7,7 @@
 
 pub mod check;
 pub mod defaults;
+mod email;
 pub mod embedded;
 pub mod formats;
 pub mod lists;

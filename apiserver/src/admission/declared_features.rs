@@ -8,8 +8,9 @@ use coracle_api::quote::quote;
 use coracle_api::status::ApiError;
 use serde_json::Value;
 
-use super::{Attributes, Operation};
-use crate::reader::{GroupResource, ObjectReader};
+use super::Attributes;
+use super::bound_pods::Change;
+use crate::reader::ObjectReader;
 
 /// Resources of the pod as a whole change.
 const POD_LEVEL: &str = "InPlacePodLevelResourcesVerticalScaling";
@@ -22,24 +23,14 @@ pub(super) fn validate(
     old: Option<&Value>,
     reader: &dyn ObjectReader,
 ) -> Result<(), ApiError> {
-    let updated = attributes.operation == Operation::Update
-        && attributes.is_of("", "pods")
-        && matches!(attributes.subresource, "" | "resize");
-    let (Some(pod), Some(old)) = (object.filter(|_| updated), old) else {
+    let Some(change) = Change::of(attributes, (object, old), &["", "resize"]) else {
         return Ok(());
     };
-    let generation = |pod: &Value| pod["metadata"].number("generation");
-    let name = pod["spec"].text("nodeName");
-    if name.is_empty() || generation(pod) == generation(old) {
-        return Ok(());
-    }
-    let mut needed = needed(&pod["spec"], &old["spec"]);
+    let mut needed = needed(&change.pod["spec"], &change.old["spec"]);
     if needed.is_empty() {
         return Ok(());
     }
-    let Some(node) = reader.get(&GroupResource::new("", "nodes"), "", name) else {
-        return Err(attributes.forbidden(&format!("node {} not found", quote(name))));
-    };
+    let node = change.node(attributes, reader)?;
     let declared = node["status"].items("declaredFeatures");
     needed.retain(|feature| declared.iter().all(|known| known != feature));
     if needed.is_empty() {
@@ -48,7 +39,7 @@ pub(super) fn validate(
     Err(attributes.forbidden(&format!(
         "pod update requires features {} which are not available on node {}",
         needed.join(", "),
-        quote(name)
+        quote(change.node)
     )))
 }
 

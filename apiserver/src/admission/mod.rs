@@ -7,6 +7,7 @@
 //! charged last, by the registry; the chain only says whether they are switched on.
 
 mod anti_affinity;
+mod bound_pods;
 mod certificates;
 mod chain;
 mod configuration;

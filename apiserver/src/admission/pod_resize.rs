@@ -7,8 +7,9 @@ use coracle_api::quote::quote;
 use coracle_api::status::{ApiError, Cause, Details, Reason};
 use serde_json::Value;
 
-use super::{Attributes, Operation};
-use crate::reader::{GroupResource, ObjectReader};
+use super::Attributes;
+use super::bound_pods::Change;
+use crate::reader::ObjectReader;
 
 pub(super) fn validate(
     attributes: &Attributes<'_>,
@@ -16,30 +17,19 @@ pub(super) fn validate(
     old: Option<&Value>,
     reader: &dyn ObjectReader,
 ) -> Result<(), ApiError> {
-    let resized = attributes.operation == Operation::Update
-        && attributes.is_of("", "pods")
-        && attributes.subresource == "resize";
-    let (Some(pod), Some(old)) = (object.filter(|_| resized), old) else {
+    let Some(change) = Change::of(attributes, (object, old), &["resize"]) else {
         return Ok(());
     };
-    let generation = |pod: &Value| pod["metadata"].number("generation");
-    let name = pod["spec"].text("nodeName");
-    if name.is_empty() || generation(pod) == generation(old) {
-        return Ok(());
-    }
-    let nodes = GroupResource::new("", "nodes");
-    let Some(node) = reader.get(&nodes, "", name) else {
-        return Err(attributes.forbidden(&format!("node {} not found", quote(name))));
-    };
+    let node = change.node(attributes, reader)?;
     match node["metadata"]["labels"].text("kubernetes.io/os") {
         "" | "linux" => {}
         other => {
-            let (name, other) = (quote(name), quote(other));
+            let (name, other) = (quote(change.node), quote(other));
             let why = format!("pod resize is only supported on linux nodes, node {name} is {other}");
             return Err(refused(attributes, &why, "UnsupportedPlatform"));
         }
     }
-    let lacking = lacking(pod, &node["status"]["allocatable"]);
+    let lacking = lacking(change.pod, &node["status"]["allocatable"]);
     if lacking.is_empty() {
         return Ok(());
     }

@@ -9,15 +9,19 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use subtle::ConstantTimeEq;
 
-use super::static_tokens::{TokenFileError, read_lines};
+use super::static_tokens::{TokenFileError, digest, read_lines};
 use crate::request::UserInfo;
 
 /// Told of a password that is not the user's, and of a user who is not known.
 const WRONG: &str = "invalid username/password combination";
 
-/// Users by name, with their passwords.
+/// What stands for the digest of a password where there is no such user: that of no password which anybody knows, since it is not
+/// made of one.
+const NOBODYS: [u8; 32] = [0; 32];
+
+/// Users by name, with the digests of their passwords.
 pub struct BasicUsers {
-    users: HashMap<String, (String, UserInfo)>,
+    users: HashMap<String, ([u8; 32], UserInfo)>,
 }
 
 impl BasicUsers {
@@ -29,7 +33,7 @@ impl BasicUsers {
         let lines = read_lines(contents)?.into_iter();
         Ok(Self {
             users: lines
-                .map(|(password, user)| (user.name.clone(), (password, user)))
+                .map(|(password, user)| (user.name.clone(), (digest(&password), user)))
                 .collect(),
         })
     }
@@ -47,9 +51,19 @@ impl BasicUsers {
         Some(self.user(name, password).ok_or(WRONG))
     }
 
+    /// The same is done for whoever is asked for, known or not: digesting what was said, and comparing it to the end.
     fn user(&self, name: &str, password: &str) -> Option<UserInfo> {
-        let (known, user) = self.users.get(name)?;
-        bool::from(known.as_bytes().ct_eq(password.as_bytes())).then(|| user.clone())
+        let (expected, user) = self.expected(name);
+        let right = bool::from(expected.ct_eq(&digest(password)));
+        user.filter(|_| right).cloned()
+    }
+
+    /// What the digest of a password is held against, and who it is if they are the same.
+    fn expected(&self, name: &str) -> (&[u8; 32], Option<&UserInfo>) {
+        match self.users.get(name) {
+            Some((expected, user)) => (expected, Some(user)),
+            None => (&NOBODYS, None),
+        }
     }
 }
 
@@ -82,5 +96,18 @@ mod tests {
         assert_eq!(ask(&basic("joe:s3cret")), Some(Err(WRONG)));
         assert_eq!(ask("Bearer s3cret"), None);
         assert_eq!(ask("Basic ***"), None);
+    }
+
+    #[test]
+    fn a_user_who_is_not_known_is_compared_like_one_who_is() {
+        let users = BasicUsers::parse("s3cret,jane,7\n").unwrap();
+        let (expected, user) = users.expected("jane");
+        assert_eq!((expected, user.is_some()), (&digest("s3cret"), true));
+        let (expected, user) = users.expected("joe");
+        assert_eq!((expected.len(), user), (32, None), "as much is compared");
+        for password in ["", "s3cret", "joe"] {
+            assert_ne!(*expected, digest(password));
+            assert_eq!(users.user("joe", password), None);
+        }
     }
 }

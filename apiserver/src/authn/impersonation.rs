@@ -4,6 +4,7 @@
 //! are heeded.
 
 mod modes;
+mod series;
 
 use std::collections::BTreeMap;
 

@@ -94,8 +94,8 @@ pub(super) fn read_lines(contents: &str) -> Result<Vec<(String, UserInfo)>, Toke
     Ok(read)
 }
 
-/// What a token is found by. Comparing digests leaks nothing: nobody can steer towards a digest they do not know.
-fn digest(token: &str) -> [u8; 32] {
+/// What a token or a password is known by. Comparing digests leaks nothing: nobody can steer towards a digest they do not know.
+pub(super) fn digest(token: &str) -> [u8; 32] {
     Sha256::digest(token.as_bytes()).into()
 }
 

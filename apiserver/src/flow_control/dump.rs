@@ -51,7 +51,8 @@ pub(super) fn level(shown: &Shown<'_>) -> Row {
         set.executing.to_string(),
         counts.dispatched.to_string(),
         counts.rejected.to_string(),
-        counts.timed_out.to_string(),
+        // A column of upstream's that it has stopped filling.
+        "0".to_owned(),
         counts.cancelled.to_string(),
     ]
 }
@@ -131,9 +132,15 @@ pub(super) fn header_of_requests(details: bool) -> Row {
 /// `began` is when the level's time began.
 pub(super) fn requests(shown: &Shown<'_>, began: Timestamp, details: bool) -> Vec<Row> {
     let at = |time: Duration| (began + time).to_string();
-    let rows = shown.set.entries().map(|(id, entry)| {
+    let placed = shown.set.entries().map(|(id, entry)| {
         let queue = entry.queue.and_then(|index| shown.set.queues.get(index));
         let place = queue.and_then(|queue| queue.waiting.iter().position(|waiting| *waiting == id));
+        (place, entry)
+    });
+    let mut placed: Vec<_> = placed.collect();
+    // Queue by queue, those that wait first; last those that came to none.
+    placed.sort_by_key(|(place, entry)| (entry.queue.unwrap_or(usize::MAX), place.unwrap_or(usize::MAX)));
+    let rows = placed.into_iter().map(|(place, entry)| {
         let index = |index: Option<usize>| index.map_or("-1".to_owned(), |index| index.to_string());
         let estimate = &entry.estimate;
         let started = entry.started.map_or("0001-01-01T00:00:00Z".to_owned(), at);

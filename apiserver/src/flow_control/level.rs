@@ -11,7 +11,8 @@ use tokio_util::task::TaskTracker;
 use super::config::LevelSpec;
 use super::dropped::Dropped;
 use super::dump::Shown;
-use super::queue_set::{Arrival, Described, Estimate, QueueSet, Queuing};
+use super::kinds::{Counting, Kind, Kinds, Phase};
+use super::queue_set::{Arrival, Described, Dispatch, Estimate, QueueSet, Queuing};
 use super::shares::{Bounds, Claim, Smoothed};
 use super::timed::{Lasted, Uses};
 use super::{Clock, Schema};
@@ -21,7 +22,19 @@ pub(super) struct Level {
     name: String,
     clock: Clock,
     tasks: TaskTracker,
+    kinds: Arc<Kinds>,
     guts: Mutex<Guts>,
+}
+
+/// What is told of a level when somebody looks.
+pub(super) struct LevelNow {
+    pub(super) name: String,
+    pub(super) uses: [Lasted; 4],
+    /// How far virtual time has come.
+    pub(super) progress: f64,
+    pub(super) dispatched: Option<Dispatch>,
+    /// How often the next request found too few seats, by its schema.
+    pub(super) unaccommodated: Vec<(Arc<str>, u64)>,
 }
 
 struct Guts {
@@ -73,7 +86,7 @@ impl Level {
         spec: &LevelSpec,
         (bounds, spare): (Bounds, u32),
         clock: Clock,
-        tasks: TaskTracker,
+        (tasks, kinds): (TaskTracker, Arc<Kinds>),
     ) -> Self {
         let now = clock.now();
         let mut guts = Guts {
@@ -91,6 +104,7 @@ impl Level {
             name: spec.name.clone(),
             clock,
             tasks,
+            kinds,
             guts: Mutex::new(guts),
         }
     }
@@ -130,19 +144,27 @@ impl Level {
         }
     }
 
-    /// So many seats are its own from now on. Says how often the next request found too few so far.
-    pub(super) fn lend(&self, seats: u32) -> u64 {
+    /// So many seats are its own from now on.
+    pub(super) fn lend(&self, seats: u32) {
         let mut guts = self.lock();
         let (queuing, now) = (guts.set.queuing(), self.clock.now());
         guts.set.configure(queuing, seats, now);
         guts.wake(now);
-        guts.set.counts.unaccommodated
     }
 
-    /// How much it was used until now.
-    pub(super) fn uses(&self) -> [Lasted; 4] {
+    /// How much it was used until now, and how far it has come.
+    pub(super) fn look(&self) -> LevelNow {
         let mut guts = self.lock();
-        guts.uses.read(self.clock.now())
+        let unaccommodated = guts.set.unaccommodated.iter();
+        LevelNow {
+            name: self.name.clone(),
+            progress: guts.set.progress(),
+            dispatched: guts.set.dispatched,
+            unaccommodated: unaccommodated
+                .map(|(schema, count)| (Arc::clone(schema), *count))
+                .collect(),
+            uses: guts.uses.read(self.clock.now()),
+        }
     }
 
     /// Lets somebody look.
@@ -163,25 +185,28 @@ impl Level {
     ) -> Result<Place, u64> {
         let level = &schema.level;
         let (estimate, waits) = (attempt.estimate, attempt.waits);
-        let verb_is_watch = attempt.described.info.verb == "watch";
         let arrived = level.clock.now();
         let (turn, mut place) = {
+            let place = |id| Place::new(schema, id, &attempt, arrived);
+            let (hash, described) = (attempt.hash, attempt.described.clone());
             let mut guts = level.lock();
-            let arrival = guts
-                .set
-                .arrive(attempt.described, estimate, attempt.hash, arrived);
+            let arrival = guts.set.arrive(described, estimate, hash, arrived);
             guts.wake(arrived);
             match arrival {
                 Arrival::Refused(reason) => {
                     schema.series.reject(reason);
+                    schema.series.refused_after.observe(0.0);
                     return Err(guts.dropped.note(arrived.as_secs()));
                 }
-                Arrival::Served(id) => (None, Place::new(schema, id, estimate, verb_is_watch)),
+                Arrival::Served(id, length) => {
+                    schema.series.enqueued(length);
+                    (None, place(id))
+                }
                 Arrival::Waits(id, length) => {
                     let (waker, turn) = oneshot::channel();
                     guts.waiting.insert(id, waker);
-                    schema.series.lengths.observe(length as f64);
-                    (Some(turn), Place::new(schema, id, estimate, verb_is_watch))
+                    schema.series.enqueued(Some(length));
+                    (Some(turn), place(id))
                 }
             }
         };
@@ -189,8 +214,7 @@ impl Level {
             place.wait(turn, patience).await?;
         }
         if waits {
-            let waited = level.clock.now().saturating_sub(arrived);
-            schema.series.waited.observe(waited.as_secs_f64());
+            place.note_waited(level.clock.now());
         }
         place.begin();
         Ok(place)
@@ -206,20 +230,25 @@ pub(crate) struct Place {
     schema: Arc<Schema>,
     id: usize,
     estimate: Estimate,
+    kind: Kind,
     watch: bool,
-    /// When it began to be served.
-    began: Option<Duration>,
+    arrived: Duration,
+    /// When it began to be served, and its count among those that are.
+    began: Option<(Duration, Counting)>,
     /// Whether it is no longer here.
     gone: bool,
 }
 
 impl Place {
-    fn new(schema: &Arc<Schema>, id: usize, estimate: Estimate, watch: bool) -> Self {
+    fn new(schema: &Arc<Schema>, id: usize, attempt: &Attempt, arrived: Duration) -> Self {
+        let verb = attempt.described.info.verb.as_str();
         Self {
             schema: Arc::clone(schema),
             id,
-            estimate,
-            watch,
+            estimate: attempt.estimate,
+            kind: Kind::of(verb),
+            watch: verb == "watch",
+            arrived,
             began: None,
             gone: false,
         }
@@ -227,10 +256,13 @@ impl Place {
 
     /// Waits for its turn.
     async fn wait(&mut self, turn: oneshot::Receiver<()>, patience: Duration) -> Result<(), u64> {
-        let (waiting, seats) = (&self.schema.series.waiting, &self.schema.series.seats_waiting);
+        let schema = Arc::clone(&self.schema);
+        let level = &schema.level;
+        let (waiting, seats) = (&schema.series.waiting, &schema.series.seats_waiting);
         let _counted = (
             Counted::new(waiting, 1),
             Counted::new(seats, self.estimate.max_seats()),
+            level.kinds.count(Phase::Waiting, self.kind, level.clock),
         );
         if tokio::time::timeout(patience, turn)
             .await
@@ -238,68 +270,92 @@ impl Place {
         {
             return Ok(());
         }
-        let level = &self.schema.level;
         let now = level.clock.now();
         let mut guts = level.lock();
         guts.waiting.remove(&self.id);
-        if !guts.set.cancel(self.id, true, now) {
+        if !guts.set.cancel(self.id, now) {
             // Its turn came at the last moment.
             return Ok(());
         }
         guts.wake(now);
-        self.gone = true;
-        self.schema.series.reject("time-out");
-        self.schema.series.waited_in_vain.observe(patience.as_secs_f64());
+        self.note_cancelled(now);
         Err(guts.dropped.note(now.as_secs()))
     }
 
+    /// It waited in vain, or for longer than whoever asked cared to.
+    fn note_cancelled(&mut self, now: Duration) {
+        self.gone = true;
+        self.schema.series.reject("time-out");
+        self.note_waited(now);
+    }
+
+    /// How long it waited. What came to a queue counts as what is served, as upstream counts it, whatever became of it there.
+    fn note_waited(&self, now: Duration) {
+        let waited = now.saturating_sub(self.arrived);
+        self.schema.series.waited.observe(waited.as_secs_f64());
+    }
+
     fn begin(&mut self) {
-        let series = &self.schema.series;
+        let (level, series) = (&self.schema.level, &self.schema.series);
         series.dispatched.inc();
         series.executing.inc();
         series.seats_executing.add(i64::from(self.estimate.max_seats()));
-        self.began = Some(self.schema.level.clock.now());
+        let counting = level.kinds.count(Phase::Executing, self.kind, level.clock);
+        self.began = Some((level.clock.now(), counting));
+    }
+
+    /// What it was taken to need is free again.
+    fn note_released(schema: &Schema, estimate: Estimate) {
+        let seats = i64::from(estimate.max_seats());
+        schema.series.seats_executing.sub(seats);
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let (level, series) = (&self.schema.level, &self.schema.series);
-        let now = level.clock.now();
-        if let Some(began) = self.began {
-            series.executing.dec();
-            series.seats_executing.sub(i64::from(self.estimate.max_seats()));
-            let sort = if self.watch { "watch" } else { "" };
-            series
-                .executed(sort)
-                .observe(now.saturating_sub(began).as_secs_f64());
-        }
         if self.gone {
             return;
         }
+        let schema = Arc::clone(&self.schema);
+        let (level, series) = (&schema.level, &schema.series);
+        let now = level.clock.now();
+        let began = self.began.take().map(|(began, _)| began);
+        if let Some(began) = began {
+            series.executing.dec();
+            series
+                .executed(self.watch)
+                .observe(now.saturating_sub(began).as_secs_f64());
+        }
+        let (id, estimate) = (self.id, self.estimate);
         let lingers = {
             let mut guts = level.lock();
-            guts.waiting.remove(&self.id);
-            let lingers = if guts.set.cancel(self.id, false, now) {
+            guts.waiting.remove(&id);
+            let lingers = if guts.set.cancel(id, now) {
+                self.note_cancelled(now);
                 None
             } else {
-                guts.set.finish(self.id, now)
+                guts.set.finish(id, now)
             };
             guts.wake(now);
             lingers
         };
         let Some(lingers) = lingers else {
+            if began.is_some() {
+                Self::note_released(&schema, estimate);
+            }
             return;
         };
-        let (schema, id) = (Arc::clone(&self.schema), self.id);
         let release = move || {
             let level = &schema.level;
             let (mut guts, now) = (level.lock(), level.clock.now());
             guts.set.release(id, now);
             guts.wake(now);
+            if began.is_some() {
+                Self::note_released(&schema, estimate);
+            }
         };
         if Handle::try_current().is_ok() {
-            level.tasks.spawn(async move {
+            self.schema.level.tasks.spawn(async move {
                 tokio::time::sleep(lingers).await;
                 release();
             });

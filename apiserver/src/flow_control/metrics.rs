@@ -1,31 +1,24 @@
 //! The series of flow control, in upstream's names.
 
-use std::collections::HashMap;
-use std::sync::Weak;
-
-use prometheus::core::{Collector, Desc};
-use prometheus::proto::{self, LabelPair, MetricFamily, MetricType};
+use prometheus::core::Collector;
 use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry,
 };
 
-use super::FlowControl;
 use super::shares::{Bounds, Smoothed};
-use super::timed::{self, Lasted};
 
-const NAMESPACE: &str = "apiserver_flowcontrol";
+pub(super) const NAMESPACE: &str = "apiserver_flowcontrol";
 const BOTH: [&str; 2] = ["priority_level", "flow_schema"];
 const SECONDS: [f64; 13] = [
     0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0,
 ];
-const VALID: &str = "names and labels are constants that Prometheus takes";
+pub(super) const VALID: &str = "names and labels are constants that Prometheus takes";
 
 /// Every series.
 pub(super) struct Series {
     rejected: IntCounterVec,
     dispatched: IntCounterVec,
-    unaccommodated: IntGaugeVec,
     waiting: [IntGaugeVec; 2],
     executing: [IntGaugeVec; 2],
     waited: HistogramVec,
@@ -59,9 +52,10 @@ pub(super) struct SchemaSeries {
     pub(super) executing: IntGauge,
     pub(super) seats_executing: IntGauge,
     pub(super) waited: Histogram,
-    pub(super) waited_in_vain: Histogram,
+    /// Of what was refused as it came.
+    pub(super) refused_after: Histogram,
     executed: [Histogram; 2],
-    pub(super) lengths: Histogram,
+    lengths: Histogram,
     pub(super) seats: Histogram,
     pub(super) watches: Histogram,
 }
@@ -74,9 +68,16 @@ impl SchemaSeries {
         }
     }
 
-    /// How long requests of a verb are answered.
-    pub(super) fn executed(&self, verb: &str) -> &Histogram {
-        &self.executed[usize::from(verb == "watch")]
+    /// How long watches begin, and other requests are answered.
+    pub(super) fn executed(&self, watch: bool) -> &Histogram {
+        &self.executed[usize::from(watch)]
+    }
+
+    /// A request came to a queue, which has become so long.
+    pub(super) fn enqueued(&self, length: Option<usize>) {
+        if let Some(length) = length {
+            self.lengths.observe(length as f64);
+        }
     }
 }
 
@@ -145,10 +146,6 @@ impl Series {
             let gauge = GaugeVec::new(opts(name, help), &["priority_level"]);
             (series, gauge.expect(VALID))
         });
-        let unaccommodated = opts(
-            "request_dispatch_no_accommodation_total",
-            "Times that the next request found too few seats.",
-        );
         let fair = opts(
             "seat_fair_frac",
             "The fraction of its target that a level gets whom no bound holds.",
@@ -161,7 +158,6 @@ impl Series {
                 &with("reason"),
             ),
             dispatched: counter("dispatched_requests_total", "Requests that were served.", &BOTH),
-            unaccommodated: IntGaugeVec::new(unaccommodated, &["priority_level"]).expect(VALID),
             waiting: [
                 gauge("current_inqueue_requests", "Requests that wait in queues."),
                 gauge("current_inqueue_seats", "Seats that they wait for."),
@@ -189,7 +185,6 @@ impl Series {
         let mut all: Vec<Box<dyn Collector>> = vec![
             Box::new(self.rejected.clone()),
             Box::new(self.dispatched.clone()),
-            Box::new(self.unaccommodated.clone()),
             Box::new(self.fair.clone()),
         ];
         for gauge in self.waiting.iter().chain(&self.executing) {
@@ -225,7 +220,7 @@ impl Series {
             executing: self.executing[0].with_label_values(&both),
             seats_executing: self.executing[1].with_label_values(&both),
             waited: self.waited.with_label_values(&with("true")),
-            waited_in_vain: self.waited.with_label_values(&with("false")),
+            refused_after: self.waited.with_label_values(&with("false")),
             executed: ["regular", "watch"].map(|sort| self.executed.with_label_values(&with(sort))),
             lengths: self.lengths.with_label_values(&both),
             seats: self.seats.with_label_values(&both),
@@ -234,14 +229,7 @@ impl Series {
     }
 
     /// What a level has.
-    pub(super) fn level(
-        &self,
-        name: &str,
-        bounds: &Bounds,
-        demand: &Smoothed,
-        current: u32,
-        unaccommodated: u64,
-    ) {
+    pub(super) fn level(&self, name: &str, bounds: &Bounds, demand: &Smoothed, current: u32) {
         for (series, gauge) in &self.levels {
             gauge.with_label_values(&[name]).set(match series {
                 LevelSeries::Nominal => f64::from(bounds.nominal),
@@ -255,8 +243,6 @@ impl Series {
                 LevelSeries::Target => demand.smoothed.max(f64::from(bounds.min)),
             });
         }
-        let unaccommodated = i64::try_from(unaccommodated).unwrap_or(i64::MAX);
-        self.unaccommodated.with_label_values(&[name]).set(unaccommodated);
     }
 
     /// A level is no longer there.
@@ -320,83 +306,3 @@ const LEVELS: [(LevelSeries, &str, &str); 9] = [
         "Seats that a level should have.",
     ),
 ];
-
-/// How much levels were used over time, read from them when somebody looks.
-pub(super) struct UsesOf {
-    control: Weak<FlowControl>,
-    descriptions: Vec<Desc>,
-}
-
-impl UsesOf {
-    /// Of the levels of flow control.
-    pub(super) fn new(control: Weak<FlowControl>) -> Self {
-        let mut descriptions: Vec<Desc> = Vec::new();
-        for (name, help, phase) in timed::SERIES {
-            let name = format!("{NAMESPACE}_{name}");
-            let labels = phase.map(|_| "phase").into_iter().chain(["priority_level"]);
-            let labels = labels.map(str::to_owned).collect();
-            let described = Desc::new(name, help.to_owned(), labels, HashMap::new()).expect(VALID);
-            if descriptions
-                .iter()
-                .all(|known| known.fq_name != described.fq_name)
-            {
-                descriptions.push(described);
-            }
-        }
-        Self {
-            control,
-            descriptions,
-        }
-    }
-}
-
-impl Collector for UsesOf {
-    fn desc(&self) -> Vec<&Desc> {
-        self.descriptions.iter().collect()
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        let levels = self.control.upgrade().map(|control| control.uses());
-        let levels = levels.unwrap_or_default();
-        let families = self.descriptions.iter().map(|description| {
-            let mut metrics = Vec::new();
-            for (level, uses) in &levels {
-                for ((name, _, phase), lasted) in timed::SERIES.iter().zip(uses) {
-                    if description.fq_name == format!("{NAMESPACE}_{name}") {
-                        metrics.push(histogram_of(level, *phase, lasted));
-                    }
-                }
-            }
-            let mut family = MetricFamily::default();
-            family.set_name(description.fq_name.clone());
-            family.set_help(description.help.clone());
-            family.set_field_type(MetricType::HISTOGRAM);
-            family.set_metric(metrics);
-            family
-        });
-        families.collect()
-    }
-}
-
-fn histogram_of(level: &str, phase: Option<&str>, lasted: &Lasted) -> proto::Metric {
-    let pair = |name: &str, value: &str| {
-        let mut pair = LabelPair::default();
-        pair.set_name(name.to_owned());
-        pair.set_value(value.to_owned());
-        pair
-    };
-    let labels = phase.map(|phase| pair("phase", phase)).into_iter();
-    let buckets = lasted.buckets.iter().map(|(bound, count)| {
-        let mut bucket = proto::Bucket::default();
-        bucket.set_upper_bound(*bound);
-        bucket.set_cumulative_count(*count);
-        bucket
-    });
-    let mut histogram = proto::Histogram::default();
-    histogram.set_bucket(buckets.collect());
-    histogram.set_sample_count(lasted.count);
-    histogram.set_sample_sum(lasted.sum);
-    let mut metric = proto::Metric::from_label(labels.chain([pair("priority_level", level)]).collect());
-    metric.set_histogram(histogram);
-    metric
-}

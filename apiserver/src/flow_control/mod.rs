@@ -8,11 +8,13 @@
 //! Always holds: a request has a place, waits, or was refused; who waits does so for a bounded time; where seats are free
 //! nobody waits.
 
+mod collected;
 mod config;
 mod demand;
 mod dropped;
 mod dump;
 mod estimate;
+mod kinds;
 mod level;
 mod metrics;
 mod queue_set;
@@ -37,10 +39,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::collected::Collected;
 use self::config::{CATCH_ALL, Specs};
+use self::kinds::Kinds;
 pub(crate) use self::level::Place;
-use self::level::{Attempt, Level};
-use self::metrics::{SchemaSeries, Series, UsesOf};
+use self::level::{Attempt, Level, LevelNow};
+use self::metrics::{SchemaSeries, Series};
 use self::queue_set::{Described, Estimate, Queuing};
 use self::rules::{Distinguisher, Rules};
 use self::timed::Lasted;
@@ -115,6 +119,7 @@ pub(crate) struct FlowControl {
     changing: Mutex<()>,
     hasher: RandomState,
     watches: Arc<Watches>,
+    kinds: Arc<Kinds>,
     series: Series,
     tasks: TaskTracker,
 }
@@ -146,13 +151,14 @@ impl FlowControl {
             changing: Mutex::new(()),
             hasher: RandomState::new(),
             watches: Arc::default(),
+            kinds: Arc::new(Kinds::new(clock.now())),
             series: Series::new(registry),
             tasks,
         });
         control.digest();
-        let uses = UsesOf::new(Arc::downgrade(&control));
+        let collected = Collected::new(Arc::downgrade(&control));
         registry
-            .register(Box::new(uses))
+            .register(Box::new(collected))
             .expect("no name is registered twice");
         control
     }
@@ -218,11 +224,15 @@ impl FlowControl {
         Entered { marks, place }
     }
 
-    /// How much each level was used, by name.
-    fn uses(&self) -> Vec<(String, [Lasted; 4])> {
+    /// What each level is like, and was.
+    fn look(&self) -> Vec<LevelNow> {
         let current = self.current.load();
-        let levels = current.levels.iter();
-        levels.map(|(name, level)| (name.clone(), level.uses())).collect()
+        current.levels.values().map(|level| level.look()).collect()
+    }
+
+    /// How many requests of each kind there are, and were for how long; see [`kinds::PARTS`].
+    fn kinds(&self) -> [(u32, Lasted); 4] {
+        self.kinds.read(self.clock.now())
     }
 
     /// Counts a watch for as long as what is answered lives.
@@ -236,7 +246,8 @@ impl FlowControl {
         let details = query
             .iter()
             .any(|(key, value)| key == "includeRequestDetails" && !value.is_empty());
-        let leaving = current.leaving.iter().map(|level| (level, true));
+        let leaving = current.leaving.iter().filter(|level| !level.is_idle());
+        let leaving = leaving.map(|level| (level, true));
         let levels = current.levels.values().map(|level| (level, false)).chain(leaving);
         let rows: Vec<_> = match path.strip_prefix(DEBUG)? {
             "dump_priority_levels" => std::iter::once(dump::header_of_levels())
@@ -322,7 +333,8 @@ impl FlowControl {
                 }
                 None => {
                     let bounds = (bounds, (self.seats / 10).max(1));
-                    Arc::new(Level::new(spec, bounds, self.clock, self.tasks.clone()))
+                    let shared = (self.tasks.clone(), Arc::clone(&self.kinds));
+                    Arc::new(Level::new(spec, bounds, self.clock, shared))
                 }
             };
             levels.insert(spec.name.clone(), level);
@@ -379,9 +391,9 @@ impl FlowControl {
         let (seats, fraction) = shares::lend(&claims);
         self.series.fair(fraction);
         for ((level, claim), seats) in levels.values().zip(&claims).zip(seats) {
-            let unaccommodated = level.lend(seats);
+            level.lend(seats);
             self.series
-                .level(level.name(), &claim.bounds, &claim.demand, seats, unaccommodated);
+                .level(level.name(), &claim.bounds, &claim.demand, seats);
         }
     }
 }

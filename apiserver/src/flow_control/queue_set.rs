@@ -9,7 +9,7 @@
 //! Always holds: no more seats are taken than the limit has, save by a single request that is wider; what waits fits the
 //! queues' lengths; who is neither served nor refused waits in exactly one queue.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -117,12 +117,12 @@ impl Queue {
     }
 }
 
-/// What becomes of a request when it arrives.
+/// What becomes of a request when it arrives. One that comes to a queue is told how long that has become by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Arrival {
-    /// It is served.
-    Served(usize),
-    /// It waits, behind how many others in its queue.
+    /// It is served, straight from a queue where there are any.
+    Served(usize, Option<usize>),
+    /// It waits.
     Waits(usize, usize),
     /// It is refused, for this reason.
     Refused(&'static str),
@@ -133,10 +133,33 @@ pub(super) enum Arrival {
 pub(super) struct Counts {
     pub(super) dispatched: u64,
     pub(super) rejected: u64,
-    pub(super) timed_out: u64,
+    /// Those that waited too long, and those that gave up: upstream tells them apart no more.
     pub(super) cancelled: u64,
-    /// How often the next request found too few seats.
-    pub(super) unaccommodated: u64,
+}
+
+/// How far everything had come when a request was last taken from its queue, in seconds of a seat.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Dispatch {
+    /// The progress of all.
+    pub(super) r: f64,
+    /// Where the request began in the virtual world.
+    pub(super) start: f64,
+    /// Where the next requests of queues would, at first and at last.
+    pub(super) next: [f64; 2],
+    /// The same without the work that their queues have under way.
+    pub(super) discounted: [f64; 2],
+}
+
+fn seat_seconds(work: Work) -> f64 {
+    work as f64 / 1e9
+}
+
+/// The queue that is served next, and where all begin that have somebody waiting.
+struct Next {
+    index: usize,
+    end: Work,
+    starts: [Work; 2],
+    discounted: [Work; 2],
 }
 
 /// See the module.
@@ -158,6 +181,9 @@ pub(super) struct QueueSet {
     pub(super) seats_in_use: u32,
     enqueues: u64,
     pub(super) counts: Counts,
+    /// How often the next request found too few seats, by its schema.
+    pub(super) unaccommodated: BTreeMap<Arc<str>, u64>,
+    pub(super) dispatched: Option<Dispatch>,
     pub(super) demand: Demand,
     served: Vec<usize>,
 }
@@ -180,6 +206,8 @@ impl QueueSet {
             seats_in_use: 0,
             enqueues: 0,
             counts: Counts::default(),
+            unaccommodated: BTreeMap::new(),
+            dispatched: None,
             demand: Demand::new(now),
             served: Vec::new(),
         };
@@ -247,7 +275,7 @@ impl QueueSet {
             }
             let id = self.enter(described, estimate, None, now);
             self.start(id, now);
-            return Arrival::Served(id);
+            return Arrival::Served(id, None);
         };
         let index = self.choose(hash, queues as usize, hand_size as usize);
         if self.seats_in_use >= self.limit && self.queues[index].waiting.len() >= length_limit as usize {
@@ -273,14 +301,14 @@ impl QueueSet {
         match self.served.iter().position(|served| *served == id) {
             Some(at) => {
                 self.served.swap_remove(at);
-                Arrival::Served(id)
+                Arrival::Served(id, Some(length))
             }
             None => Arrival::Waits(id, length),
         }
     }
 
     /// Lets a request go that waits no longer. False where it was served meanwhile.
-    pub(super) fn cancel(&mut self, id: usize, timed_out: bool, now: Duration) -> bool {
+    pub(super) fn cancel(&mut self, id: usize, now: Duration) -> bool {
         self.sync(now);
         let Some(entry) = self.entries.get(id).and_then(Option::as_ref) else {
             return true;
@@ -302,11 +330,7 @@ impl QueueSet {
         self.waiting -= 1;
         self.seats_waiting -= estimate.max_seats();
         self.counts.rejected += 1;
-        if timed_out {
-            self.counts.timed_out += 1;
-        } else {
-            self.counts.cancelled += 1;
-        }
+        self.counts.cancelled += 1;
         self.forget(id);
         self.note_demand(now);
         true
@@ -353,6 +377,11 @@ impl QueueSet {
         self.trim();
         self.note_demand(now);
         self.dispatch(now);
+    }
+
+    /// How far virtual time has come, in seconds of a seat.
+    pub(super) fn progress(&self) -> f64 {
+        seat_seconds(self.r)
     }
 
     /// Lets virtual time pass: each queue that has work has got its share of the seats since.
@@ -412,23 +441,31 @@ impl QueueSet {
     }
 
     fn dispatch_one(&mut self, now: Duration) -> bool {
-        let Some(index) = self.next_queue() else {
+        let Some(next) = self.next_queue() else {
             return false;
         };
-        let queue = &self.queues[index];
-        let Some(id) = queue.waiting.front().copied() else {
+        let index = next.index;
+        let Some(id) = self.queues[index].waiting.front().copied() else {
             return false;
         };
-        let Some(estimate) = self.entries[id].as_ref().map(|entry| entry.estimate) else {
+        let Some(entry) = self.entries[id].as_ref() else {
             return false;
         };
+        let estimate = entry.estimate;
         if !self.accommodates(estimate.max_seats()) {
-            self.counts.unaccommodated += 1;
+            let schema = Arc::clone(&entry.described.schema);
+            *self.unaccommodated.entry(schema).or_default() += 1;
             return false;
         }
         self.robin = index;
         let (work, seats) = (estimate.work(), estimate.max_seats());
         let queue = &mut self.queues[index];
+        self.dispatched = Some(Dispatch {
+            r: seat_seconds(self.r),
+            start: seat_seconds(queue.next_dispatch_r),
+            next: next.starts.map(seat_seconds),
+            discounted: next.discounted.map(seat_seconds),
+        });
         queue.waiting.pop_front();
         queue.work -= work;
         queue.seats_waiting -= seats;
@@ -446,16 +483,31 @@ impl QueueSet {
 
     /// The queue whose oldest request would end first in the virtual world. Of equal ones, the first after the one that was
     /// last chosen.
-    fn next_queue(&self) -> Option<usize> {
+    fn next_queue(&self) -> Option<Next> {
         let count = self.queues.len();
         let turned = (1..=count).map(|step| (self.robin + step) % count);
-        let ends = turned.filter_map(|index| {
+        let starts = turned.filter_map(|index| {
             let queue = &self.queues[index];
             let oldest = self.entries[*queue.waiting.front()?].as_ref()?;
-            Some((queue.next_dispatch_r + oldest.estimate.work(), index))
+            let start = queue.next_dispatch_r;
+            Some(Next {
+                index,
+                end: start + oldest.estimate.work(),
+                starts: [start; 2],
+                discounted: [start - work(queue.seats_in_use, SERVICE); 2],
+            })
         });
-        // `min_by_key` keeps the first of equal ones.
-        ends.min_by_key(|(end, _)| *end).map(|(_, index)| index)
+        let widen = |[low, high]: [Work; 2], other: [Work; 2]| [low.min(other[0]), high.max(other[1])];
+        starts.reduce(|first, other| Next {
+            index: if other.end < first.end {
+                other.index
+            } else {
+                first.index
+            },
+            end: first.end.min(other.end),
+            starts: widen(first.starts, other.starts),
+            discounted: widen(first.discounted, other.discounted),
+        })
     }
 
     fn start(&mut self, id: usize, now: Duration) {

@@ -28,7 +28,7 @@ pub(super) struct Lasted {
 }
 
 impl Timed {
-    fn new(bounds: &'static [f64], now: Duration) -> Self {
+    pub(super) fn new(bounds: &'static [f64], now: Duration) -> Self {
         Self {
             bounds,
             at: now,
@@ -39,7 +39,7 @@ impl Timed {
     }
 
     /// It is this much of that from now on.
-    fn set(&mut self, part: u32, of: u32, now: Duration) {
+    pub(super) fn set(&mut self, part: u32, of: u32, now: Duration) {
         self.pass(now);
         self.ratio = f64::from(part) / f64::from(of.max(1));
     }
@@ -52,7 +52,7 @@ impl Timed {
         self.at = now;
     }
 
-    fn read(&mut self, now: Duration) -> Lasted {
+    pub(super) fn read(&mut self, now: Duration) -> Lasted {
         self.pass(now);
         let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let mut so_far = Duration::ZERO;
@@ -68,7 +68,8 @@ impl Timed {
     }
 }
 
-/// How much a level was used.
+/// How much a level was used: its seats; requests that are served, as a part of its seats; requests that wait, as a part of the
+/// room in its queues; and the seats wanted.
 #[derive(Debug)]
 pub(super) struct Uses {
     series: [Timed; 4],
@@ -76,29 +77,6 @@ pub(super) struct Uses {
     spare: u32,
 }
 
-/// The name of a series, its help, and its phase where it has one, in the order of [`Uses`].
-pub(super) const SERIES: [(&str, &str, Option<&str>); 4] = [
-    (
-        "priority_level_seat_utilization",
-        "For how many nanoseconds which part of a level's seats was taken.",
-        Some("executing"),
-    ),
-    (
-        "priority_level_request_utilization",
-        "For how many nanoseconds there were how many requests, as a part of the seats or of the room in queues.",
-        Some("executing"),
-    ),
-    (
-        "priority_level_request_utilization",
-        "For how many nanoseconds there were how many requests, as a part of the seats or of the room in queues.",
-        Some("waiting"),
-    ),
-    (
-        "demand_seats",
-        "For how many nanoseconds how many seats were wanted, as a part of those that a level has.",
-        None,
-    ),
-];
 const SEATS: [f64; 13] = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0];
 const REQUESTS: [f64; 10] = [0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.25, 0.5, 0.75, 1.0];
 const DEMAND: [f64; 12] = [0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.7, 2.0, 2.8, 4.0, 6.0];

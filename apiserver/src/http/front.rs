@@ -9,7 +9,7 @@ use std::time::Duration;
 use coracle_api::status::ApiError;
 use futures::FutureExt;
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Request, Response, header};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -108,12 +108,13 @@ struct Inner {
 impl Front {
     pub(crate) fn new(parts: FrontParts, router: Router) -> Self {
         let in_flight = InFlight::new(parts.limits.reads, parts.limits.writes, parts.metrics.clone());
+        let impersonation = Impersonation::new(parts.metrics.registry());
         Self {
             inner: Arc::new(Inner {
                 parts,
                 router,
                 in_flight,
-                impersonation: Impersonation::default(),
+                impersonation,
             }),
         }
     }
@@ -319,6 +320,9 @@ impl Inner {
             Ok(room) => room,
             Err(retry_after) => {
                 let refusal = marked(respond::too_many_requests(retry_after), marks);
+                let known = self.router.serves(&info);
+                let labels = RequestLabels::of(&info, known);
+                self.parts.metrics.cut_short(&labels, refusal.status(), true);
                 return warnings.audit().follow(&info, false, refusal).await;
             }
         };
@@ -332,7 +336,7 @@ impl Inner {
         };
         let refused = allowed.is_err();
         let answer = match allowed {
-            Ok(()) => self.answer(asked, streams).await,
+            Ok(()) => self.answer(asked, &info, streams).await,
             Err(error) => Err(error),
         };
         // A watch has begun; what follows takes no seat.
@@ -391,13 +395,21 @@ impl Inner {
         (Some(entered.marks), room)
     }
 
-    async fn answer(&self, asked: Incoming, streams: bool) -> Result<Response<ResponseBody>, ApiError> {
+    async fn answer(
+        &self,
+        asked: Incoming,
+        info: &RequestInfo,
+        streams: bool,
+    ) -> Result<Response<ResponseBody>, ApiError> {
         let limit = self.time_limit(&asked.context)?;
         let answer = self.router.answer(asked);
         if streams {
             return answer.await;
         }
         tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| {
+            let labels = RequestLabels::of(info, self.router.serves(info));
+            let status = StatusCode::GATEWAY_TIMEOUT;
+            self.parts.metrics.cut_short(&labels, status, false);
             Err(ApiError::timeout(
                 "request did not complete within the allotted timeout",
                 0,

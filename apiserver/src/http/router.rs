@@ -71,6 +71,12 @@ impl Router {
         }
     }
 
+    /// Whether what is asked for is a resource that is stored here, so that its names are none that somebody invented.
+    pub(crate) fn serves(&self, info: &RequestInfo) -> bool {
+        let stored = self.resources.stored_size(&info.api_group, &info.resource);
+        stored.is_some()
+    }
+
     async fn resource(&self, mut incoming: Incoming) -> Answer {
         let info = &incoming.context.info;
         // Whoever looks for what is asked goes by the path as it is; who judges it passes over slashes that are too many.

@@ -29,6 +29,7 @@ const LABELS: [&str; 6] = ["verb", "group", "version", "resource", "subresource"
 pub struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
+    terminations: IntCounterVec,
     durations: HistogramVec,
     in_flight: IntGaugeVec,
     long_running: IntGaugeVec,
@@ -48,10 +49,11 @@ impl<'a> RequestLabels<'a> {
                 values: [verb, "", "", "", "", ""],
             };
         }
-        let scope = match (info.name.is_empty(), info.namespace.is_empty()) {
-            (false, _) => "resource",
-            (true, false) => "namespace",
-            (true, true) => "cluster",
+        let one = !info.name.is_empty() || info.verb == "create";
+        let scope = match (one, info.namespace.is_empty()) {
+            (true, _) => "resource",
+            (false, false) => "namespace",
+            (false, true) => "cluster",
         };
         let subresource = info.subresource.as_str();
         Self {
@@ -103,6 +105,13 @@ impl Metrics {
             ),
             &[&LABELS[..], &["dry_run", "component", "code"]].concat(),
         );
+        let terminations = IntCounterVec::new(
+            Opts::new(
+                "apiserver_request_terminations_total",
+                "Requests that this server ended early for its own good.",
+            ),
+            &[&LABELS[..], &["component", "code"]].concat(),
+        );
         let durations = HistogramVec::new(
             HistogramOpts::new(
                 "apiserver_request_duration_seconds",
@@ -128,6 +137,7 @@ impl Metrics {
         let metrics = Self {
             registry: Registry::new(),
             requests: requests.expect(valid),
+            terminations: terminations.expect(valid),
             durations: durations.expect(valid),
             in_flight: in_flight.expect(valid),
             long_running: long_running.expect(valid),
@@ -137,9 +147,10 @@ impl Metrics {
     }
 
     fn register(&self) {
-        let series: [Box<dyn Collector>; 5] = [
+        let series: [Box<dyn Collector>; 6] = [
             Box::new(build_info()),
             Box::new(self.requests.clone()),
+            Box::new(self.terminations.clone()),
             Box::new(self.durations.clone()),
             Box::new(self.in_flight.clone()),
             Box::new(self.long_running.clone()),
@@ -174,6 +185,17 @@ impl Metrics {
             self.durations
                 .with_label_values(&counted[..8])
                 .observe(took.as_secs_f64());
+        }
+    }
+
+    /// Counts a request that this server did not let end, of one that it did not let begin also the answer.
+    pub fn cut_short(&self, labels: &RequestLabels<'_>, status: StatusCode, refused: bool) {
+        let labels = labels.values;
+        let counted = [&labels[..], &["apiserver", status.as_str()]].concat();
+        self.terminations.with_label_values(&counted).inc();
+        if refused {
+            let counted = [&labels[..], &["", "apiserver", status.as_str()]].concat();
+            self.requests.with_label_values(&counted).inc();
         }
     }
 

@@ -122,6 +122,12 @@ async fn who_finds_no_seat_in_a_level_that_does_not_wait_is_refused() {
         "apiserver_flowcontrol_priority_level_seat_utilization_bucket{phase=\"executing\",priority_level=\"narrow\",le=\"0.99\"}",
         "apiserver_flowcontrol_priority_level_request_utilization_count{phase=\"waiting\",priority_level=\"narrow\"}",
         "apiserver_flowcontrol_demand_seats_bucket{priority_level=\"narrow\",le=\"1.2\"}",
+        "apiserver_flowcontrol_request_wait_duration_seconds_count{execute=\"false\",flow_schema=\"janes\",priority_level=\"narrow\"} 1",
+        "apiserver_flowcontrol_current_r{priority_level=\"narrow\"} 0",
+        "apiserver_flowcontrol_read_vs_write_current_requests_count{phase=\"executing\",request_kind=\"readOnly\"}",
+        "apiserver_current_inqueue_requests{request_kind=\"readOnly\"} 0",
+        "apiserver_request_terminations_total{code=\"429\",component=\"apiserver\",group=\"\",resource=",
+        "apiserver_request_total{code=\"429\",component=\"apiserver\",dry_run=\"\",group=\"\",resource=",
     ] {
         assert!(metrics.contains(series), "{series} is not among\n{metrics}");
     }

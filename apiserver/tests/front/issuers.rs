@@ -61,6 +61,33 @@ fn claims(issuer: &str, change: impl Fn(&mut Value)) -> Value {
     claims
 }
 
+/// A server that believes an issuer, and puts a prefix before the groups that it tells.
+async fn believing(issuer: &Elsewhere, prefix: &str) -> Server {
+    Server::start_with(|config| {
+        let claim = |claim: &str, prefix: &str| Mapping {
+            claim: claim.to_owned(),
+            prefix: Some(prefix.to_owned()),
+            ..Mapping::default()
+        };
+        config.authentication.signing_algorithms = vec!["ES256".to_owned()];
+        config.authentication.jwt = vec![JwtIssuer {
+            issuer: Issuer {
+                url: issuer.url.clone(),
+                certificate_authority: issuer.authority.clone(),
+                audiences: vec!["us".to_owned()],
+                ..Issuer::default()
+            },
+            claim_mappings: ClaimMappings {
+                username: claim("sub", ""),
+                groups: claim("groups", prefix),
+                ..ClaimMappings::default()
+            },
+            ..JwtIssuer::default()
+        }];
+    })
+    .await
+}
+
 async fn ask(server: &Server, token: &str) -> (u16, Value) {
     let client = server.with_token(Some(token)).await;
     let answer = get(&client, "/api/v1/namespaces/a/pods").await;
@@ -86,29 +113,7 @@ async fn tokens_of_an_issuer_count_and_its_keys_may_change() {
     let (first, second) = (SigningKey::new("1"), SigningKey::new("2"));
     let keys = Arc::new(Mutex::new(vec![first.jwk()]));
     let issuer = issuer(keys.clone()).await;
-    let server = Server::start_with(|config| {
-        let claim = |claim: &str, prefix: &str| Mapping {
-            claim: claim.to_owned(),
-            prefix: Some(prefix.to_owned()),
-            ..Mapping::default()
-        };
-        config.authentication.signing_algorithms = vec!["ES256".to_owned()];
-        config.authentication.jwt = vec![JwtIssuer {
-            issuer: Issuer {
-                url: issuer.url.clone(),
-                certificate_authority: issuer.authority.clone(),
-                audiences: vec!["us".to_owned()],
-                ..Issuer::default()
-            },
-            claim_mappings: ClaimMappings {
-                username: claim("sub", ""),
-                groups: claim("groups", "oidc:"),
-                ..ClaimMappings::default()
-            },
-            ..JwtIssuer::default()
-        }];
-    })
-    .await;
+    let server = believing(&issuer, "oidc:").await;
     let good = first.sign(&claims(&issuer.url, |_| {}));
     let answer = ask_at_last(&server, &good).await;
     assert_eq!(answer["user"], "jane");
@@ -174,29 +179,7 @@ async fn groups_may_be_told_elsewhere_to_who_holds_the_token_for_that() {
         _ => (401, json!({})),
     })
     .await;
-    let server = Server::start_with(|config| {
-        let claim = |claim: &str| Mapping {
-            claim: claim.to_owned(),
-            prefix: Some(String::new()),
-            ..Mapping::default()
-        };
-        config.authentication.signing_algorithms = vec!["ES256".to_owned()];
-        config.authentication.jwt = vec![JwtIssuer {
-            issuer: Issuer {
-                url: issuer.url.clone(),
-                certificate_authority: issuer.authority.clone(),
-                audiences: vec!["us".to_owned()],
-                ..Issuer::default()
-            },
-            claim_mappings: ClaimMappings {
-                username: claim("sub"),
-                groups: claim("groups"),
-                ..ClaimMappings::default()
-            },
-            ..JwtIssuer::default()
-        }];
-    })
-    .await;
+    let server = believing(&issuer, "").await;
     let leaving = |path: &str, access_token: &str| {
         let endpoint = format!("{}{path}", issuer.url);
         let token = claims(&issuer.url, |claims| {

@@ -77,8 +77,13 @@ pub(crate) fn node(config: &Config, observed: &Observed, now: Timestamp) -> Node
     }
 }
 
-/// What this agent can do that not every one can (KEP-5328): resize init containers in place.
-const DECLARED: [&str; 1] = ["InPlacePodVerticalScalingInitContainers"];
+/// What this agent can do that not every one can (KEP-5328), by name: resize a pod as a whole and its init containers in place,
+/// and begin anew with all containers of a pod when one has ended.
+const DECLARED: [&str; 3] = [
+    "InPlacePodLevelResourcesVerticalScaling",
+    "InPlacePodVerticalScalingInitContainers",
+    "RestartAllContainersOnContainerExits",
+];
 
 /// The node's status, with the times of `previous` where a condition did not change.
 pub(crate) fn status(

@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition, PodSpec, PodStat
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::PodView;
+use super::reset;
 use super::resize;
 use super::restart::{self, Role};
 
@@ -65,17 +66,37 @@ pub(super) fn conditions(
     let generation = view.pod.metadata.generation;
     let mut conditions: Vec<PodCondition> = findings
         .into_iter()
+        .chain(restarting(view, phase))
         .chain(resizing(view))
         .map(|f| condition(f, view.previous, generation, view.now))
         .collect();
     let foreign = view.pod.status.iter().flat_map(|s| s.conditions.iter().flatten());
-    let ours = |c: &PodCondition| OWNED.iter().chain(&TRANSIENT).any(|kind| *kind == c.type_);
+    let all_ours = || OWNED.iter().chain(&TRANSIENT).chain(&[reset::CONDITION]);
+    let ours = |c: &PodCondition| all_ours().any(|kind| *kind == c.type_);
     conditions.extend(foreign.filter(|c| !ours(c)).cloned());
     if !conditions.iter().any(|c| c.type_ == "PodScheduled") {
         let scheduled = Finding::ok("PodScheduled");
         conditions.push(condition(scheduled, view.previous, generation, view.now));
     }
     conditions
+}
+
+/// Whether all containers begin anew, where that may happen.
+fn restarting(view: &PodView<'_>, phase: &str) -> Option<Finding> {
+    let over = matches!(phase, "Succeeded" | "Failed");
+    reset::is_possible(view).then(|| {
+        if over || !reset::is_due(view) {
+            return Finding {
+                ok: false,
+                ..Finding::ok(reset::CONDITION)
+            };
+        }
+        Finding {
+            reason: Some("RestartAllContainersStarted"),
+            message: Some("container exited with restart policy rule".to_owned()),
+            ..Finding::ok(reset::CONDITION)
+        }
+    })
 }
 
 /// How a resize stands (KEP-1287).

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::resize;
 use super::restart::{self, Role};
-use super::{HeldBack, PodView, Subject, start};
+use super::{HeldBack, PodView, Subject, reset, start};
 use crate::probe::{Kind, Verdict};
 use crate::runtime::{self, ContainerPhase};
 
@@ -58,7 +58,7 @@ pub(super) fn previous_restart_count(view: &PodView<'_>, role: Role, name: &str)
             .is_some_and(|s| s.running.is_some() || s.terminated.is_some())
     };
     let count = u32::try_from(previous.restart_count).unwrap_or(0);
-    if ran(&previous.state) || ran(&previous.last_state) {
+    if !reset::is_counted(previous) && (ran(&previous.state) || ran(&previous.last_state)) {
         count + 1
     } else {
         count
@@ -141,6 +141,9 @@ fn without_record(
         ..ContainerStatus::default()
     };
     let Some(old) = old else { return status };
+    if let Some(taken_away) = reset::status(view, old) {
+        return taken_away;
+    }
     if old.state.as_ref().is_some_and(|s| s.terminated.is_some()) {
         return old.clone();
     }
@@ -302,7 +305,7 @@ fn default_reason(view: &PodView<'_>) -> &'static str {
     }
 }
 
-fn waiting(reason: &str, message: Option<String>) -> ContainerState {
+pub(super) fn waiting(reason: &str, message: Option<String>) -> ContainerState {
     ContainerState {
         waiting: Some(ContainerStateWaiting {
             reason: Some(reason.into()),

@@ -9,6 +9,7 @@ mod conditions;
 mod container_status;
 mod garbage;
 mod phase;
+mod reset;
 mod resize;
 mod restart;
 mod start;
@@ -20,11 +21,12 @@ mod tests;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus, ResourceRequirements};
 
 pub(crate) use admission::{Rejection, admit};
 pub(crate) use backoff::Backoff;
 pub(crate) use conditions::{OWNED as OWNED_CONDITIONS, TRANSIENT as TRANSIENT_CONDITIONS};
+pub(crate) use reset::CONDITION as ALL_RESTARTING;
 pub(crate) use resize::{Allocation, Pending, asked, is_asked, refusal, remembered, with_allocation};
 pub(crate) use restart::{Role, find_container};
 pub(crate) use stop::Ending;
@@ -75,6 +77,8 @@ pub(crate) struct PodView<'a> {
     pub(crate) node: &'a NodeView,
     /// Why a resize that the API asks for is not granted; `pod` has the resources that are.
     pub(crate) pending: Option<&'a Pending>,
+    /// The resources that the pod's own cgroup was last given; none where that is not known.
+    pub(crate) pod_has: Option<&'a ResourceRequirements>,
     /// Why the node refused the pod, before anything of it was made.
     pub(crate) rejected: Option<&'a Rejection>,
     /// The API no longer has the pod.
@@ -108,6 +112,8 @@ pub(crate) enum KillReason {
     Resized,
     /// All containers that the sidecar served are done.
     NotNeeded,
+    /// Another container ended in a way by which all begin anew.
+    RestartingAll,
 }
 
 /// One thing to do. An action is complete when the runtime shows its effect.
@@ -127,7 +133,7 @@ pub(crate) enum Action {
         grace_seconds: i64,
         reason: KillReason,
     },
-    /// Gives running containers, all at once, the resources that the pod's spec says.
+    /// Gives the pod and running containers, all at once, the resources that the pod's spec says.
     Resize {
         containers: Vec<String>,
     },
@@ -186,8 +192,10 @@ pub(crate) fn plan_pod(view: &PodView<'_>) -> PodPlan {
         };
     }
     let ending = stop::ending(view);
+    let resets = ending.is_none() && reset::is_due(view);
     let steps = match &ending {
         Some(ending) => stop::steps(view, ending),
+        None if resets => reset::steps(view),
         None => start::steps(view),
     };
     let status = status::pod_status(view, ending.as_ref(), &steps.held_back);
@@ -197,7 +205,10 @@ pub(crate) fn plan_pod(view: &PodView<'_>) -> PodPlan {
         Some(_) => Stage::Ending,
     };
     let mut actions = steps.actions;
-    actions.extend(garbage::removals(view.runtime));
+    // Where all containers begin anew, that sees to what is left of them.
+    if !resets {
+        actions.extend(garbage::removals(view.runtime));
+    }
     PodPlan {
         stage,
         actions,

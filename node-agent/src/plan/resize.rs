@@ -15,8 +15,21 @@ use crate::runtime;
 /// What can be resized.
 const RESIZABLE: [&str; 2] = ["cpu", "memory"];
 
-/// The resources granted to each container.
-pub(crate) type Allocation = BTreeMap<String, ResourceRequirements>;
+/// The resources that were granted.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Allocation {
+    /// To each container, by name.
+    containers: BTreeMap<String, ResourceRequirements>,
+    /// To the pod as a whole (KEP-5419), where it asks for any.
+    pod: Option<ResourceRequirements>,
+}
+
+impl Allocation {
+    /// What was granted to the pod as a whole.
+    pub(crate) fn of_pod(&self) -> Option<&ResourceRequirements> {
+        self.pod.as_ref()
+    }
+}
 
 /// Why a resize is not granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +53,10 @@ fn containers(spec: &PodSpec) -> impl Iterator<Item = &Container> {
 /// Everything that a spec asks for.
 pub(crate) fn asked(spec: &PodSpec) -> Allocation {
     let resources = |c: &Container| (c.name.clone(), c.resources.clone().unwrap_or_default());
-    containers(spec).map(resources).collect()
+    Allocation {
+        containers: containers(spec).map(resources).collect(),
+        pod: spec.resources.clone(),
+    }
 }
 
 /// What was granted before, as the status tells it; a container of which it tells nothing has what the spec asks for.
@@ -51,11 +67,19 @@ pub(crate) fn remembered(pod: &Pod) -> Allocation {
         .into_iter()
         .flat_map(|s| s.init_container_statuses.iter().chain(&s.container_statuses));
     for status in statuses.flatten() {
-        if let (Some(granted), Some(told)) = (allocation.get_mut(&status.name), &status.resources) {
+        if let (Some(granted), Some(told)) = (allocation.containers.get_mut(&status.name), &status.resources)
+        {
             let requests = status.allocated_resources.as_ref().or(told.requests.as_ref());
             take_resizable(&mut granted.requests, requests);
             take_resizable(&mut granted.limits, told.limits.as_ref());
         }
+    }
+    if let (Some(granted), Some(status)) = (&mut allocation.pod, status)
+        && let Some(told) = &status.resources
+    {
+        let requests = status.allocated_resources.as_ref().or(told.requests.as_ref());
+        take_resizable(&mut granted.requests, requests);
+        take_resizable(&mut granted.limits, told.limits.as_ref());
     }
     allocation
 }
@@ -81,10 +105,13 @@ fn take_resizable(to: &mut Option<Quantities>, from: Option<&Quantities>) {
 /// The pod with what was granted in place of what it asks for.
 pub(crate) fn with_allocation(pod: &Pod, allocation: &Allocation) -> Pod {
     let mut pod = pod.clone();
-    let spec = pod.spec.iter_mut();
-    let containers = spec.flat_map(|s| s.init_containers.iter_mut().flatten().chain(&mut s.containers));
-    for container in containers {
-        if let Some(granted) = allocation.get(&container.name) {
+    let Some(spec) = &mut pod.spec else {
+        return pod;
+    };
+    spec.resources = allocation.pod.clone();
+    let containers = spec.init_containers.iter_mut().flatten();
+    for container in containers.chain(&mut spec.containers) {
+        if let Some(granted) = allocation.containers.get(&container.name) {
             container.resources = Some(granted.clone());
         }
     }
@@ -94,12 +121,12 @@ pub(crate) fn with_allocation(pod: &Pod, allocation: &Allocation) -> Pod {
 /// Whether a spec asks for something else than was granted.
 pub(crate) fn is_asked(spec: &PodSpec, allocation: &Allocation) -> bool {
     let empty = ResourceRequirements::default();
-    containers(spec).any(|c| {
-        let granted = allocation.get(&c.name).unwrap_or(&empty);
-        changed(c.resources.as_ref().unwrap_or(&empty), granted)
-            .next()
-            .is_some()
-    })
+    let differ = |asked: Option<&ResourceRequirements>, granted: Option<&ResourceRequirements>| {
+        let (asked, granted) = (asked.unwrap_or(&empty), granted.unwrap_or(&empty));
+        changed(asked, granted).next().is_some()
+    };
+    differ(spec.resources.as_ref(), allocation.pod.as_ref())
+        || containers(spec).any(|c| differ(c.resources.as_ref(), allocation.containers.get(&c.name)))
 }
 
 /// The resizable resources in which two differ.
@@ -165,12 +192,31 @@ pub(super) fn way(container: &Container, running: &runtime::Container) -> Option
     })
 }
 
-/// Whether a container of the pod runs with other resources than those granted.
+/// Whether the pod as a whole has other resources than those granted.
+pub(super) fn is_pod_behind(view: &PodView<'_>) -> bool {
+    let (Some(granted), Some(has)) = (&view.spec().resources, view.pod_has) else {
+        return false;
+    };
+    changed(granted, has).next().is_some()
+}
+
+/// What the pod as a whole has: what its cgroup was given, or what was granted, where nothing is known of that.
+pub(super) fn of_pod(view: &PodView<'_>) -> Option<ResourceRequirements> {
+    let mut has = view.spec().resources.clone()?;
+    if let Some(told) = view.pod_has {
+        take_resizable(&mut has.requests, told.requests.as_ref());
+        take_resizable(&mut has.limits, told.limits.as_ref());
+    }
+    Some(has)
+}
+
+/// Whether the pod, or a container of it, runs with other resources than those granted.
 pub(super) fn is_in_progress(view: &PodView<'_>) -> bool {
-    containers(view.spec()).any(|c| {
-        let running = view.runtime.latest(&c.name).filter(|r| r.is_running());
-        running.is_some_and(|running| way(c, running).is_some())
-    })
+    is_pod_behind(view)
+        || containers(view.spec()).any(|c| {
+            let running = view.runtime.latest(&c.name).filter(|r| r.is_running());
+            running.is_some_and(|running| way(c, running).is_some())
+        })
 }
 
 /// What a container has now: a running one what the runtime was told, any other what was granted.
@@ -239,12 +285,29 @@ mod tests {
         let pod = pod(resources, status);
         let granted = remembered(&pod);
         assert_eq!(
-            serde_json::to_value(&granted["c"]).unwrap(),
+            serde_json::to_value(&granted.containers["c"]).unwrap(),
             json!({"requests": {"cpu": "1", "example.com/dongle": "1"}, "limits": {}})
         );
         assert!(is_asked(pod.spec.as_ref().unwrap(), &granted));
         let seen = with_allocation(&pod, &granted);
         assert!(!is_asked(seen.spec.as_ref().unwrap(), &granted));
+    }
+
+    #[test]
+    fn what_the_pod_as_a_whole_was_granted_is_remembered_too() {
+        let of_pod = |limits: Value| json!({"limits": limits, "requests": {"cpu": "1"}});
+        let mut pod = pod(json!({}), json!({"resources": of_pod(json!({"memory": "1Gi"}))}));
+        let asked_for = of_pod(json!({"memory": "2Gi"}));
+        pod.spec.as_mut().unwrap().resources = serde_json::from_value(asked_for).unwrap();
+        let granted = remembered(&pod);
+        let spec = |pod: &Pod| pod.spec.clone().unwrap();
+        assert!(is_asked(&spec(&pod), &granted));
+        let seen = with_allocation(&pod, &granted);
+        assert_eq!(
+            spec(&seen).resources.unwrap().limits.unwrap()["memory"],
+            Quantity("1Gi".into())
+        );
+        assert!(!is_asked(&spec(&pod), &asked(&spec(&pod))));
     }
 
     #[test]

@@ -53,18 +53,38 @@ pub(super) fn restarts_after(spec: &PodSpec, container: &Container, role: Role, 
     }
 }
 
+/// Whether the first rule that a code matches has the container, or all of the pod, run again.
 fn rule_restarts(container: &Container, exit_code: i32) -> bool {
-    container.restart_policy_rules.iter().flatten().any(|rule| {
-        rule.action == "Restart"
-            && rule.exit_codes.as_ref().is_some_and(|codes| {
-                let listed = codes.values.iter().flatten().any(|v| *v == exit_code);
-                if codes.operator == "NotIn" {
-                    !listed
-                } else {
-                    listed
-                }
-            })
-    })
+    matches!(action(container, exit_code), Some("Restart" | RESTART_ALL))
+}
+
+const RESTART_ALL: &str = "RestartAllContainers";
+
+/// What the first rule says that a code matches.
+fn action(container: &Container, exit_code: i32) -> Option<&str> {
+    let mut rules = container.restart_policy_rules.iter().flatten();
+    let first = rules.find(|rule| {
+        rule.exit_codes.as_ref().is_some_and(|codes| {
+            let listed = codes.values.iter().flatten().any(|v| *v == exit_code);
+            if codes.operator == "NotIn" {
+                !listed
+            } else {
+                listed
+            }
+        })
+    });
+    first.map(|rule| rule.action.as_str())
+}
+
+/// Whether all containers of the pod begin anew once this one ends with this code.
+pub(super) fn restarts_all(container: &Container, exit_code: i32) -> bool {
+    action(container, exit_code) == Some(RESTART_ALL)
+}
+
+/// Whether there is a code for which they do.
+pub(super) fn can_restart_all(container: &Container) -> bool {
+    let mut rules = container.restart_policy_rules.iter().flatten();
+    rules.any(|rule| rule.action == RESTART_ALL)
 }
 
 /// Whether the container should be started, given its newest record.

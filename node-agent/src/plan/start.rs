@@ -30,7 +30,7 @@ pub(super) fn steps(view: &PodView<'_>) -> Steps {
     steps
 }
 
-/// Containers whose resources change while they run, each named by its id.
+/// Containers whose resources change while they run, each named by its id; none where only those of the whole pod do.
 fn resize_steps(view: &PodView<'_>, steps: &mut Steps) {
     let all = view.init_containers().iter().chain(&view.spec().containers);
     let containers: Vec<String> = all
@@ -39,7 +39,7 @@ fn resize_steps(view: &PodView<'_>, steps: &mut Steps) {
             (resize::way(c, running) == Some(Way::Update)).then(|| running.id.clone())
         })
         .collect();
-    if !containers.is_empty() {
+    if !containers.is_empty() || resize::is_pod_behind(view) {
         steps.actions.push(Action::Resize { containers });
     }
 }

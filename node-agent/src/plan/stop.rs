@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::restart::{self, Role};
-use super::{Action, KillReason, PodView, Steps};
+use super::{Action, KillReason, PodView, Steps, reset};
 
 /// A sidecar that outlives its pod's grace period gets at least this long.
 const MIN_SIDECAR_SECONDS: i64 = 2;
@@ -54,7 +54,9 @@ pub(super) fn ending(view: &PodView<'_>) -> Option<Ending> {
             "Pod was active on the node longer than the specified deadline",
         )));
     }
-    all_done(view).then(|| ending(None)).flatten()
+    (!reset::is_underway(view) && all_done(view))
+        .then(|| ending(None))
+        .flatten()
 }
 
 /// What the spec gives, or what it gave when the sandbox was made, where only the sandbox is left of the pod.

@@ -45,8 +45,11 @@ pub(super) enum Outcome {
     /// Try again later: told why, in one sentence, already logged.
     Again,
     FailedStart(FailedStart),
-    /// Running containers, by id, have these resources now.
-    Resized(Vec<(String, ResourceRequirements)>),
+    /// Running containers, by id, have these resources now, and the pod as a whole these.
+    Resized {
+        containers: Vec<(String, ResourceRequirements)>,
+        pod: Option<ResourceRequirements>,
+    },
     /// Volumes are there and current.
     Volumes {
         volumes: MountedVolumes,

@@ -35,7 +35,10 @@ impl Job {
             resized.push((id, container.resources.unwrap_or_default()));
         }
         match self.limit_pod().await {
-            Ok(()) => Outcome::Resized(resized),
+            Ok(()) => Outcome::Resized {
+                containers: resized,
+                pod: spec.resources.clone(),
+            },
             Err(fault) => self.not_resized(&fault),
         }
     }

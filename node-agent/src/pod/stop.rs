@@ -162,7 +162,9 @@ impl Job {
 fn kill_message(kill: &Kill) -> String {
     let name = &kill.name;
     match kill.reason {
-        KillReason::PodEnds | KillReason::NotNeeded => format!("Stopping container {name}"),
+        KillReason::PodEnds | KillReason::NotNeeded | KillReason::RestartingAll => {
+            format!("Stopping container {name}")
+        }
         KillReason::Unhealthy => format!("Container {name} failed liveness probe, will be restarted"),
         KillReason::NotStarted => format!("Container {name} failed startup probe, will be restarted"),
         KillReason::Resized => format!("Container {name} resize requires restart"),

@@ -91,6 +91,8 @@ pub(super) struct Worker {
     pending: Option<Pending>,
     /// What running containers were given since they were made, by container id.
     resized: HashMap<String, ResourceRequirements>,
+    /// What the pod's own cgroup was last given; none where that is what was granted at first.
+    pod_has: Option<ResourceRequirements>,
     resizing: bool,
     removed: bool,
     runtime: PodRuntime,
@@ -159,6 +161,7 @@ impl Worker {
             admission: Admission::Open,
             pending: None,
             resized: HashMap::new(),
+            pod_has: status.resources.clone(),
             resizing: false,
             removed,
             runtime: PodRuntime::default(),
@@ -293,8 +296,8 @@ impl Worker {
                 self.tokens = tokens;
                 self.succeeded(key);
             }
-            Outcome::Resized(resized) => {
-                self.note_resized(resized);
+            Outcome::Resized { containers, pod } => {
+                self.note_resized(containers, pod);
                 self.succeeded(key);
             }
             Outcome::FailedStart(failed) => {
@@ -416,6 +419,7 @@ impl Worker {
             failures: &self.failures,
             node: &self.node,
             pending: self.pending.as_ref(),
+            pod_has: self.pod_has.as_ref(),
             rejected: match &self.admission {
                 Admission::Rejected(rejection) => Some(rejection),
                 Admission::Open | Admission::Taken => None,

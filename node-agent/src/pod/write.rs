@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::operation::Outcome;
 use super::start::Job;
-use crate::plan::{OWNED_CONDITIONS, TRANSIENT_CONDITIONS};
+use crate::plan::{ALL_RESTARTING, OWNED_CONDITIONS, TRANSIENT_CONDITIONS};
 
 /// Fields that must be told to be gone when they are.
 const CLEARED: [&str; 7] = [
@@ -49,7 +49,9 @@ fn status_patch(uid: &str, status: &PodStatus, stands: &PodStatus) -> Value {
         if let Some(Value::Array(conditions)) = fields.get_mut("conditions") {
             conditions.retain(|c| {
                 let kind = c["type"].as_str().unwrap_or_default();
-                let ours = OWNED_CONDITIONS.contains(&kind) || TRANSIENT_CONDITIONS.contains(&kind);
+                let ours = OWNED_CONDITIONS.contains(&kind)
+                    || TRANSIENT_CONDITIONS.contains(&kind)
+                    || kind == ALL_RESTARTING;
                 ours || (kind == "PodScheduled" && !scheduled_known)
             });
             // A condition merges with the one that stands, whose reason and message must not stay.

@@ -1,6 +1,7 @@
 use super::*;
 use crate::fixtures::{NodeBuilder, PodBuilder};
 use proptest::prelude::*;
+use serde_json::json;
 
 fn snapshot(nodes: &[NodeBuilder]) -> Snapshot {
     let mut snapshot = Snapshot::default();
@@ -54,6 +55,27 @@ fn reasons_are_worded_as_upstream() {
     for (nodes, pod, expected) in cases {
         assert_eq!(refusal(&nodes, &pod), expected);
     }
+}
+
+#[test]
+fn a_pod_goes_where_its_features_are_declared() {
+    let mut pod = PodBuilder::new("p").build();
+    let rule = json!([{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [1]}}]);
+    pod.spec.as_mut().unwrap().containers[0].restart_policy_rules = serde_json::from_value(rule).unwrap();
+    let mut nodes = snapshot(&[NodeBuilder::new("old")]);
+    let refused = schedule(&nodes, &pod, 0).unwrap_err();
+    assert_eq!(refused.reasons, [(Reason::Features, 1)].into());
+    assert!(
+        refused
+            .to_string()
+            .starts_with("0/1 nodes are available: 1 node(s) didn't match Pod's required features."),
+        "{refused}"
+    );
+    let mut new = NodeBuilder::new("new").build();
+    new.status.as_mut().unwrap().declared_features =
+        Some(vec!["RestartAllContainersOnContainerExits".to_owned()]);
+    nodes.set_node(&new);
+    assert_eq!(schedule(&nodes, &pod, 0).unwrap().node, "new");
 }
 
 #[test]

@@ -14,7 +14,10 @@ use coracle_api::quote::quote;
 use coracle_api::status::ApiError;
 use coracle_api::validation::{FieldErrors, Path, domain_prefixed_path};
 use http::HeaderMap;
+use prometheus::Registry;
+use tokio::time::Instant;
 
+use super::series::Series;
 use super::{Impersonated, ImpersonationError, Wanted, take};
 use crate::authn::{
     ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED, service_account_groups, split_service_account,
@@ -65,9 +68,18 @@ pub struct Impersonation {
     hasher: RandomState,
     /// By the digest of a sender's name; a collision costs a question more.
     last: Mutex<HashMap<u64, Mode>>,
+    series: Series,
 }
 
 impl Impersonation {
+    /// Whoever acts as another is counted in a registry.
+    pub fn new(registry: &Registry) -> Self {
+        Self {
+            series: Series::new(registry),
+            ..Self::default()
+        }
+    }
+
     /// Whom a request is made as, where its headers ask for that; `asked` is what the request does in its sender's own name.
     ///
     /// # Errors
@@ -81,26 +93,39 @@ impl Impersonation {
         let Some(wanted) = take(headers)? else {
             return Ok(None);
         };
+        let started = Instant::now();
+        let found = self.find(&wanted, asked, authorizer).await;
+        let mode = found.as_ref().map_or("", |(mode, _)| mode.label());
+        self.series.attempts.note(mode, found.is_ok(), started.elapsed());
+        Ok(found.map(|(_, found)| Some(found))?)
+    }
+
+    /// The first way that lets them, beginning with the one that last did.
+    async fn find(
+        &self,
+        wanted: &Wanted,
+        asked: &Attributes<'_>,
+        authorizer: &Authorizer,
+    ) -> Result<(Mode, Impersonated), ApiError> {
         let sender = self.hasher.hash_one(&asked.user.name);
         let last = self.last(sender);
         let others = MODES.into_iter().filter(|mode| Some(*mode) != last);
         let mut refusal = None;
         for mode in last.into_iter().chain(others) {
-            if !mode.concerns(&wanted, asked.user) {
+            if !mode.concerns(wanted, asked.user) {
                 continue;
             }
-            match mode.check(&wanted, asked, authorizer).await {
+            match mode.check(wanted, asked, authorizer, &self.series).await {
                 Ok(found) => {
                     if last != Some(mode) {
                         self.remember(sender, mode);
                     }
-                    return Ok(Some(found));
+                    return Ok((mode, found));
                 }
                 Err(error) => refusal = refusal.or(Some(error)),
             }
         }
-        let refusal = refusal.unwrap_or_else(|| ApiError::internal("all impersonation modes failed"));
-        Err(refusal.into())
+        Err(refusal.unwrap_or_else(|| ApiError::internal("all impersonation modes failed")))
     }
 
     fn last(&self, sender: u64) -> Option<Mode> {
@@ -128,6 +153,14 @@ impl Mode {
         }
     }
 
+    /// What it is counted under.
+    fn label(self) -> &'static str {
+        match self {
+            Self::Legacy => "legacy",
+            constrained => constrained.name(),
+        }
+    }
+
     /// Whether this is a way to that user at all.
     fn concerns(self, wanted: &Wanted, sender: &UserInfo) -> bool {
         let alone = wanted.uid.is_empty() && wanted.groups.is_empty() && wanted.extra.is_empty();
@@ -146,6 +179,7 @@ impl Mode {
         wanted: &Wanted,
         asked: &Attributes<'_>,
         authorizer: &Authorizer,
+        series: &Series,
     ) -> Result<Impersonated, ApiError> {
         if self == Self::Legacy {
             let check = Check {
@@ -153,6 +187,7 @@ impl Mode {
                 verb: "impersonate",
                 sender: asked.user,
                 authorizer,
+                series,
             };
             let user = check.user(wanted).await?;
             let constraint = String::new();
@@ -167,6 +202,7 @@ impl Mode {
             verb: &verb,
             sender,
             authorizer,
+            series,
         };
         let doing = Attributes {
             user: sender,
@@ -188,6 +224,7 @@ struct Check<'a> {
     verb: &'a str,
     sender: &'a UserInfo,
     authorizer: &'a Authorizer,
+    series: &'a Series,
 }
 
 impl<'a> Check<'a> {
@@ -304,7 +341,12 @@ impl<'a> Check<'a> {
     }
 
     async fn require(&self, asked: &Attributes<'_>) -> Result<(), ApiError> {
+        let started = Instant::now();
         let refused = self.authorizer.decide(asked).await.refusal();
+        let took = started.elapsed();
+        self.series
+            .questions
+            .note(self.mode.label(), refused.is_none(), took);
         refused.map_or(Ok(()), |why| Err(asked.forbidden(&why)))
     }
 }

@@ -51,7 +51,7 @@ fn what_there_are_no_seats_for_waits_and_what_there_is_no_room_for_is_refused() 
         length_limit: 1,
     };
     let mut set = QueueSet::new(queuing, 1, ms(0));
-    let Arrival::Served(first) = set.arrive(described("a"), Estimate::ONE, 0, ms(0)) else {
+    let Arrival::Served(first, _) = set.arrive(described("a"), Estimate::ONE, 0, ms(0)) else {
         panic!("there is a seat");
     };
     let second = set.arrive(described("a"), Estimate::ONE, 0, ms(1));
@@ -63,14 +63,14 @@ fn what_there_are_no_seats_for_waits_and_what_there_is_no_room_for_is_refused() 
     let mut strict = QueueSet::new(Queuing::Reject, 1, ms(0));
     assert!(matches!(
         strict.arrive(described("a"), Estimate::ONE, 0, ms(0)),
-        Arrival::Served(_)
+        Arrival::Served(_, _)
     ));
     let refused = strict.arrive(described("a"), Estimate::ONE, 0, ms(0));
     assert_eq!(refused, Arrival::Refused("concurrency-limit"));
     let mut exempt = QueueSet::new(Queuing::Exempt, 0, ms(0));
     assert!(matches!(
         exempt.arrive(described("a"), Estimate::ONE, 0, ms(0)),
-        Arrival::Served(_)
+        Arrival::Served(_, _)
     ));
 }
 
@@ -84,7 +84,7 @@ fn compete(seats: [u32; 2], took: [u64; 2], limit: u32) -> [u32; 2] {
         for flow in 0..2 {
             while set.queues[flow].waiting.len() < 10 {
                 match set.arrive(described("f"), wide(seats[flow]), flow as u64, now) {
-                    Arrival::Served(id) => {
+                    Arrival::Served(id, _) => {
                         of.insert(id, flow);
                         running.push((now + ms(took[flow]), id, flow));
                         served[flow] += 1;
@@ -133,7 +133,7 @@ fn a_flow_that_comes_late_does_not_wait_for_all_that_came_before() {
     let mut ids = Vec::new();
     for _ in 0..100 {
         match set.arrive(described("elephant"), Estimate::ONE, 0, ms(0)) {
-            Arrival::Served(id) => ids.push(id),
+            Arrival::Served(id, _) => ids.push(id),
             other => assert!(matches!(other, Arrival::Waits(..))),
         }
     }
@@ -156,7 +156,7 @@ fn a_flow_that_comes_late_does_not_wait_for_all_that_came_before() {
 #[test]
 fn what_is_wider_than_all_there_is_is_served_alone() {
     let mut set = QueueSet::new(QUEUES, 2, ms(0));
-    let Arrival::Served(narrow) = set.arrive(described("a"), Estimate::ONE, 0, ms(0)) else {
+    let Arrival::Served(narrow, _) = set.arrive(described("a"), Estimate::ONE, 0, ms(0)) else {
         panic!("there is a seat");
     };
     let Arrival::Waits(broad, _) = set.arrive(described("b"), wide(5), 1, ms(0)) else {
@@ -178,7 +178,7 @@ fn seats_are_kept_for_what_a_request_sets_off() {
         additional_latency: ms(5),
     };
     let mut set = QueueSet::new(QUEUES, 2, ms(0));
-    let Arrival::Served(id) = set.arrive(described("a"), estimate, 0, ms(0)) else {
+    let Arrival::Served(id, _) = set.arrive(described("a"), estimate, 0, ms(0)) else {
         panic!("nobody is served");
     };
     // Four seats for 5 ms are two for 10 ms.
@@ -195,14 +195,14 @@ fn seats_are_kept_for_what_a_request_sets_off() {
 #[test]
 fn who_gives_up_is_gone_and_who_is_served_is_not() {
     let mut set = QueueSet::new(QUEUES, 1, ms(0));
-    let Arrival::Served(first) = set.arrive(described("a"), Estimate::ONE, 0, ms(0)) else {
+    let Arrival::Served(first, _) = set.arrive(described("a"), Estimate::ONE, 0, ms(0)) else {
         panic!("there is a seat");
     };
     let Arrival::Waits(second, _) = set.arrive(described("a"), Estimate::ONE, 0, ms(0)) else {
         panic!("there is none");
     };
-    assert!(!set.cancel(first, true, ms(1)));
-    assert!(set.cancel(second, true, ms(1)));
+    assert!(!set.cancel(first, ms(1)));
+    assert!(set.cancel(second, ms(1)));
     set.finish(first, ms(2));
     assert!(set.is_idle() && set.take_served().is_empty() && set.seats_in_use == 0);
 }
@@ -210,7 +210,7 @@ fn who_gives_up_is_gone_and_who_is_served_is_not() {
 #[test]
 fn queues_that_are_no_longer_wanted_are_drained() {
     let mut set = QueueSet::new(QUEUES, 1, ms(0));
-    let Arrival::Served(first) = set.arrive(described("a"), Estimate::ONE, 0, ms(0)) else {
+    let Arrival::Served(first, _) = set.arrive(described("a"), Estimate::ONE, 0, ms(0)) else {
         panic!("there is a seat");
     };
     let Arrival::Waits(last, _) = set.arrive(described("b"), Estimate::ONE, 7, ms(0)) else {
@@ -243,7 +243,7 @@ proptest! {
                 0 | 1 => {
                     let estimate = Estimate { additional_latency: ms(u64::from(seats % 3)), final_seats: seats, ..wide(seats) };
                     match set.arrive(described("f"), estimate, flow, now) {
-                        Arrival::Served(id) => running.push(id),
+                        Arrival::Served(id, _) => running.push(id),
                         Arrival::Waits(id, _) => waiting.push(id),
                         Arrival::Refused(_) => {}
                     }
@@ -256,7 +256,7 @@ proptest! {
                 }
                 3 if !waiting.is_empty() => {
                     let id = waiting.swap_remove(flow as usize % waiting.len());
-                    prop_assert!(set.cancel(id, true, now));
+                    prop_assert!(set.cancel(id, now));
                 }
                 _ => if let Some(id) = lingering.pop() {
                     set.release(id, now);
@@ -285,4 +285,26 @@ proptest! {
         }
         prop_assert!(set.is_idle() && set.seats_in_use == 0 && set.entries().next().is_none());
     }
+}
+
+#[test]
+fn what_is_told_of_progress_is_of_the_last_turn() {
+    let mut set = QueueSet::new(QUEUES, 2, ms(0));
+    let Arrival::Served(first, Some(1)) = set.arrive(described("a"), Estimate::ONE, 0, ms(0)) else {
+        panic!("there is a seat, by way of a queue");
+    };
+    assert_eq!(set.dispatched.map(|last| (last.r, last.start)), Some((0.0, 0.0)));
+    // Two wide ones wait in queues of their own: one seat is not enough.
+    for (hash, at) in [(1, 100), (2, 300)] {
+        let waits = set.arrive(described("b"), wide(2), hash, ms(at));
+        assert!(matches!(waits, Arrival::Waits(_, 1)));
+    }
+    assert_eq!(set.unaccommodated["schema"], 2);
+    set.finish(first, ms(500));
+    let last = set.dispatched.unwrap();
+    assert_eq!(last.start, last.next[0]);
+    assert!(last.next[0] < last.next[1], "the second came later: {last:?}");
+    assert_eq!(last.next, last.discounted, "their queues have nothing under way");
+    assert!(last.r >= last.next[1]);
+    assert_eq!(set.progress(), last.r);
 }

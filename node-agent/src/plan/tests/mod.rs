@@ -3,6 +3,7 @@
 mod ends;
 mod init;
 mod laws;
+mod reset;
 mod resize;
 mod restarts;
 mod running;
@@ -30,6 +31,7 @@ struct World {
     backoff: Backoff,
     failures: StartFailures,
     pending: Option<Pending>,
+    pod_has: Option<ResourceRequirements>,
     rejected: Option<Rejection>,
     removed: bool,
     now: i64,
@@ -46,6 +48,7 @@ impl World {
             backoff: Backoff::default(),
             failures: BTreeMap::new(),
             pending: None,
+            pod_has: None,
             rejected: None,
             removed: false,
             now: 100,
@@ -133,6 +136,7 @@ impl World {
             failures: &self.failures,
             node: &node,
             pending: self.pending.as_ref(),
+            pod_has: self.pod_has.as_ref(),
             rejected: self.rejected.as_ref(),
             removed: self.removed,
             now: at(self.now),
@@ -245,6 +249,7 @@ fn carry_out(world: &mut World, action: &Action, code: i32) {
                     record.resources = granted(&world.pod, &record.name);
                 }
             }
+            world.pod_has = world.pod.spec.as_ref().and_then(|spec| spec.resources.clone());
         }
         Action::KillContainer { id, .. } => end(world, id, code),
         Action::StopSandbox { id } => {

@@ -62,3 +62,29 @@ fn a_resize_that_is_not_granted_is_told() {
         "it is not taken for another's"
     );
 }
+
+#[test]
+fn the_pod_as_a_whole_is_resized_without_its_containers() {
+    let mut world = World::one(json!({"resources": {"limits": {"cpu": "2"}, "requests": {"cpu": "2"}}}))
+        .sandbox(true)
+        .running("c");
+    let has = json!({"limits": {"cpu": "1"}, "requests": {"cpu": "1"}});
+    world.pod_has = serde_json::from_value(has.clone()).unwrap();
+    let plan = world.plan();
+    assert_eq!(actions(&plan), "resize ");
+    assert_eq!(standing(&plan, "PodResizeInProgress"), Some("True"));
+    assert_eq!(serde_json::to_value(&plan.status.resources).unwrap(), has);
+    assert_eq!(
+        serde_json::to_value(&plan.status.allocated_resources).unwrap(),
+        json!({"cpu": "2"}),
+        "which it was granted, and has not yet"
+    );
+    carry_out(&mut world, &plan.actions[0], 0);
+    let plan = world.plan();
+    assert_eq!(
+        (actions(&plan).as_str(), standing(&plan, "PodResizeInProgress")),
+        ("", None)
+    );
+    let cpu = &plan.status.resources.unwrap().limits.unwrap()["cpu"];
+    assert_eq!(cpu.0, "2");
+}

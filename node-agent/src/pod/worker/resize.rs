@@ -53,6 +53,9 @@ impl Worker {
             .allocations
             .resize(&self.identity.uid, &self.asked, node);
         if refusal.is_none() {
+            if self.pod_has.is_none() {
+                self.pod_has = self.allocation.of_pod().cloned();
+            }
             self.allocation = plan::asked(&spec);
             self.pod = self.asked.clone();
             // The downward API shows them.
@@ -93,9 +96,14 @@ impl Worker {
         self.begin(Key::Resize, now, move || job.resize(containers));
     }
 
-    /// Remembers what running containers were given.
-    pub(super) fn note_resized(&mut self, resized: Vec<(String, ResourceRequirements)>) {
-        self.resized.extend(resized);
+    /// Remembers what running containers were given, and the pod as a whole.
+    pub(super) fn note_resized(
+        &mut self,
+        containers: Vec<(String, ResourceRequirements)>,
+        pod: Option<ResourceRequirements>,
+    ) {
+        self.resized.extend(containers);
+        self.pod_has = pod;
     }
 
     /// What is seen of containers, with what they were given since they were made.

@@ -258,3 +258,30 @@ async fn what_let_a_sender_last_is_tried_first() {
         .unwrap_err();
     assert!(then.contains("cannot impersonate resource \"users\""), "{then}");
 }
+
+#[tokio::test]
+async fn attempts_are_counted_by_the_way_that_let_them() {
+    let registry = Registry::new();
+    let world = World {
+        impersonation: Impersonation::new(&registry),
+        ..of_jane()
+    };
+    let bob = [("impersonate-user", "bob")];
+    assert!(world.ask(&named("jane"), &bob).await.is_ok());
+    assert!(world.ask(&named("joe"), &bob).await.is_err());
+    let mut text = Vec::new();
+    let gathered = registry.gather();
+    prometheus::Encoder::encode(&prometheus::TextEncoder::new(), &gathered, &mut text).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    let counted = |series: &str| text.contains(&format!("apiserver_impersonation_{series}\n"));
+    for series in [
+        "attempts_total{decision=\"allowed\",mode=\"user-info\"} 1",
+        "attempts_total{decision=\"denied\",mode=\"\"} 1",
+        "attempts_duration_seconds_count{decision=\"denied\",mode=\"\"} 1",
+        "authorization_attempts_total{decision=\"allowed\",mode=\"user-info\"} 2",
+        "authorization_attempts_total{decision=\"denied\",mode=\"user-info\"} 1",
+        "authorization_attempts_total{decision=\"denied\",mode=\"legacy\"} 1",
+    ] {
+        assert!(counted(series), "{series} is not among\n{text}");
+    }
+}
