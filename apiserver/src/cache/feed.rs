@@ -24,6 +24,10 @@ const AS_STORED: Representation = Representation {
     view: View::Object,
 };
 
+/// How many items of the store that are there already are taken in before those are told who wait for the cache to come
+/// further: what was written in one go wakes its writers once.
+const AT_ONCE: usize = 32;
+
 /// How long to wait before the store is asked again after it failed.
 const RETRY: Duration = Duration::from_secs(1);
 /// How often it is tried to read what could not be read.
@@ -54,22 +58,36 @@ impl Cache {
     async fn follow_once(&self) -> Result<(), WatchError> {
         let after = Revision(*self.progress.borrow());
         let request = WatchRequest::after(KeyRange::prefix(super::ROOT), after);
-        let mut stream = self.store.watch(request).await?;
+        let mut stream = self.store.watch(request).await?.ready_chunks(AT_ONCE);
         loop {
-            let item = tokio::select! {
-                item = stream.next() => item,
+            let items = tokio::select! {
+                items = stream.next() => items,
                 () = self.again.notified() => {
                     self.read_unreadable().await;
                     continue;
                 }
             };
-            match item {
+            match items {
                 None => return Ok(()),
-                Some(Ok(WatchItem::Changes(batch))) => self.apply(batch),
-                Some(Ok(WatchItem::Progress(revision))) => self.advance(revision.0),
-                Some(Err(error)) => return Err(error),
+                Some(items) => self.take_in(items)?,
             }
         }
+    }
+
+    fn take_in(&self, items: Vec<Result<WatchItem, WatchError>>) -> Result<(), WatchError> {
+        let (mut reached, mut ended) = (0, Ok(()));
+        for item in items {
+            match item {
+                Ok(WatchItem::Changes(batch)) => reached = self.apply(&batch),
+                Ok(WatchItem::Progress(revision)) => reached = revision.0,
+                Err(error) => {
+                    ended = Err(error);
+                    break;
+                }
+            }
+        }
+        self.advance(reached);
+        ended
     }
 
     /// Reads the resources again of which something could not be read and now can. Their watches are cut off.
@@ -134,7 +152,8 @@ impl Cache {
         }
     }
 
-    fn apply(&self, batch: Batch) {
+    /// Hands the changes of a batch to their resources; answers its revision.
+    fn apply(&self, batch: &Batch) -> u64 {
         let revision = batch.revision.0;
         let mut changes: Vec<(Arc<ResourceCache>, Vec<Change>)> = Vec::new();
         for event in &batch.events {
@@ -157,13 +176,20 @@ impl Cache {
         for (resource, changes) in changes {
             resource.apply(revision, changes);
         }
-        self.advance(revision);
+        revision
     }
 
     fn change_of(&self, resource: &ResourceCache, key: &str, event: &Event, revision: u64) -> Option<Change> {
         match event {
             Event::Put { kv, .. } => {
-                let (entry, value) = read_entry(resource, key, kv)?;
+                let (entry, value) = match self.handed.take(&kv.value) {
+                    Some(object) => {
+                        debug_assert_eq!(stored::decode(&kv.value).ok().as_ref(), Some(&object));
+                        resource.unreadables().remove(key);
+                        entry_from(resource, key, kv, object)
+                    }
+                    None => read_entry(resource, key, kv)?,
+                };
                 self.recent.keep(value, entry.json().len());
                 Some(Change::Put(Arc::new(entry)))
             }
@@ -194,12 +220,16 @@ pub(super) fn entry_of(
     key: &str,
     kv: &KeyValue,
 ) -> Result<(Entry, Arc<Value>), StoredError> {
-    let mut object = stored::decode(&kv.value)?;
+    Ok(entry_from(resource, key, kv, stored::decode(&kv.value)?))
+}
+
+/// The same of an object that is what the stored bytes hold.
+fn entry_from(resource: &ResourceCache, key: &str, kv: &KeyValue, mut object: Value) -> (Entry, Arc<Value>) {
     let stale = resource.kind().particulars.settle(&mut object);
     let revision = kv.mod_revision.0;
     let (entry, value) = Entry::with_value(key, revision, object, resource.kind());
     if stale {
-        return Ok((entry.stale(), value));
+        return (entry.stale(), value);
     }
     // What is stored is what goes out in protobuf, but for the revision: it need not be written again.
     let entry = match protobuf::with_revision(&kv.value, revision) {
@@ -208,7 +238,7 @@ pub(super) fn entry_of(
         }
         _ => entry,
     };
-    Ok((entry, value))
+    (entry, value)
 }
 
 /// Decodes one stored object as it is now. One that cannot be decoded is left out and remembered for those who ask for it.

@@ -7,6 +7,7 @@
 pub(crate) mod entry;
 pub(crate) mod event;
 mod feed;
+mod handed;
 mod history;
 pub(crate) mod ordered;
 mod recent;
@@ -22,13 +23,16 @@ use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
+use bytes::Bytes;
 use coracle_store::{
     Event, KeyRange, ListRequest, ReadError, Revision, Store, WatchError, WatchItem, WatchRequest,
 };
 use futures::StreamExt;
+use serde_json::Value;
 use tokio::sync::{Notify, watch};
 
 use entry::Entry;
+use handed::{Handed, Ticket};
 use ordered::Ordered;
 use recent::Recent;
 use resource::{ResourceCache, Snapshot, StoredKind};
@@ -52,6 +56,8 @@ pub(crate) struct Cache {
     again: Notify,
     /// What was read last: it is asked for again by whoever wrote it, and by who changes it next.
     recent: Recent,
+    /// What is being written, in the shape in which it will be read.
+    handed: Handed,
 }
 
 /// Why the cache could not be filled.
@@ -123,6 +129,7 @@ impl Cache {
             progress,
             again: Notify::new(),
             recent: Recent::default(),
+            handed: Handed::default(),
         };
         let (revision, mut loaded) = cache.load().await?;
         for (prefix, resource) in &cache.resources {
@@ -175,6 +182,12 @@ impl Cache {
     /// The store behind it.
     pub(crate) fn store(&self) -> &Arc<dyn Store> {
         &self.store
+    }
+
+    /// Takes an object that is about to be written as these bytes, so that it need not be read from them. It must be what
+    /// reading them gives.
+    pub(crate) fn hand(&self, bytes: &Bytes, object: Value) -> Ticket<'_> {
+        self.handed.hand(bytes, object)
     }
 
     /// How far the cache has come.

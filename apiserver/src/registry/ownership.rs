@@ -141,6 +141,8 @@ impl Registry {
             if current.is_none() && !ctx.info.subresource.is_empty() {
                 return Err(self.not_found(served, &ctx.info.name));
             }
+            // Held, so that it is parsed once for all that looks at it.
+            let old = current.as_ref().map(|current| current.value());
             let object = self.applied(ctx, served, current.as_deref(), &sent).await?;
             if current.is_none() && !meta::text(&object, "uid").is_empty() {
                 return Err(self.uid_of_nothing(served, &object, &ctx.info.name));
@@ -160,10 +162,9 @@ impl Registry {
                 return respond::object(served, &entry, accepted, StatusCode::CREATED);
             };
             if let Tried::Done(entry) = self.try_apply(ctx, served, &current, object, &options).await? {
-                let (new, old) = (entry.value(), current.value());
                 let subresource = &ctx.info.subresource;
-                ctx.warnings
-                    .extend(&rules::warnings(served, subresource, &new, Some(&old)));
+                let warnings = rules::warnings(served, subresource, &entry.value(), old.as_deref());
+                ctx.warnings.extend(&warnings);
                 self.convert_ahead(served, std::slice::from_ref(&entry)).await?;
                 return respond::object(served, &entry, accepted, StatusCode::OK);
             }

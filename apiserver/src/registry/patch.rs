@@ -99,6 +99,8 @@ impl Registry {
             let Some(current) = self.current(served, namespace, name).await? else {
                 return Err(self.not_found(served, name));
             };
+            // Held, so that it is parsed once for all that looks at it.
+            let old = current.value();
             // What is wrong with the patch is told only where there is something to patch.
             let patch = Patch::read(sent)?;
             let before = encode::in_version(served, &current)?;
@@ -113,7 +115,7 @@ impl Registry {
                 meta::text(&before, "resourceVersion") != meta::text(&object, "resourceVersion");
             match self.try_update(ctx, served, &current, object, options).await {
                 Ok(Tried::Done(entry)) => {
-                    let (new, old) = (entry.value(), current.value());
+                    let new = entry.value();
                     let subresource = &ctx.info.subresource;
                     ctx.warnings
                         .extend(&rules::warnings(served, subresource, &new, Some(&old)));

@@ -57,7 +57,6 @@ impl Registry {
         } else {
             StatusCode::OK
         };
-        let old = old.as_ref().map(|old| old.value());
         let subresource = &ctx.info.subresource;
         ctx.warnings.extend(&rules::warnings(
             served,
@@ -69,14 +68,14 @@ impl Registry {
         respond::object(served, &entry, accepted, status)
     }
 
-    /// The object as it is now, and as it was where there was one.
+    /// What is stored now, and the object as it was where there was one.
     async fn update_object(
         &self,
         ctx: &RequestContext,
         served: &Arc<Served>,
         object: &Value,
         options: &WriteOptions,
-    ) -> Result<(Arc<Entry>, Option<Arc<Entry>>), ApiError> {
+    ) -> Result<(Arc<Entry>, Option<Arc<Value>>), ApiError> {
         for _ in 0..TRIES {
             let Some(current) = self.current(served, &ctx.info.namespace, &ctx.info.name).await? else {
                 if !rules::creates_on_update(served) || !ctx.info.subresource.is_empty() {
@@ -89,11 +88,13 @@ impl Registry {
                 self.track(ctx, served, None, &mut object).await;
                 return Ok((self.create_object(ctx, served, object, options).await?, None));
             };
+            // Held, so that it is parsed once for all that looks at it.
+            let old = current.value();
             check_same(served, object, &current)?;
             let mut object = object.clone();
             self.track(ctx, served, Some(&current), &mut object).await;
             if let Tried::Done(entry) = self.try_update(ctx, served, &current, object, options).await? {
-                return Ok((entry, Some(current)));
+                return Ok((entry, Some(old)));
             }
         }
         Err(self.modified(served, &ctx.info.name))

@@ -6,11 +6,11 @@ use coracle_api::status::ApiError;
 use coracle_store::{Revision, Txn, TxnError, TxnOutcome};
 use serde_json::Value;
 
-use super::Registry;
 use super::list::wait_error;
 use super::served::Served;
+use super::{Registry, rules};
 use crate::cache::entry::Entry;
-use crate::cache::stored;
+use crate::cache::stored::{self, StoredError};
 
 /// How long an answered write may take to show in the cache.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
@@ -34,15 +34,25 @@ impl Registry {
         also: Txn,
     ) -> Result<Written, ApiError> {
         object = self.storable(served, object).await?;
+        rules::canonical(served, &mut object)?;
         let value = match &served.custom {
             None => stored::encode(&mut object),
             Some(_) => stored::encode_custom(&mut object, &served.stored.api_version()),
         };
         let value = value.map_err(ApiError::internal)?;
         let full = format!("{}{key}", served.prefix);
-        let txn = also.when(full.clone(), Revision(expected)).put(full, value);
+        let handed = self.cache.hand(&value, object);
+        let txn = also
+            .when(full.clone(), Revision(expected))
+            .put(full, value.clone());
         match self.commit(txn).await? {
-            Committed::At(revision) => Ok(Written::Done(self.shown(served, key, revision, object))),
+            Committed::At(revision) => {
+                let made = || match handed.take_back() {
+                    Some(object) => Ok(object),
+                    None => stored::decode(&value),
+                };
+                self.shown(served, key, revision, made).map(Written::Done)
+            }
             Committed::Conflict => Ok(Written::Conflict),
         }
     }
@@ -79,10 +89,16 @@ impl Registry {
     }
 
     /// The entry that the cache made of a write; where a later write has replaced it already, one of our own.
-    fn shown(&self, served: &Served, key: &str, revision: u64, object: Value) -> Arc<Entry> {
+    fn shown(
+        &self,
+        served: &Served,
+        key: &str,
+        revision: u64,
+        made: impl FnOnce() -> Result<Value, StoredError>,
+    ) -> Result<Arc<Entry>, ApiError> {
         match served.cache.get(key) {
-            Some(entry) if entry.revision() == revision => entry,
-            _ => served.entry(key, revision, object),
+            Some(entry) if entry.revision() == revision => Ok(entry),
+            _ => Ok(served.entry(key, revision, made().map_err(ApiError::internal)?)),
         }
     }
 }
