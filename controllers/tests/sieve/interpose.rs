@@ -204,10 +204,10 @@ impl Service<Request<Body>> for Informers {
         Box::pin(async move {
             let mut view = service.view.subscribe();
             let is_old = matches!(*view.borrow(), View::Old(_));
-            let asks = |what: &str| request.uri().query().is_some_and(|query| query.contains(what));
-            let is_watch = asks("watch=");
+            let query = request.uri().query().unwrap_or_default();
+            let (is_watch, is_first) = (query.contains("watch="), query.contains("sendInitialEvents="));
             let path = request.uri().path().to_owned();
-            if is_old && asks("sendInitialEvents=") {
+            if is_old && is_first {
                 return Ok(refused());
             }
             if is_watch {
