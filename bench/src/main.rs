@@ -6,7 +6,7 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | `store`, `server`, `creates`, `pod`, `memory` | one measurement each: its options, its run, its table |
+//! | `store`, `server`, `creates`, `cached`, `pod`, `memory` | one measurement each: its options, its run, its table |
 //! | `figures` | those that need no node, together |
 //! | `load` | the work that both sides are asked for, row by row, and the looking at the answers |
 //! | `side` | who is asked: a `coracle server` of our own, its peer, started and stopped |
@@ -16,6 +16,7 @@
 //! | `process`, `facts` | what the kernel says about processes and the machine |
 //! | `stats`, `report` | what many measurements come to, as Markdown (pure) |
 
+mod cached;
 mod cluster;
 mod compare;
 mod creates;

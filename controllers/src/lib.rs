@@ -17,6 +17,7 @@ mod garbage;
 pub mod kubeconfig;
 mod labels;
 mod nodes;
+mod observed;
 mod owners;
 mod run;
 mod runtime;

@@ -2,6 +2,7 @@
 
 use crate::clients::{ClientError, ClientFactory};
 use crate::config::{Config, ControllerName};
+use crate::observed::Pod;
 use crate::owners::controller_of;
 use crate::runtime::informer::Observable;
 use crate::runtime::{Informer, Queue, Reconcile, Recorder, work};
@@ -14,8 +15,8 @@ use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod,
-    ReplicationController, ResourceQuota, Secret, Service, ServiceAccount,
+    ConfigMap, Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, ReplicationController,
+    ResourceQuota, Secret, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;

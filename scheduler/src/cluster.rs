@@ -115,7 +115,9 @@ impl Cluster {
 
     /// Queues a pod, or takes in what changed about it, and keeps the node for it that its status says. Where the status says
     /// nothing yet, what was decided here holds.
-    fn take_up(&mut self, uid: &str, pod: Pod, now: Timestamp) {
+    fn take_up(&mut self, uid: &str, mut pod: Pod, now: Timestamp) {
+        // It is kept until it is bound, and this is much of it.
+        pod.metadata.managed_fields = None;
         let owned = |node: Option<&str>| node.map(ToOwned::to_owned);
         let before = owned(self.queue.pod(uid).and_then(|pod| nominated(pod)));
         let told = owned(nominated(&pod));

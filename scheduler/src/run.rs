@@ -227,10 +227,8 @@ where
         + Send
         + 'static,
 {
-    let config = watcher::Config {
-        page_size: None,
-        ..config
-    };
+    // What there is comes one by one in the watch (KEP-3157), so that a list is never in memory as a whole.
+    let config = config.streaming_lists();
     watcher(api, config)
         .default_backoff()
         .filter_map(move |event| async move {

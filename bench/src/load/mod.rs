@@ -6,7 +6,7 @@ pub(crate) mod dns;
 mod informers;
 mod leases;
 mod lists;
-mod pods;
+pub(crate) mod pods;
 mod read;
 pub(crate) mod services;
 mod watches;

@@ -98,7 +98,7 @@ async fn once(target: &Target, verb: Verb, name: String) -> anyhow::Result<Durat
 }
 
 /// Fills a namespace with pods, each labelled with one of a hundred groups.
-pub(super) async fn fill(target: &Target, namespace: &str, amount: usize) -> anyhow::Result<()> {
+pub(crate) async fn fill(target: &Target, namespace: &str, amount: usize) -> anyhow::Result<()> {
     cluster::make_namespace(&target.client, namespace).await?;
     let path = &format!("/api/v1/namespaces/{namespace}/pods");
     share_out(32, amount, |number| async move {

@@ -49,6 +49,26 @@ pub(crate) struct ControlPlane {
 impl ControlPlane {
     /// Starts one on a data directory and waits until it is ready.
     pub(crate) async fn start(program: &Program, data: &Path) -> anyhow::Result<ControlPlane> {
+        let controllers = [
+            "--cluster-cidr",
+            CLUSTER_CIDR,
+            "--node-monitor-grace-period",
+            NODE_GRACE_PERIOD,
+        ];
+        Self::start_as(program, data, "server", &controllers).await
+    }
+
+    /// Starts an API server without controllers and scheduler.
+    pub(crate) async fn start_api_server(program: &Program, data: &Path) -> anyhow::Result<ControlPlane> {
+        Self::start_as(program, data, "apiserver", &[]).await
+    }
+
+    async fn start_as(
+        program: &Program,
+        data: &Path,
+        part: &str,
+        flags: &[&str],
+    ) -> anyhow::Result<ControlPlane> {
         let path = program.path()?;
         let log = data.with_extension("log");
         let credentials = Credentials::in_folder(&data.with_extension("credentials"))?;
@@ -57,14 +77,13 @@ impl ControlPlane {
         let mut command = Command::new(&path);
         command
             .args([
-                "server",
+                part,
                 "--bind-address",
                 "127.0.0.1",
                 "--secure-port",
                 &port.to_string(),
             ])
-            .args(["--cluster-cidr", CLUSTER_CIDR])
-            .args(["--node-monitor-grace-period", NODE_GRACE_PERIOD])
+            .args(flags)
             .arg("--token-auth-file")
             .arg(credentials.token_file())
             .arg("--data-dir")

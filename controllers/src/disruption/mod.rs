@@ -8,13 +8,13 @@ mod scales;
 
 use crate::Clock;
 use crate::labels;
+use crate::observed::Pod;
 use crate::run::{Context, Informers};
 use crate::runtime::events::reference;
 use crate::runtime::worker::until;
 use crate::runtime::write::{self, Part};
 use crate::runtime::{Cache, Change, Note, ObjectKey, Queue, Reconcile, ReconcileError, Recorder};
 use crate::target::Target;
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;

@@ -1,9 +1,9 @@
 //! How many of a budget's pods may be disrupted. Pure.
 
+use crate::observed::Pod;
 use crate::runtime::Note;
 use crate::workloads::amounts::{Rounding, resolve};
 use crate::workloads::pods;
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;

@@ -1,10 +1,11 @@
 //! How many pods their controllers want: of the built-in kinds by what is observed, of others by their `scale` subresource.
 
+use crate::observed::Pod;
 use crate::owners::controller_of;
 use crate::run::{Context, Informers};
 use crate::runtime::{Cache, ObjectKey};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
-use k8s_openapi::api::core::v1::{Pod, ReplicationController};
+use k8s_openapi::api::core::v1::ReplicationController;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Api, DynamicObject};
 use kube::core::GroupVersionKind;

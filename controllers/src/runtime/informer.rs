@@ -1,13 +1,16 @@
-//! Follows one resource by list and watch, fills its cache and tells its handlers.
+//! Follows one resource by watch, fills its cache and tells its handlers.
 //!
+//! The watch begins by telling what there is; a server that does not do so is asked for a list first.
 //! A watch that ends is resumed where it stopped; one that is too old (410) is replaced by a new list, whose difference to
 //! the cache reaches the handlers as ordinary changes. Nothing is asked on a timer except the retry after an error.
 
 use super::cache::{Cache, Index};
 use super::key::ObjectKey;
+use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, TryStreamExt};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Api, ListParams, ObjectList, WatchEvent, WatchParams};
+use kube::api::{Api, ListParams, WatchEvent, WatchParams};
+use kube::core::watch::Bookmark;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -153,23 +156,18 @@ impl<K: Observable> Informer<K> {
     /// Lists, then watches until a new list is needed (`Ok`) or something else went wrong.
     async fn list_and_watch(&self, pause: &mut Duration) -> Result<(), kube::Error> {
         self.cache.begin_list();
-        let mut list_params = ListParams::default();
-        list_params.field_selector.clone_from(&self.fields);
-        let list = self.api.list(&list_params).await?;
-        let mut version = list
-            .metadata
-            .resource_version
-            .clone()
-            .unwrap_or_else(|| "0".to_owned());
-        self.take_list(list);
+        let (mut version, mut begun) = self.begin().await?;
         let mut watch_params = WatchParams::default();
         watch_params.field_selector.clone_from(&self.fields);
         loop {
             *pause = RETRY.0;
-            let events = match self.api.watch(&watch_params, &version).await {
-                Ok(events) => events,
-                Err(kube::Error::Api(status)) if status.code == 410 => return Ok(()),
-                Err(error) => return Err(error),
+            let events = match begun.take() {
+                Some(events) => events,
+                None => match self.api.watch(&watch_params, &version).await {
+                    Ok(events) => events.boxed(),
+                    Err(kube::Error::Api(status)) if status.code == 410 => return Ok(()),
+                    Err(error) => return Err(error),
+                },
             };
             match self.take_events(events, &mut version).await {
                 WatchEnd::Closed => {}
@@ -177,6 +175,66 @@ impl<K: Observable> Informer<K> {
                 WatchEnd::Failed(error) => return Err(error),
             }
         }
+    }
+
+    /// Takes in what there is, and answers with its revision, and with the watch that goes on from there where it was told
+    /// by one.
+    async fn begin(&self) -> Result<(String, Option<Events<K>>), kube::Error> {
+        match self.begin_with_watch().await {
+            Err(kube::Error::Api(status)) if refuses_to_stream(status.code) => {
+                self.list().await.map(|version| (version, None))
+            }
+            begun => begun.map(|(version, events)| (version, Some(events))),
+        }
+    }
+
+    /// Has a watch tell what there is (KEP-3157), so that a list is never in memory as a whole: neither its text nor its
+    /// objects before what nobody reads is dropped.
+    async fn begin_with_watch(&self) -> Result<(String, Events<K>), kube::Error> {
+        let mut params = WatchParams::default().initial_events();
+        params.field_selector.clone_from(&self.fields);
+        let mut events = self.api.watch(&params, "").await?.boxed();
+        let mut objects = BTreeMap::new();
+        while let Some(event) = events.next().await {
+            match event? {
+                WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                    self.collect(object, &mut objects)
+                }
+                WatchEvent::Deleted(object) => {
+                    objects.remove(&ObjectKey::of(object.meta()));
+                }
+                WatchEvent::Bookmark(bookmark) if ends_initial_events(&bookmark) => {
+                    let version = bookmark.metadata.resource_version;
+                    self.take_list(objects, Some(&version));
+                    return Ok((version, events));
+                }
+                WatchEvent::Bookmark(_) => {}
+                WatchEvent::Error(status) => return Err(kube::Error::Api(status)),
+            }
+        }
+        let cut = std::io::Error::new(
+            std::io::ErrorKind::UnexpectedEof,
+            "the watch ended before all was told",
+        );
+        Err(kube::Error::ReadEvents(cut))
+    }
+
+    async fn list(&self) -> Result<String, kube::Error> {
+        let mut params = ListParams::default();
+        params.field_selector.clone_from(&self.fields);
+        let list = self.api.list(&params).await?;
+        let mut objects = BTreeMap::new();
+        for object in list.items {
+            self.collect(object, &mut objects);
+        }
+        let version = list.metadata.resource_version;
+        self.take_list(objects, version.as_deref());
+        Ok(version.unwrap_or_else(|| "0".to_owned()))
+    }
+
+    fn collect(&self, mut object: K, objects: &mut BTreeMap<ObjectKey, Arc<K>>) {
+        (self.slim)(object.meta_mut());
+        objects.insert(ObjectKey::of(object.meta()), Arc::new(object));
     }
 
     async fn take_events(
@@ -221,12 +279,7 @@ impl<K: Observable> Informer<K> {
         self.cache.advance(Some(version), false);
     }
 
-    fn take_list(&self, list: ObjectList<K>) {
-        let mut objects = BTreeMap::new();
-        for mut object in list.items {
-            (self.slim)(object.meta_mut());
-            objects.insert(ObjectKey::of(object.meta()), Arc::new(object));
-        }
+    fn take_list(&self, objects: BTreeMap<ObjectKey, Arc<K>>, version: Option<&str>) {
         let mut before = self.cache.replace(objects.clone());
         for (key, object) in &objects {
             match before.remove(key) {
@@ -244,8 +297,7 @@ impl<K: Observable> Informer<K> {
         for gone in before.values() {
             self.tell(&Change::Deleted(gone));
         }
-        self.cache
-            .advance(list.metadata.resource_version.as_deref(), true);
+        self.cache.advance(version, true);
     }
 
     fn tell(&self, change: &Change<'_, K>) {
@@ -253,6 +305,21 @@ impl<K: Observable> Informer<K> {
             handler(change);
         }
     }
+}
+
+/// What a watch tells.
+type Events<K> = BoxStream<'static, kube::Result<WatchEvent<K>>>;
+
+/// Whether a server that answers so does not tell what there is in a watch: its store cannot say how far it is (422), it is
+/// older (400), or this account may watch and list, but not so (403).
+fn refuses_to_stream(code: u16) -> bool {
+    matches!(code, 400 | 403 | 422)
+}
+
+/// Whether everything that there was has been told.
+fn ends_initial_events(bookmark: &Bookmark) -> bool {
+    let end = bookmark.metadata.annotations.get("k8s.io/initial-events-end");
+    end.is_some_and(|end| end == "true")
 }
 
 /// How a watch ended.

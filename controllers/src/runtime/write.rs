@@ -1,10 +1,12 @@
 //! Writes that hold to what was observed: deletes and updates with uid and resourceVersion preconditions.
 
 use super::worker::ReconcileError;
+use crate::observed::Pod;
 use crate::target::Target;
 use kube::api::{
     Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy,
 };
+use kube::core::Request;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::fmt::Debug;
@@ -37,6 +39,17 @@ pub(crate) fn api_message(error: &kube::Error) -> String {
         kube::Error::Api(status) => status.message.clone(),
         other => other.to_string(),
     }
+}
+
+/// Creates a pod in its namespace, and answers with what the cache will show of it.
+pub(crate) async fn create_pod(
+    client: &kube::Client,
+    pod: &k8s_openapi::api::core::v1::Pod,
+) -> Result<Pod, kube::Error> {
+    let url = <Pod as kube::Resource>::url_path(&(), pod.metadata.namespace.as_deref());
+    let body = serde_json::to_vec(pod).map_err(kube::Error::SerdeError)?;
+    let request = Request::new(url).create(&PostParams::default(), body);
+    client.request(request.map_err(kube::Error::BuildRequest)?).await
 }
 
 /// Deletes this very object; that it is gone, or another of its name stands there, is as good. Returns the revision it was

@@ -1,7 +1,8 @@
 //! What a pod is to a Service: whether it is published, under which ports, addresses and host name. Pure.
 
+use crate::observed::{Container, Pod};
 use crate::workloads::pods;
-use k8s_openapi::api::core::v1::{Container, ObjectReference, Pod, Service, ServicePort};
+use k8s_openapi::api::core::v1::{ObjectReference, Service, ServicePort};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use k8s_openapi::jiff::Timestamp;
 

@@ -1,9 +1,8 @@
 //! Builders for the tests of Service controllers.
 
+use crate::observed::{Container, Pod};
 use crate::workloads::replicaset::fixtures::PodBuilder;
-use k8s_openapi::api::core::v1::{
-    Container, ContainerPort, Node, Pod, PodIP, Service, ServicePort, ServiceSpec,
-};
+use k8s_openapi::api::core::v1::{ContainerPort, Node, PodIP, Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use k8s_openapi::jiff::Timestamp;

@@ -12,9 +12,10 @@ pub(crate) mod slices;
 use std::sync::Arc;
 
 use crate::labels;
+use crate::observed::Pod;
 use crate::run::Informers;
 use crate::runtime::{Cache, Change, ObjectKey, Queue};
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::Service;
 
 /// A queue of Services that are to be looked at again: one that changes, and those whose pods do.
 pub(crate) fn queue(informers: &Informers) -> Arc<Queue<ObjectKey>> {

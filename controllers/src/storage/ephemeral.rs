@@ -1,12 +1,13 @@
 //! Makes the claims of pods' ephemeral volumes (KEP-1698): each belongs to its pod and goes with it.
 
 use super::protection::made_for;
+use crate::observed::Pod;
 use crate::owners::{controller_reference, is_controlled_by};
 use crate::run::{Context, Informers};
 use crate::runtime::events::reference;
 use crate::runtime::write;
 use crate::runtime::{Cache, Change, Note, ObjectKey, Queue, Reconcile, ReconcileError, Recorder};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, PostParams};
 use std::sync::Arc;

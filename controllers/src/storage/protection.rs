@@ -1,6 +1,7 @@
 //! Claims, volumes and volume attributes classes stay while something uses them: each carries a finalizer, which admission
 //! puts on and which goes once the object is being deleted and nothing uses it any more.
 
+use crate::observed::Pod;
 use crate::owners::controller_of;
 use crate::run::{Context, Informers};
 use crate::runtime::informer::Observable;
@@ -8,7 +9,7 @@ use crate::runtime::write::{self, Part};
 use crate::runtime::{Cache, Informer, ObjectKey, Queue, Reconcile, ReconcileError};
 use crate::target::Target;
 use coracle_api::volumes;
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::VolumeAttributesClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};

@@ -1,8 +1,8 @@
 //! Which pods belong to an owner: those it keeps, those it takes in, those it lets go. Pure.
 
 use crate::labels;
+use crate::observed::Pod;
 use crate::owners::{Claim, claim};
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use std::sync::Arc;
 

@@ -5,6 +5,7 @@
 
 use super::claims::Claims;
 use super::pods::{self, Failure};
+use crate::observed::Pod;
 use crate::owners::{controller_of, controller_reference};
 use crate::run::{Context, Informers};
 use crate::runtime::events::reference;
@@ -13,9 +14,9 @@ use crate::runtime::{Cache, Change, Note, ObjectKey, ReconcileError, Recorder};
 use crate::target::Target;
 use futures::future::join_all;
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
-use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -180,14 +181,12 @@ impl<K: OwnsPods> PodControl<K> {
 
     /// Creates pods in batches of 1, 2, 4…, and stops at the first batch with a failure: what fails once, such as a quota,
     /// would fail as often.
-    pub(crate) async fn create(&self, owner: &ObjectMeta, new: &[Pod]) -> Acted {
-        let api = self.api(owner);
-        let params = PostParams::default();
+    pub(crate) async fn create(&self, owner: &ObjectMeta, new: &[v1::Pod]) -> Acted {
         let mut acted = Acted::default();
         let (mut rest, mut batch) = (new, SLOW_START);
         while !rest.is_empty() && acted.failure.is_none() {
             let (now, later) = rest.split_at(batch.min(rest.len()));
-            let answers = join_all(now.iter().map(|pod| api.create(&params, pod))).await;
+            let answers = join_all(now.iter().map(|pod| write::create_pod(&self.client, pod))).await;
             for answer in answers {
                 match answer {
                     Ok(pod) => {

@@ -1,6 +1,7 @@
 //! What a controller reads off a pod: active, ready, available; and what it makes one from. Pure.
 
-use k8s_openapi::api::core::v1::{Pod, PodCondition, PodTemplateSpec};
+use crate::observed::{Pod, PodCondition};
+use k8s_openapi::api::core::v1::{self, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -17,9 +18,9 @@ pub(crate) fn from_template(
     template: &PodTemplateSpec,
     owner: &ObjectMeta,
     reference: OwnerReference,
-) -> Pod {
+) -> v1::Pod {
     let meta = template.metadata.clone().unwrap_or_default();
-    Pod {
+    v1::Pod {
         metadata: ObjectMeta {
             namespace: owner.namespace.clone(),
             generate_name: owner.name.as_ref().map(|name| format!("{name}-")),

@@ -9,11 +9,11 @@ use super::deployment::plan as deployment;
 use super::pods;
 use super::replicaset::fixtures::template;
 use super::replicaset::plan as replicaset;
-use crate::owners::{controller_reference, is_controlled_by};
+use crate::observed::{Pod, PodCondition, PodStatus};
+use crate::owners::{controller_of, controller_reference, is_controlled_by};
 use k8s_openapi::api::apps::v1::{
     Deployment, DeploymentSpec, DeploymentStrategy, ReplicaSet, RollingUpdateDeployment,
 };
-use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, Time};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use k8s_openapi::jiff::Timestamp;
@@ -294,7 +294,7 @@ impl World {
             pod.metadata.uid = Some(name.clone());
             pod.metadata.name = Some(name.clone());
             pod.metadata.resource_version = version;
-            self.real.pods.insert(name, Arc::new(pod));
+            self.real.pods.insert(name, Arc::new(pod.into()));
             self.of_sets.pods.clone_from(&self.real.pods);
         }
         for victim in &plan.delete {
@@ -447,7 +447,11 @@ impl World {
         let spec = self.real.deployment.spec.clone().unwrap();
         let status = self.real.deployment.status.clone().unwrap();
         let replicas = spec.replicas.unwrap();
-        let image = |pod: &Pod| pod.spec.as_ref().unwrap().containers[0].image.clone();
+        let image = |pod: &Pod| {
+            let set = &self.real.sets[&controller_of(&pod.metadata).unwrap().name];
+            let template = set.spec.as_ref().unwrap().template.as_ref().unwrap();
+            template.spec.as_ref().unwrap().containers[0].image.clone()
+        };
         assert_eq!(self.available(), replicas);
         assert_eq!(self.real.pods.len(), usize::try_from(replicas).unwrap());
         let wanted = spec.template.spec.unwrap().containers[0].image.clone();

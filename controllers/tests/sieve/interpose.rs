@@ -43,7 +43,7 @@ pub(crate) enum Fault {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum View {
     Live,
-    /// Lists are of this revision, and watches do not come to be.
+    /// Lists are of this revision, and watches do not come to be: what there is cannot be told by one either.
     Old(u64),
     /// Watches of this resource tell nothing, and have to be begun anew once they are no longer held.
     Without(&'static str),
@@ -203,11 +203,13 @@ impl Service<Request<Body>> for Informers {
         let service = self.clone();
         Box::pin(async move {
             let mut view = service.view.subscribe();
-            let is_watch = request
-                .uri()
-                .query()
-                .is_some_and(|query| query.contains("watch="));
+            let is_old = matches!(*view.borrow(), View::Old(_));
+            let query = request.uri().query().unwrap_or_default();
+            let (is_watch, is_first) = (query.contains("watch="), query.contains("sendInitialEvents="));
             let path = request.uri().path().to_owned();
+            if is_old && is_first {
+                return Ok(refused());
+            }
             if is_watch {
                 view.wait_for(|view| !matches!(view, View::Old(_))).await?;
             } else if let View::Old(revision) = *view.borrow()
@@ -223,6 +225,18 @@ impl Service<Request<Body>> for Informers {
             Ok(answer.map(|body| held(body, view, resource)))
         })
     }
+}
+
+/// What a server says that cannot tell in a watch what there is.
+fn refused() -> Answer {
+    const STATUS: &str = concat!(
+        r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","reason":"Invalid","code":422,"#,
+        r#""message":"sendInitialEvents: Forbidden"}"#,
+    );
+    let body = http_body_util::Full::new(Bytes::from_static(STATUS.as_bytes()));
+    let mut answer = Response::new(body.map_err(|never| match never {}).boxed_unsync());
+    *answer.status_mut() = http::StatusCode::UNPROCESSABLE_ENTITY;
+    answer
 }
 
 /// Whether this names a resource, and not a group or a version of one.

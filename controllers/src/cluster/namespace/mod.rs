@@ -7,12 +7,13 @@
 mod plan;
 
 use crate::Clock;
+use crate::observed::Pod;
 use crate::run::{Context, Informers};
 use crate::runtime::discovery::{Served, discover};
 use crate::runtime::write::{self, Part};
 use crate::runtime::{Cache, Change, ObjectKey, Queue, Reconcile, ReconcileError};
 use crate::target::Target;
-use k8s_openapi::api::core::v1::{Namespace, NamespaceStatus, Pod};
+use k8s_openapi::api::core::v1::{Namespace, NamespaceStatus};
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, PartialObjectMeta, PostParams};
 use kube::core::discovery::verbs;
 use plan::{FINALIZER, Pass};

@@ -66,9 +66,7 @@ pub(crate) fn start(
         }
     });
     let cache = informers.resource_quotas.cache().clone();
-    on_leaving(&informers.pods, ("", "pods"), &cache, &queue, |old, new| {
-        plan::frees(&value(old), &value(new))
-    });
+    on_leaving(&informers.pods, ("", "pods"), &cache, &queue, plan::frees);
     on_leaving(
         &informers.services,
         ("", "services"),

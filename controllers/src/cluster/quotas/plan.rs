@@ -1,5 +1,7 @@
 //! What a ResourceQuota's status should say. Pure.
 
+use crate::observed::{Imprint, Pod};
+use crate::workloads::pods;
 use coracle_api::amounts::{self, Amounts};
 use coracle_api::quota::Counted;
 use serde_json::{Value, json};
@@ -21,33 +23,27 @@ pub(super) fn status(quota: &Value, counted: &Amounts) -> Option<Value> {
 }
 
 /// Whether what was used may be less after a pod has changed so.
-pub(super) fn frees(old: &Value, new: &Value) -> bool {
-    let ended = |pod: &Value| matches!(pod["status"]["phase"].as_str(), Some("Failed" | "Succeeded"));
-    let wants = |pod: &Value| {
-        let containers = |list: &str| {
-            let items = pod["spec"][list].as_array();
-            items
-                .into_iter()
-                .flatten()
-                .map(|container| container["resources"].clone())
-                .collect::<Vec<_>>()
-        };
-        let has = |list: &str| {
-            let items = pod["status"][list].as_array();
-            items
-                .into_iter()
-                .flatten()
-                .map(|status| (status["resources"].clone(), status["allocatedResources"].clone()))
-                .collect::<Vec<_>>()
-        };
-        (
-            pod["spec"]["activeDeadlineSeconds"].clone(),
-            pod["spec"]["resources"].clone(),
-            (containers("containers"), containers("initContainers")),
-            (has("containerStatuses"), has("initContainerStatuses")),
-        )
-    };
-    !ended(old) && (ended(new) || wants(old) != wants(new))
+pub(super) fn frees(old: &Pod, new: &Pod) -> bool {
+    !pods::is_finished(old) && (pods::is_finished(new) || wants(old) != wants(new))
+}
+
+/// What a pod asks for, and what it has.
+fn wants(pod: &Pod) -> impl PartialEq {
+    let of_spec = pod.spec.as_ref().map(|spec| {
+        let containers = spec
+            .containers
+            .iter()
+            .chain(spec.init_containers.iter().flatten());
+        let asked: Vec<Imprint> = containers.map(|container| container.resources).collect();
+        (spec.active_deadline_seconds, spec.resources, asked)
+    });
+    let of_status = pod.status.as_ref().map(|status| {
+        let lists = [&status.container_statuses, &status.init_container_statuses];
+        let all = lists.into_iter().flat_map(|list| list.iter().flatten());
+        let has: Vec<[Imprint; 2]> = all.map(|one| [one.resources, one.allocated_resources]).collect();
+        has
+    });
+    (of_spec, of_status.unwrap_or_default())
 }
 
 /// Whether a quota counts objects of a resource.
@@ -79,14 +75,18 @@ mod tests {
 
     #[test]
     fn a_pod_frees_what_it_used_when_it_ends_or_asks_for_other_amounts() {
-        let pod = |phase: &str, cpu: &str| json!({"spec": {"containers": [{"resources": {"requests": {"cpu": cpu}}}]}, "status": {"phase": phase}});
+        let pod = |phase: &str, cpu: &str| -> Pod {
+            let containers = json!([{"name": "c", "resources": {"requests": {"cpu": cpu}}}]);
+            let pod = json!({"spec": {"containers": containers}, "status": {"phase": phase}});
+            serde_json::from_value(pod).unwrap()
+        };
         let running = pod("Running", "1");
         for (new, want) in [
             (pod("Running", "1"), false),
             (pod("Succeeded", "1"), true),
             (pod("Running", "500m"), true),
         ] {
-            assert_eq!(frees(&running, &new), want, "{new}");
+            assert_eq!(frees(&running, &new), want, "{new:?}");
         }
         assert!(!frees(&pod("Failed", "1"), &pod("Failed", "2")));
     }

@@ -3,12 +3,13 @@
 mod plan;
 
 use crate::Clock;
+use crate::observed::Pod;
 use crate::run::{Context, Informers};
 use crate::runtime::worker::until;
 use crate::runtime::{Cache, Change, ObjectKey, Queue, Reconcile, ReconcileError, write};
 use crate::target::Target;
 use crate::workloads::pods;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, Patch, PatchParams};

@@ -1,7 +1,7 @@
 //! Which pods nobody else will end. Pure.
 
+use crate::observed::Pod;
 use crate::workloads::pods;
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -4,12 +4,13 @@ mod plan;
 
 use super::lifecycle::standing;
 use crate::Clock;
+use crate::observed::Pod;
 use crate::run::{Context, Informers};
 use crate::runtime::events::reference;
 use crate::runtime::worker::until;
 use crate::runtime::{Cache, Change, Note, ObjectKey, Queue, Reconcile, ReconcileError, Recorder, write};
 use crate::target::Target;
-use k8s_openapi::api::core::v1::{Node, Pod, Taint};
+use k8s_openapi::api::core::v1::{Node, Taint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, Patch, PatchParams};

@@ -1,7 +1,8 @@
 //! When a pod must leave a node that is tainted NoExecute. Pure.
 
+use crate::observed::Pod;
 use crate::workloads::pods;
-use k8s_openapi::api::core::v1::{Pod, Taint, Toleration};
+use k8s_openapi::api::core::v1::{Taint, Toleration};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 /// What becomes of the pod.

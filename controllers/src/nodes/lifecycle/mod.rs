@@ -6,6 +6,7 @@
 mod plan;
 
 use crate::Clock;
+use crate::observed::Pod;
 use crate::run::{Context, Informers};
 use crate::runtime::events::reference;
 use crate::runtime::worker::until;
@@ -13,7 +14,7 @@ use crate::runtime::{Cache, Change, Note, ObjectKey, Queue, Reconcile, Reconcile
 use crate::target::Target;
 use crate::workloads::pods;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::api::{Api, Patch, PatchParams};

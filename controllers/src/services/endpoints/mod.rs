@@ -4,10 +4,11 @@ mod plan;
 
 use super::mirroring::is_lock;
 use super::selects_pods;
+use crate::observed::Pod;
 use crate::run::{Context, Informers};
 use crate::runtime::{Cache, Change, ObjectKey, Queue, Reconcile, ReconcileError, write};
 use crate::target::Target;
-use k8s_openapi::api::core::v1::{Endpoints as Object, Pod, Service};
+use k8s_openapi::api::core::v1::{Endpoints as Object, Service};
 use kube::api::{Api, PostParams};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

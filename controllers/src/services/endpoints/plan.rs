@@ -1,9 +1,10 @@
 //! The legacy Endpoints a Service should have. Pure.
 
 use crate::labels;
+use crate::observed::Pod;
 use crate::services::backends::{self, Port};
 use crate::workloads::pods;
-use k8s_openapi::api::core::v1::{EndpointAddress, EndpointPort, EndpointSubset, Endpoints, Pod, Service};
+use k8s_openapi::api::core::v1::{EndpointAddress, EndpointPort, EndpointSubset, Endpoints, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use std::collections::BTreeMap;

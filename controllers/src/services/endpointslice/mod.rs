@@ -4,9 +4,10 @@ pub(crate) mod plan;
 
 use super::slices::{self, Writer};
 use super::{enqueue_for_pod, selects_pods};
+use crate::observed::Pod;
 use crate::run::{Context, Informers};
 use crate::runtime::{Cache, Change, ObjectKey, Queue, Reconcile, ReconcileError};
-use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use plan::{MANAGER, Observed};
 use std::collections::HashMap;

@@ -1,12 +1,13 @@
 //! The EndpointSlices a Service should have, and the fewest writes that lead there. Pure.
 
 use crate::labels;
+use crate::observed::Pod;
 use crate::owners::controller_reference;
 use crate::services::backends::{self, Port};
 use crate::services::slices::{MANAGED_BY, Plan, SERVICE_NAME};
 use crate::target::Target;
 use crate::workloads::pods;
-use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;

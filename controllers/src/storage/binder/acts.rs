@@ -4,12 +4,13 @@ use super::Binder;
 use super::change::{Change, Side, Told, Write};
 use super::folders;
 use super::plan::{Act, CLEANERS, is_still_its};
+use crate::observed::Pod;
 use crate::runtime::write;
 use crate::runtime::{Note, ReconcileError};
 use crate::target::Target;
 use coracle_api::object::Fields;
 use coracle_api::volumes::Volume;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1;
 use kube::api::{Api, DynamicObject, PostParams};
 use serde_json::Value;
 use std::sync::Arc;
@@ -161,10 +162,9 @@ impl Binder {
             .strip_prefix(&super::cleaner_name(""))
             .unwrap_or_default()
             .to_owned();
-        let pod: Pod = serde_json::from_value(pod)
+        let pod: v1::Pod = serde_json::from_value(pod)
             .map_err(|error| ReconcileError::Unexpected(format!("pod {name}: {error}")))?;
-        let api: Api<Pod> = Api::namespaced(self.client.clone(), CLEANERS);
-        let made = api.create(&PostParams::default(), &pod).await;
+        let made = write::create_pod(&self.client, &pod).await;
         let made = made.map_err(ReconcileError::request(format!("creating pod {name}")))?;
         {
             let mut own = self.cleaners.lock().expect("no holder of the lock panics");

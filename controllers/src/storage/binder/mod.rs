@@ -14,12 +14,13 @@ mod plugins;
 mod tests;
 
 use super::protection::claim_names;
+use crate::observed::Pod;
 use crate::run::{Context, Informers};
 use crate::runtime::{Cache, ObjectKey, Queue, Reconcile, ReconcileError, Recorder};
 use crate::target::Target;
 use change::{Side, Told};
 use coracle_api::volumes::{Claim, Volume};
-use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim};
 use kube::api::{Api, ApiResource, DynamicObject};
 use ledger::{Key, Ledger};
 use plan::{Books, CLEANERS, Cleaner, Plan, cleaner_name, plan_claim, plan_volume};

@@ -14,11 +14,12 @@ use super::history::control::{Chosen, History};
 use super::history::{self, Revisions};
 use super::pods::Failure;
 use crate::Clock;
+use crate::observed::Pod;
 use crate::run::{Context, Informers};
 use crate::runtime::worker::until;
 use crate::runtime::{Cache, Change, Note, ObjectKey, Queue, Reconcile, ReconcileError};
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, DaemonSetStatus};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{self, Node};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use plan::{HASH, Observed, Pauses};
 use std::collections::HashMap;
@@ -198,7 +199,7 @@ impl DaemonSets {
     async fn act(&self, set: &DaemonSet, plan: &plan::Plan, hash: &str) -> Option<Failure> {
         let reference = PodControl::<DaemonSet>::reference(&set.metadata);
         let new = plan.create.iter();
-        let new: Vec<Pod> = new
+        let new: Vec<v1::Pod> = new
             .map(|node| plan::new_pod(set, node, hash, reference.clone()))
             .collect();
         let created = self.control.create(&set.metadata, &new).await;

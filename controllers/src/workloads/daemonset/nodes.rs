@@ -1,10 +1,11 @@
 //! On which nodes a DaemonSet's pods belong. Pure.
 
+use crate::observed::Pod;
 use coracle_api::selector::node::satisfies;
 use coracle_api::taints::{Taint, Toleration};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{
-    Affinity, Node, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSpec,
+    Affinity, Node, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodSpec,
     Toleration as PodToleration,
 };
 
@@ -168,6 +169,7 @@ pub(crate) fn node_of(pod: &Pod) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use k8s_openapi::api::core::v1;
     use serde_json::{Value, json};
 
     fn set(spec: Value) -> DaemonSet {
@@ -236,15 +238,18 @@ mod tests {
 
     #[test]
     fn a_pinned_pod_says_where() {
-        let mut pod = Pod {
-            spec: set(json!({})).spec.unwrap().template.spec,
-            ..Pod::default()
+        let observed = |spec: &PodSpec| {
+            Pod::from(v1::Pod {
+                spec: Some(spec.clone()),
+                ..v1::Pod::default()
+            })
         };
-        assert_eq!(node_of(&pod), None);
-        pin(pod.spec.as_mut().unwrap(), "n7");
-        assert_eq!(node_of(&pod), Some("n7"));
-        tolerate(pod.spec.as_mut().unwrap());
-        tolerate(pod.spec.as_mut().unwrap());
-        assert_eq!(pod.spec.unwrap().tolerations.unwrap().len(), 6, "each once");
+        let mut spec = set(json!({})).spec.unwrap().template.spec.unwrap();
+        assert_eq!(node_of(&observed(&spec)), None);
+        pin(&mut spec, "n7");
+        assert_eq!(node_of(&observed(&spec)), Some("n7"));
+        tolerate(&mut spec);
+        tolerate(&mut spec);
+        assert_eq!(spec.tolerations.unwrap().len(), 6, "each once");
     }
 }

@@ -1,12 +1,13 @@
 //! Which pods of a DaemonSet to make on which nodes, which to delete, and its status. Pure.
 
 use super::nodes::{self, Place};
+use crate::observed::Pod;
 use crate::runtime::Note;
 use crate::workloads::amounts::{Rounding, resolve};
 use crate::workloads::claims::{Claims, claims};
 use crate::workloads::pods;
 use k8s_openapi::api::apps::v1::{DaemonSet, DaemonSetSpec, DaemonSetStatus, RollingUpdateDaemonSet};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{self, Node};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -339,7 +340,7 @@ impl Plan {
 }
 
 /// A pod of the set for this node.
-pub(crate) fn new_pod(set: &DaemonSet, node: &str, hash: &str, reference: OwnerReference) -> Pod {
+pub(crate) fn new_pod(set: &DaemonSet, node: &str, hash: &str, reference: OwnerReference) -> v1::Pod {
     let template = set.spec.as_ref().map(|spec| spec.template.clone());
     let mut pod = pods::from_template(&template.unwrap_or_default(), &set.metadata, reference);
     let spec = pod.spec.get_or_insert_default();

@@ -1,10 +1,11 @@
 //! Single steps, and whole updates in a world in memory.
 
 use super::plan::{HASH, Observed, Pauses, Plan, new_pod, plan, status};
+use crate::observed::Pod;
 use crate::owners::controller_reference;
 use crate::workloads::pods;
 use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use proptest::prelude::*;
@@ -65,7 +66,7 @@ impl World {
             let name = format!("d-{}", self.second);
             pod.metadata.name = Some(name.clone());
             pod.metadata.creation_timestamp = Some(Time(Timestamp::from_second(self.second).unwrap()));
-            self.pods.insert(name, Arc::new(pod));
+            self.pods.insert(name, Arc::new(pod.into()));
         }
         for pod in plan.delete.iter().take(left) {
             let pod = self.pods.get_mut(pod.metadata.name.as_ref().unwrap()).unwrap();

@@ -10,6 +10,7 @@ mod scaling;
 mod status;
 
 use crate::Clock;
+use crate::observed::Pod;
 use crate::owners::{controller_of, controller_reference, is_controlled_by};
 use crate::run::{Context, Informers};
 use crate::runtime::events::reference;
@@ -18,7 +19,6 @@ use crate::runtime::write::{self, Part};
 use crate::runtime::{Cache, Change as Seen, Note, ObjectKey, Queue, Reconcile, ReconcileError, Recorder};
 use crate::target::Target;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus, ReplicaSet};
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, ApiResource, DynamicObject, PostParams};
 use plan::{Change, Observed, Plan};

@@ -1,7 +1,7 @@
 //! How long a Job waits before it makes another pod after failures. Pure.
 
+use crate::observed::{ContainerStatus, Pod};
 use crate::workloads::pods;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
 

@@ -5,9 +5,10 @@ use super::indexes::Indexes;
 use super::policy::Verdict;
 use super::spec::{FAILURES, IGNORED_FAILURES, INDEX, TRACKING, Wanted, failures_before, index};
 use super::view::{View, count};
+use crate::observed::Pod;
 use crate::workloads::claims::{Claims, claims};
 use crate::workloads::pods;
-use k8s_openapi::api::core::v1::{Container, EnvVar, EnvVarSource, ObjectFieldSelector, Pod};
+use k8s_openapi::api::core::v1::{self, Container, EnvVar, EnvVarSource, ObjectFieldSelector};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::jiff::Timestamp;
 use std::cmp::Reverse;
@@ -38,7 +39,7 @@ pub(crate) struct Plan {
     pub(crate) delete: Vec<Arc<Pod>>,
     /// Whether pods that are deleted are not to be counted: their finalizer goes first.
     pub(crate) forget: bool,
-    pub(crate) create: Vec<Pod>,
+    pub(crate) create: Vec<v1::Pod>,
     /// When to look again if nothing happens.
     pub(crate) look_again: Option<Timestamp>,
 }
@@ -221,17 +222,22 @@ fn progress(pod: &Pod) -> Progress<'_> {
 }
 
 /// A pod from the Job's template that is kept until it has been counted.
-fn new_pod(wanted: &Wanted<'_>, reference: &OwnerReference) -> Pod {
+fn new_pod(wanted: &Wanted<'_>, reference: &OwnerReference) -> v1::Pod {
     let mut pod = pods::from_template(&wanted.spec.template, &wanted.job.metadata, reference.clone());
-    if !pods::has_finalizer(&pod, TRACKING) {
-        let finalizers = pod.metadata.finalizers.get_or_insert_default();
+    let finalizers = pod.metadata.finalizers.get_or_insert_default();
+    if !finalizers.iter().any(|one| one == TRACKING) {
         finalizers.push(TRACKING.to_owned());
     }
     pod
 }
 
 /// A pod for one index, which knows how often those before it failed.
-fn new_indexed_pod(wanted: &Wanted<'_>, reference: &OwnerReference, index: i32, failed: Option<&Pod>) -> Pod {
+fn new_indexed_pod(
+    wanted: &Wanted<'_>,
+    reference: &OwnerReference,
+    index: i32,
+    failed: Option<&Pod>,
+) -> v1::Pod {
     let mut pod = new_pod(wanted, reference);
     let job = wanted.job.metadata.name.as_deref().unwrap_or_default();
     let suffix = format!("-{index}-");

@@ -1,11 +1,11 @@
 //! What a Job's policies make of failed pods and of indexes that succeeded. Pure.
 
 use super::indexes::Indexes;
+use crate::observed::{ContainerStatus, Pod};
 use k8s_openapi::api::batch::v1::{
     PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyOnPodConditionsPattern,
     PodFailurePolicyRule, SuccessPolicy,
 };
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
 /// What becomes of a failed pod.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,9 +1,9 @@
 //! What a Job asks for, read with its defaults, and what its pods say about it. Pure.
 
 use super::policy::{self, Verdict};
+use crate::observed::Pod;
 use crate::workloads::pods;
 use k8s_openapi::api::batch::v1::{Job, JobCondition, JobSpec, JobStatus};
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 

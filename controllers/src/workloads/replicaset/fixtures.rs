@@ -1,11 +1,10 @@
 //! Builders for the tests of workload controllers.
 
 use super::plan::new_pod;
+use crate::observed::{ContainerStatus, Pod, PodCondition, PodSpec, PodStatus};
 use crate::owners::controller_reference;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetSpec};
-use k8s_openapi::api::core::v1::{
-    Container, ContainerStatus, Pod, PodCondition, PodSpec, PodStatus, PodTemplateSpec,
-};
+use k8s_openapi::api::core::v1::{self, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
 use std::sync::Arc;
@@ -38,19 +37,19 @@ pub(crate) fn replica_set(name: &str, replicas: i32) -> ReplicaSet {
 
 /// A template of one container.
 pub(crate) fn template(labels: std::collections::BTreeMap<String, String>) -> PodTemplateSpec {
-    let container = Container {
+    let container = v1::Container {
         name: "web".to_owned(),
         image: Some("web:1".to_owned()),
-        ..Container::default()
+        ..v1::Container::default()
     };
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(labels),
             ..ObjectMeta::default()
         }),
-        spec: Some(PodSpec {
+        spec: Some(v1::PodSpec {
             containers: vec![container],
-            ..PodSpec::default()
+            ..v1::PodSpec::default()
         }),
     }
 }

@@ -2,11 +2,12 @@
 
 use super::ranking;
 use crate::labels;
+use crate::observed::Pod;
 use crate::owners::is_controlled_by;
 use crate::workloads::claims::{Claims, claims};
 use crate::workloads::pods::{self, Failure};
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use k8s_openapi::jiff::Timestamp;
 use std::sync::Arc;
@@ -96,7 +97,7 @@ fn uid(set: &ReplicaSet) -> &str {
 }
 
 /// A pod from the set's template, controlled by its owner.
-pub(crate) fn new_pod(set: &ReplicaSet, owner: OwnerReference) -> Pod {
+pub(crate) fn new_pod(set: &ReplicaSet, owner: OwnerReference) -> v1::Pod {
     let template = set.spec.as_ref().and_then(|spec| spec.template.clone());
     pods::from_template(&template.unwrap_or_default(), &set.metadata, owner)
 }

@@ -4,8 +4,8 @@
 //! siblings on the same node, shorter time ready, more restarts, younger. Times count in doublings only, so that pods of
 //! about the same age are told apart by uid and not by who came last.
 
+use crate::observed::Pod;
 use crate::workloads::pods;
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use std::cmp::Reverse;
 use std::collections::HashMap;

@@ -1,11 +1,12 @@
 //! Who a StatefulSet's pods are: their names, numbers, labels and volumes. Pure.
 
+use crate::observed::Pod;
 use crate::workloads::pods;
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec};
 use k8s_openapi::api::core::v1::{
-    PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, Pod, PodTemplateSpec, Volume,
+    self, PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, PodTemplateSpec, Volume,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use std::ops::Range;
 
 /// A pod's own name.
@@ -70,7 +71,12 @@ impl<'s> Wanted<'s> {
 
     /// The number of a pod, if its name is one of this set's.
     pub(crate) fn ordinal(&self, pod: &Pod) -> Option<i32> {
-        let (parent, number) = pod.metadata.name.as_deref()?.rsplit_once('-')?;
+        self.ordinal_of(&pod.metadata)
+    }
+
+    /// The number of the pod with this metadata, which need not be there yet.
+    pub(crate) fn ordinal_of(&self, pod: &ObjectMeta) -> Option<i32> {
+        let (parent, number) = pod.name.as_deref()?.rsplit_once('-')?;
         let plain = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
         (parent == self.name() && plain)
             .then(|| number.parse().ok())
@@ -126,7 +132,7 @@ impl<'s> Wanted<'s> {
         ordinal: i32,
         (template, revision): (&PodTemplateSpec, &str),
         reference: OwnerReference,
-    ) -> Pod {
+    ) -> v1::Pod {
         let mut pod = pods::from_template(template, &self.set.metadata, reference);
         let name = self.pod_name(ordinal);
         pod.metadata.generate_name = None;
@@ -144,7 +150,7 @@ impl<'s> Wanted<'s> {
     }
 
     /// The pod's volumes with those of its claims, which take the place of others of their names.
-    fn volumes(&self, ordinal: i32, pod: &Pod) -> Vec<Volume> {
+    fn volumes(&self, ordinal: i32, pod: &v1::Pod) -> Vec<Volume> {
         let claimed = self.claim_templates().iter().map(|template| Volume {
             name: template.metadata.name.clone().unwrap_or_default(),
             persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {

@@ -14,6 +14,7 @@ use super::control::{self, PodControl, concerned};
 use super::history::control::{Chosen, History};
 use super::history::{self, Revisions};
 use crate::Clock;
+use crate::observed::Pod;
 use crate::owners::controller_of;
 use crate::run::{Context, Informers};
 use crate::runtime::worker::until;
@@ -22,7 +23,7 @@ use crate::runtime::{Cache, Change, Note, ObjectKey, Queue, Reconcile, Reconcile
 use crate::target::Target;
 use identity::Wanted;
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet, StatefulSetStatus};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{self, PersistentVolumeClaim};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Api, ApiResource, DynamicObject, PostParams};
 use plan::{Action, Observed, Plan};
@@ -293,11 +294,9 @@ impl StatefulSets {
         Err(ReconcileError::request(format!("creating claim {name}"))(error))
     }
 
-    async fn create_pod(&self, wanted: &Wanted<'_>, pod: &Pod) -> Result<(), ReconcileError> {
-        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    async fn create_pod(&self, wanted: &Wanted<'_>, pod: &v1::Pod) -> Result<(), ReconcileError> {
         let name = pod.metadata.name.as_deref().unwrap_or_default();
-        let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
-        let error = match api.create(&PostParams::default(), pod).await {
+        let error = match write::create_pod(&self.client, pod).await {
             Ok(pod) => {
                 let mark = self.pods.mark(pod.metadata.resource_version.as_deref());
                 self.pods.shows(mark).await;

@@ -2,12 +2,13 @@
 
 use super::identity::{REVISION, Wanted, revision};
 use super::retention::Sides;
+use crate::observed::Pod;
 use crate::runtime::ObjectKey;
 use crate::workloads::amounts::{Rounding, resolve};
 use crate::workloads::pods;
 use k8s_openapi::api::apps::v1::StatefulSetStatus;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, PodTemplateSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::api::core::v1::{self, PersistentVolumeClaim, PodTemplateSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use k8s_openapi::jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,7 +34,7 @@ pub(crate) enum Action {
     /// Make this claim for the pod of this name.
     CreateClaim(Box<PersistentVolumeClaim>, String),
     /// Make this pod.
-    CreatePod(Box<Pod>),
+    CreatePod(Box<v1::Pod>),
     DeletePod(Arc<Pod>),
     /// Label the pod by its name and number.
     Label(Arc<Pod>, i32),
@@ -151,9 +152,9 @@ impl<'a> Step<'a> {
         let awaits = self.claims_of(ordinal).iter().any(|claim| {
             claim
                 .as_ref()
-                .is_some_and(|claim| Sides::new(self.wanted, &pod).awaits_deletion(claim))
+                .is_some_and(|claim| Sides::new(self.wanted, &pod.metadata).awaits_deletion(claim))
         });
-        if !awaits && self.provide(&pod, ordinal) {
+        if !awaits && self.provide(&pod.metadata, ordinal) {
             self.actions.push(Action::CreatePod(Box::new(pod)));
         }
         false
@@ -175,8 +176,8 @@ impl<'a> Step<'a> {
     }
 
     /// Makes the claims that are missing. Says whether the pod can be made then.
-    fn provide(&mut self, pod: &Pod, ordinal: i32) -> bool {
-        let name = pod.metadata.name.clone().unwrap_or_default();
+    fn provide(&mut self, pod: &ObjectMeta, ordinal: i32) -> bool {
+        let name = pod.name.clone().unwrap_or_default();
         let found = self.claims_of(ordinal);
         let mut able = true;
         for (claim, found) in self.wanted.claims(ordinal).into_iter().zip(found) {
@@ -205,7 +206,7 @@ impl<'a> Step<'a> {
             return false;
         }
         if pods::phase(pod) == "Pending" && !pods::is_terminating(pod) {
-            self.provide(pod, ordinal);
+            self.provide(&pod.metadata, ordinal);
             self.own_claims(pod, ordinal);
         }
         let well = !pods::is_terminating(pod) && self.is_available(pod) && pods::phase(pod) == "Running";
@@ -223,7 +224,7 @@ impl<'a> Step<'a> {
 
     /// Has those own the pod's claims whom the policy names.
     fn own_claims(&mut self, pod: &Pod, ordinal: i32) {
-        let sides = Sides::new(self.wanted, pod);
+        let sides = Sides::new(self.wanted, &pod.metadata);
         for claim in self.claims_of(ordinal).into_iter().flatten() {
             let Some(owners) = sides.correction(&claim) else {
                 continue;

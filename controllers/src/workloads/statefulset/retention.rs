@@ -3,7 +3,7 @@
 
 use super::identity::Wanted;
 use crate::owners::controller_reference;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 /// Who may own a claim.
@@ -18,11 +18,11 @@ enum Owner {
 #[derive(Clone, Copy)]
 pub(crate) struct Sides<'a> {
     wanted: Wanted<'a>,
-    pod: &'a Pod,
+    pod: &'a ObjectMeta,
 }
 
 impl<'a> Sides<'a> {
-    pub(crate) fn new(wanted: Wanted<'a>, pod: &'a Pod) -> Self {
+    pub(crate) fn new(wanted: Wanted<'a>, pod: &'a ObjectMeta) -> Self {
         Self { wanted, pod }
     }
 
@@ -31,7 +31,7 @@ impl<'a> Sides<'a> {
     }
 
     fn pod(&self) -> OwnerReference {
-        controller_reference("v1", "Pod", &self.pod.metadata)
+        controller_reference("v1", "Pod", self.pod)
     }
 
     fn policy(&self) -> (bool, bool) {
@@ -47,7 +47,7 @@ impl<'a> Sides<'a> {
     fn rightful(&self) -> Owner {
         let is_condemned = self
             .wanted
-            .ordinal(self.pod)
+            .ordinal_of(self.pod)
             .is_none_or(|ordinal| !self.wanted.ordinals().contains(&ordinal));
         match self.policy() {
             (_, true) if is_condemned => Owner::Pod,

@@ -2,11 +2,12 @@
 
 use super::identity::{REVISION, Wanted};
 use super::plan::{Action, Observed, Plan, plan};
+use crate::observed::Pod;
 use crate::owners::controller_reference;
 use crate::runtime::ObjectKey;
 use crate::workloads::pods;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use proptest::prelude::*;
@@ -87,7 +88,7 @@ impl World {
                     .insert(ObjectKey::of(&claim.metadata), Arc::new(claim));
             }
             Action::CreatePod(pod) => {
-                let mut pod = (**pod).clone();
+                let mut pod = Pod::from((**pod).clone());
                 let name = pod.metadata.name.clone().unwrap();
                 pod.metadata.uid = Some(format!("{name}-{}", self.second));
                 pod.status = Some(serde_json::from_value(json!({"phase": "Pending"})).unwrap());
