@@ -21,24 +21,23 @@ pub(super) struct Handed {
 #[derive(Debug)]
 pub(crate) struct Ticket<'a> {
     handed: &'a Handed,
-    place: usize,
+    /// Held to the end, so that no other bytes come to stand in their place.
+    bytes: Bytes,
 }
 
 impl Handed {
     /// Hands over an object, which must be what reading the bytes gives.
     pub(super) fn hand(&self, bytes: &Bytes, object: Value) -> Ticket<'_> {
-        let place = place_of(bytes);
-        self.lock().insert(place, (bytes.clone(), object));
-        Ticket { handed: self, place }
+        self.lock().insert(place_of(bytes), (bytes.clone(), object));
+        Ticket {
+            handed: self,
+            bytes: bytes.clone(),
+        }
     }
 
     /// The object that was handed over with these very bytes.
     pub(super) fn take(&self, bytes: &Bytes) -> Option<Value> {
-        self.remove(place_of(bytes))
-    }
-
-    fn remove(&self, place: usize) -> Option<Value> {
-        let removed = self.lock().remove(&place);
+        let removed = self.lock().remove(&place_of(bytes));
         removed.map(|(_, object)| object)
     }
 
@@ -50,14 +49,14 @@ impl Handed {
 impl Ticket<'_> {
     /// The object, where nobody has taken it.
     pub(crate) fn take_back(self) -> Option<Value> {
-        self.handed.remove(self.place)
+        self.handed.take(&self.bytes)
     }
 }
 
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         // What nobody took is dropped outside the lock.
-        let _left = self.handed.remove(self.place);
+        let _left = self.handed.take(&self.bytes);
     }
 }
 
