@@ -19,6 +19,7 @@ mod logs;
 mod node;
 mod plan;
 mod pod;
+mod pod_level;
 mod probe;
 mod resources;
 mod routes;

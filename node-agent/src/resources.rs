@@ -6,6 +6,8 @@ use k8s_cri::v1::LinuxContainerResources;
 use k8s_openapi::api::core::v1::{Container, PodSpec, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
+use crate::pod_level;
+
 const MIN_SHARES: i64 = 2;
 const MAX_SHARES: i64 = 262_144;
 const SHARES_PER_CPU: i64 = 1024;
@@ -126,7 +128,8 @@ pub(crate) fn cpu_quota(milli_cpu: i64) -> Option<(i64, i64)> {
 }
 
 /// How likely the kernel ends this container when memory runs out: guaranteed −997, best effort 1000, between them the
-/// less the more memory was asked for.
+/// less the more memory was asked for. What only the pod asks for is shared by its containers, and a sidecar goes no sooner than
+/// those it serves.
 pub(crate) fn oom_score_adj(spec: &PodSpec, container: &Container, node_memory: i64) -> i64 {
     const CRITICAL_PRIORITY: i32 = 2_000_000_000;
     if spec.priority.is_some_and(|p| p >= CRITICAL_PRIORITY) {
@@ -136,28 +139,41 @@ pub(crate) fn oom_score_adj(spec: &PodSpec, container: &Container, node_memory: 
         QosClass::Guaranteed => -997,
         QosClass::BestEffort => 1000,
         QosClass::Burstable => {
-            let memory = request(container, "memory").map_or(0, units);
+            let asked = |c: &Container| request(c, "memory").map_or(0, units);
+            let mut memory = asked(container);
+            if is_sidecar(spec, container) {
+                memory = memory.max(spec.containers.iter().map(asked).min().unwrap_or(0));
+            }
+            let memory = memory.saturating_add(pod_level::memory_share(spec));
             let score = 1000 - memory.saturating_mul(1000) / node_memory.max(1);
-            if memory == 0 { 999 } else { score.clamp(3, 999) }
+            score.clamp(3, 999)
         }
     }
 }
 
-/// Limits of one container. `min_oom_score_adj` is the lowest that this process may set.
+fn is_sidecar(spec: &PodSpec, container: &Container) -> bool {
+    let mut init = spec.init_containers.iter().flatten();
+    container.restart_policy.as_deref() == Some("Always") && init.any(|c| c.name == container.name)
+}
+
+/// Limits of one container, its pod's where it has none of its own. `min_oom_score_adj` is the lowest that this process may set.
 pub(crate) fn container_limits(
     spec: &PodSpec,
     container: &Container,
     node_memory: i64,
     min_oom_score_adj: i64,
 ) -> LinuxContainerResources {
-    let (cpu_quota, cpu_period) = limit(container, "cpu")
+    let has = pod_level::effective(spec, container);
+    let limit = |name: &str| amount(has.limits.as_ref(), name);
+    let request = has.requests.as_ref().and_then(|requests| requests.get("cpu"));
+    let (cpu_quota, cpu_period) = limit("cpu")
         .and_then(|q| cpu_quota(milli(q)))
         .unwrap_or((0, QUOTA_PERIOD_MICROS));
     LinuxContainerResources {
-        cpu_shares: cpu_shares(request(container, "cpu").map_or(0, milli)),
+        cpu_shares: cpu_shares(request.or(limit("cpu")).map_or(0, milli)),
         cpu_quota,
         cpu_period,
-        memory_limit_in_bytes: limit(container, "memory").map_or(0, units),
+        memory_limit_in_bytes: limit("memory").map_or(0, units),
         oom_score_adj: oom_score_adj(spec, container, node_memory).max(min_oom_score_adj),
         ..LinuxContainerResources::default()
     }
@@ -358,6 +374,39 @@ mod tests {
         assert_eq!(oom_score_adj(&spec, &spec.containers[0], node), 750);
         let spec = pod(vec![container(&[], &[])]);
         assert_eq!(oom_score_adj(&spec, &spec.containers[0], node), 1000);
+    }
+
+    #[test]
+    fn a_container_is_bounded_by_its_pod_where_it_sets_no_limits() {
+        let mut spec = pod(vec![
+            container(&[], &[]),
+            container(&[("cpu", "100m")], &[("cpu", "200m")]),
+        ]);
+        spec.resources = container(
+            &[("cpu", "1"), ("memory", "1Gi")],
+            &[("cpu", "2"), ("memory", "2Gi")],
+        )
+        .resources;
+        let bounds = |at: usize| {
+            let limits = container_limits(&spec, &spec.containers[at], 4 << 30, -1000);
+            let cpu = (limits.cpu_shares, limits.cpu_quota);
+            (cpu, limits.memory_limit_in_bytes, limits.oom_score_adj)
+        };
+        // Half a GiB each of what the pod asks for, of four.
+        assert_eq!(bounds(0), ((2048, 200_000), 2 << 30, 875));
+        assert_eq!(bounds(1), ((102, 20_000), 2 << 30, 875));
+    }
+
+    #[test]
+    fn a_sidecar_goes_no_sooner_than_those_it_serves() {
+        let mut spec = pod(vec![container(&[("memory", "1Gi")], &[])]);
+        let sidecar = Container {
+            name: "s".into(),
+            restart_policy: Some("Always".into()),
+            ..container(&[("memory", "1Mi")], &[])
+        };
+        spec.init_containers = Some(vec![sidecar.clone()]);
+        assert_eq!(oom_score_adj(&spec, &sidecar, 4 << 30), 750);
     }
 
     #[test]

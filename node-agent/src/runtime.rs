@@ -11,7 +11,7 @@ pub(crate) mod label {
     pub(crate) const CONTAINER_NAME: &str = "io.kubernetes.container.name";
     /// Annotation: what the container was made from, to see a changed image.
     pub(crate) const CONTAINER_IMAGE: &str = "coracle.dev/container-image";
-    /// Annotation: the resources that the container was made with, as JSON, to see a resize.
+    /// Annotation: the resources that the container was made with, its pod's limits among them, as JSON, to see a resize.
     pub(crate) const CONTAINER_RESOURCES: &str = "coracle.dev/container-resources";
     /// Annotation: where the container writes its last words.
     pub(crate) const TERMINATION_PATH: &str = "io.kubernetes.container.terminationMessagePath";

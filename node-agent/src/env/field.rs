@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Container, Pod, ResourceFieldSelector};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use crate::resources;
+use crate::{pod_level, resources};
 
 /// What fields need beyond the pod itself, known once its sandbox is up.
 #[derive(Clone, Debug, Default)]
@@ -87,7 +87,7 @@ fn go_quote(value: &str) -> String {
 }
 
 /// The text of a `resourceFieldRef`, rounded up to its divisor. `own` is the container that asks, for references that
-/// name none.
+/// name none. Limits that a container does not set are those of its pod, or the node's all.
 pub(crate) fn resource_field(
     pod: &Pod,
     own: Option<&Container>,
@@ -111,11 +111,21 @@ pub(crate) fn resource_field(
         .split_once('.')
         .ok_or_else(|| FieldError::Resource(selector.resource.clone()))?;
     let set = match kind {
-        "limits" => resources.and_then(|r| r.limits.as_ref()),
-        "requests" => resources.and_then(|r| r.requests.as_ref()),
+        "limits" => {
+            let own = resources
+                .and_then(|r| r.limits.as_ref())
+                .and_then(|m| m.get(name));
+            let bounded = matches!(name, "cpu" | "memory");
+            let of_pod = pod.spec.as_ref().filter(|_| bounded);
+            // A limit of zero is none.
+            own.filter(|limit| !bounded || resources::milli(limit) != 0)
+                .or_else(|| of_pod.and_then(|spec| pod_level::limit(spec, name)))
+        }
+        "requests" => resources
+            .and_then(|r| r.requests.as_ref())
+            .and_then(|m| m.get(name)),
         _ => return Err(FieldError::Resource(selector.resource.clone())),
-    }
-    .and_then(|m| m.get(name));
+    };
     let milli = match (name, set) {
         (_, Some(quantity)) => i128::from(resources::milli(quantity)),
         ("cpu", None) if kind == "limits" => i128::from(around.allocatable_milli_cpu),
@@ -208,6 +218,27 @@ mod tests {
             };
             let got = resource_field(&pod(), None, &selector, &around());
             assert_eq!(got.as_deref(), Ok(want), "{container} {resource} / {divisor:?}");
+        }
+    }
+
+    #[test]
+    fn limits_fall_back_to_those_of_the_pod() {
+        let mut pod = pod();
+        let of_pod = json!({"limits": {"cpu": "3", "memory": "2Gi"}, "requests": {"cpu": "1"}});
+        pod.spec.as_mut().unwrap().resources = serde_json::from_value(of_pod).unwrap();
+        for (container, resource, want) in [
+            ("c", "limits.cpu", "2"),
+            ("d", "limits.cpu", "3"),
+            ("d", "limits.memory", "2147483648"),
+            ("d", "requests.cpu", "0"),
+        ] {
+            let selector = ResourceFieldSelector {
+                container_name: Some(container.into()),
+                divisor: None,
+                resource: resource.into(),
+            };
+            let got = resource_field(&pod, None, &selector, &around());
+            assert_eq!(got.as_deref(), Ok(want), "{container} {resource}");
         }
     }
 }

@@ -27,7 +27,9 @@ pub(crate) use admission::{Rejection, admit};
 pub(crate) use backoff::Backoff;
 pub(crate) use conditions::{OWNED as OWNED_CONDITIONS, TRANSIENT as TRANSIENT_CONDITIONS};
 pub(crate) use reset::CONDITION as ALL_RESTARTING;
-pub(crate) use resize::{Allocation, Pending, asked, is_asked, refusal, remembered, with_allocation};
+pub(crate) use resize::{
+    Allocation, Pending, asked, is_asked, pod_had, refusal, remembered, with_allocation,
+};
 pub(crate) use restart::{Role, find_container};
 pub(crate) use stop::Ending;
 
@@ -77,7 +79,7 @@ pub(crate) struct PodView<'a> {
     pub(crate) node: &'a NodeView,
     /// Why a resize that the API asks for is not granted; `pod` has the resources that are.
     pub(crate) pending: Option<&'a Pending>,
-    /// The resources that the pod's own cgroup was last given; none where that is not known.
+    /// What the pod as a whole was last given, overhead included; none where that is not known.
     pub(crate) pod_has: Option<&'a ResourceRequirements>,
     /// Why the node refused the pod, before anything of it was made.
     pub(crate) rejected: Option<&'a Rejection>,

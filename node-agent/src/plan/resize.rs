@@ -9,11 +9,15 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::PodView;
+use crate::pod_level;
 use crate::resources::{Amounts, milli};
 use crate::runtime;
 
 /// What can be resized.
 const RESIZABLE: [&str; 2] = ["cpu", "memory"];
+/// The least that a cgroup can say of cpu, in thousandths: as a weight and as a quota.
+const LEAST_MILLI_CPU_REQUEST: i64 = 2;
+const LEAST_MILLI_CPU_LIMIT: i64 = 10;
 
 /// The resources that were granted.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -22,13 +26,6 @@ pub(crate) struct Allocation {
     containers: BTreeMap<String, ResourceRequirements>,
     /// To the pod as a whole (KEP-5419), where it asks for any.
     pod: Option<ResourceRequirements>,
-}
-
-impl Allocation {
-    /// What was granted to the pod as a whole.
-    pub(crate) fn of_pod(&self) -> Option<&ResourceRequirements> {
-        self.pod.as_ref()
-    }
 }
 
 /// Why a resize is not granted.
@@ -70,18 +67,62 @@ pub(crate) fn remembered(pod: &Pod) -> Allocation {
         if let (Some(granted), Some(told)) = (allocation.containers.get_mut(&status.name), &status.resources)
         {
             let requests = status.allocated_resources.as_ref().or(told.requests.as_ref());
-            take_resizable(&mut granted.requests, requests);
-            take_resizable(&mut granted.limits, told.limits.as_ref());
+            take_named(granted.requests.as_mut(), requests, |_, told| told.clone());
+            take_named(granted.limits.as_mut(), told.limits.as_ref(), |_, told| {
+                told.clone()
+            });
         }
     }
-    if let (Some(granted), Some(status)) = (&mut allocation.pod, status)
+    if let (Some(granted), Some(status), Some(spec)) = (&mut allocation.pod, status, &pod.spec)
         && let Some(told) = &status.resources
     {
         let requests = status.allocated_resources.as_ref().or(told.requests.as_ref());
-        take_resizable(&mut granted.requests, requests);
-        take_resizable(&mut granted.limits, told.limits.as_ref());
+        let own = |name: &str, told: &Quantity| pod_level::without_overhead(spec, name, told);
+        take_named(granted.requests.as_mut(), requests, own);
+        take_named(granted.limits.as_mut(), told.limits.as_ref(), own);
     }
     allocation
+}
+
+/// Takes what is told of amounts that a spec names. A resize adds amounts and changes them, but takes none away; so what is told
+/// beyond them is no grant, but the limit of the pod, or a sum.
+fn take_named(
+    to: Option<&mut Quantities>,
+    told: Option<&Quantities>,
+    own: impl Fn(&str, &Quantity) -> Quantity,
+) {
+    let Some(to) = to else { return };
+    for name in RESIZABLE {
+        match told.and_then(|told| told.get(name)) {
+            Some(told) => {
+                to.entry(name.to_owned())
+                    .and_modify(|amount| *amount = own(name, told));
+            }
+            None => {
+                to.remove(name);
+            }
+        }
+    }
+}
+
+/// What the pod as a whole was given before this agent began, as the status tells it; none of a pod of which it tells nothing.
+/// Amounts that are too small to be told are what was granted.
+pub(crate) fn pod_had(pod: &Pod) -> Option<ResourceRequirements> {
+    let told = pod.status.as_ref()?.resources.as_ref()?;
+    let mut had = pod_level::whole(pod.spec.as_ref()?);
+    for (had, told) in [
+        (&mut had.requests, &told.requests),
+        (&mut had.limits, &told.limits),
+    ] {
+        let told = told
+            .iter()
+            .flatten()
+            .filter(|(name, _)| RESIZABLE.contains(&name.as_str()));
+        for (name, quantity) in told {
+            had.get_or_insert_default().insert(name.clone(), quantity.clone());
+        }
+    }
+    Some(had)
 }
 
 type Quantities = BTreeMap<String, Quantity>;
@@ -174,16 +215,15 @@ pub(super) enum Way {
 }
 
 /// What is to be done about a running container whose resources are not those granted.
-pub(super) fn way(container: &Container, running: &runtime::Container) -> Option<Way> {
-    let empty = ResourceRequirements::default();
-    let granted = container.resources.as_ref().unwrap_or(&empty);
+pub(super) fn way(spec: &PodSpec, container: &Container, running: &runtime::Container) -> Option<Way> {
+    let granted = pod_level::effective(spec, container);
     let restarts = |name: &str| {
         let policies = container.resize_policy.iter().flatten();
         policies
             .filter(|p| p.resource_name == name)
             .any(|p| p.restart_policy == "RestartContainer")
     };
-    let mut changed = changed(granted, running.resources.as_ref()?).peekable();
+    let mut changed = changed(&granted, running.resources.as_ref()?).peekable();
     changed.peek()?;
     Some(if changed.any(restarts) {
         Way::Restart
@@ -194,20 +234,38 @@ pub(super) fn way(container: &Container, running: &runtime::Container) -> Option
 
 /// Whether the pod as a whole has other resources than those granted.
 pub(super) fn is_pod_behind(view: &PodView<'_>) -> bool {
-    let (Some(granted), Some(has)) = (&view.spec().resources, view.pod_has) else {
-        return false;
-    };
-    changed(granted, has).next().is_some()
+    let granted = pod_level::whole(view.spec());
+    view.pod_has
+        .is_some_and(|has| changed(&granted, has).next().is_some())
 }
 
-/// What the pod as a whole has: what its cgroup was given, or what was granted, where nothing is known of that.
-pub(super) fn of_pod(view: &PodView<'_>) -> Option<ResourceRequirements> {
-    let mut has = view.spec().resources.clone()?;
-    if let Some(told) = view.pod_has {
-        take_resizable(&mut has.requests, told.requests.as_ref());
-        take_resizable(&mut has.limits, told.limits.as_ref());
+/// `status.resources`: all that the pod was granted, until it runs; then what it sets as a whole, with the cpu and memory that its
+/// cgroup was given. Upstream reads those from the cgroup, and does not trust what is at or below the least that one can say.
+pub(super) fn of_pod(view: &PodView<'_>) -> ResourceRequirements {
+    let own = view.spec().resources.clone().unwrap_or_default();
+    let granted = pod_level::whole(view.spec());
+    if view.previous.phase.as_deref() != Some("Running") {
+        return ResourceRequirements {
+            claims: own.claims,
+            ..granted
+        };
     }
-    Some(has)
+    let has = view.pod_has.unwrap_or(&granted);
+    let told = |own: Option<Quantities>, has: Option<&Quantities>, least_cpu: i64| {
+        let mut told = own.unwrap_or_default();
+        for (name, quantity) in has.into_iter().flatten() {
+            let small = |quantity: &Quantity| name == "cpu" && milli(quantity) <= least_cpu;
+            if RESIZABLE.contains(&name.as_str()) && !(small(quantity) && told.get(name).is_none_or(small)) {
+                told.insert(name.clone(), quantity.clone());
+            }
+        }
+        (!told.is_empty()).then_some(told)
+    };
+    ResourceRequirements {
+        requests: told(own.requests, has.requests.as_ref(), LEAST_MILLI_CPU_REQUEST),
+        limits: told(own.limits, has.limits.as_ref(), LEAST_MILLI_CPU_LIMIT),
+        claims: own.claims,
+    }
 }
 
 /// Whether the pod, or a container of it, runs with other resources than those granted.
@@ -215,7 +273,7 @@ pub(super) fn is_in_progress(view: &PodView<'_>) -> bool {
     is_pod_behind(view)
         || containers(view.spec()).any(|c| {
             let running = view.runtime.latest(&c.name).filter(|r| r.is_running());
-            running.is_some_and(|running| way(c, running).is_some())
+            running.is_some_and(|running| way(view.spec(), c, running).is_some())
         })
 }
 
@@ -226,8 +284,23 @@ pub(super) fn actual(container: &Container, record: &runtime::Container) -> Opti
         return container.resources.clone();
     };
     let mut actual = container.resources.clone().unwrap_or_default();
-    take_resizable(&mut actual.requests, told.requests.as_ref());
-    take_resizable(&mut actual.limits, told.limits.as_ref());
+    if let Some(requests) = &mut actual.requests {
+        let asked = told.requests.as_ref().and_then(|r| r.get("cpu"));
+        // What asks for no cpu weighs as much as it may have.
+        let weight = asked.or_else(|| told.limits.as_ref()?.get("cpu"));
+        let weight = weight.filter(|cpu| asked.is_some() || milli(cpu) > LEAST_MILLI_CPU_REQUEST);
+        let memory = told.requests.as_ref().and_then(|r| r.get("memory"));
+        for (name, amount) in [("cpu", weight), ("memory", memory)] {
+            match amount {
+                Some(amount) => requests.insert(name.to_owned(), amount.clone()),
+                None => requests.remove(name),
+            };
+        }
+    }
+    // Where it sets some limit, the others are told too, though they be its pod's.
+    if actual.limits.is_some() {
+        take_resizable(&mut actual.limits, told.limits.as_ref());
+    }
     Some(actual)
 }
 
@@ -364,6 +437,7 @@ mod tests {
             resources: Some(resources),
             ..Container::default()
         };
+        let mut spec = PodSpec::default();
         let mut running = runtime::Container::for_test("c");
         running.resources = Some(resources("1", "1Gi"));
         for (granted, expected) in [
@@ -371,11 +445,23 @@ mod tests {
             (resources("2", "1Gi"), Some(Way::Update)),
             (resources("2", "2Gi"), Some(Way::Restart)),
         ] {
-            assert_eq!(way(&container(granted), &running), expected);
+            assert_eq!(way(&spec, &container(granted), &running), expected);
         }
+        spec.resources = Some(resources("4", "4Gi"));
+        let without = Container {
+            resources: None,
+            ..container(resources("1", "1Gi"))
+        };
+        assert_eq!(
+            way(&spec, &without, &running),
+            Some(Way::Restart),
+            "its pod's limits grew"
+        );
+        running.resources = Some(resources("4", "4Gi"));
+        assert_eq!(way(&spec, &without, &running), None);
         running.resources = None;
         assert_eq!(
-            way(&container(resources("2", "2Gi")), &running),
+            way(&spec, &container(resources("2", "2Gi")), &running),
             None,
             "nothing is known of an older container"
         );

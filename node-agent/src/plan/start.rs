@@ -36,7 +36,7 @@ fn resize_steps(view: &PodView<'_>, steps: &mut Steps) {
     let containers: Vec<String> = all
         .filter_map(|c| {
             let running = view.runtime.latest(&c.name).filter(|r| r.is_running())?;
-            (resize::way(c, running) == Some(Way::Update)).then(|| running.id.clone())
+            (resize::way(view.spec(), c, running) == Some(Way::Update)).then(|| running.id.clone())
         })
         .collect();
     if !containers.is_empty() || resize::is_pod_behind(view) {
@@ -158,7 +158,7 @@ fn kill_reason(
     {
         return Some((KillReason::SpecChanged, grace));
     }
-    if resize::way(container, running) == Some(Way::Restart) {
+    if resize::way(view.spec(), container, running) == Some(Way::Restart) {
         return Some((KillReason::Resized, grace));
     }
     if view.probes.get(&running.id, Kind::Startup) == Some(Verdict::Failure) {

@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, HostIP, PodIP, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{Ending, HeldBack, PodView, Rejection, conditions, container_status, phase, resize};
-use crate::resources;
+use crate::{pod_level, resources};
 
 /// Times in a status have whole seconds, so that a status read back equals the one that was written.
 pub(super) fn whole_seconds(at: Timestamp) -> Timestamp {
@@ -47,8 +47,8 @@ pub(super) fn pod_status(view: &PodView<'_>, ending: Option<&Ending>, held_back:
         init_container_statuses: list(init),
         container_statuses: list(app),
         ephemeral_container_statuses: list(ephemeral),
-        allocated_resources: view.spec().resources.as_ref().and_then(|r| r.requests.clone()),
-        resources: resize::of_pod(view),
+        allocated_resources: pod_level::whole(view.spec()).requests,
+        resources: Some(resize::of_pod(view)),
         ..foreign_fields(view)
     }
 }

@@ -45,10 +45,10 @@ pub(super) enum Outcome {
     /// Try again later: told why, in one sentence, already logged.
     Again,
     FailedStart(FailedStart),
-    /// Running containers, by id, have these resources now, and the pod as a whole these.
+    /// Running containers, by id, run with these resources now, and the pod as a whole has these.
     Resized {
         containers: Vec<(String, ResourceRequirements)>,
-        pod: Option<ResourceRequirements>,
+        pod: ResourceRequirements,
     },
     /// Volumes are there and current.
     Volumes {

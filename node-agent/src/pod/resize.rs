@@ -7,7 +7,7 @@ use super::operation::Outcome;
 use super::start::Job;
 use crate::events::Severity;
 use crate::plan::find_container;
-use crate::resources;
+use crate::{pod_level, resources};
 
 impl Job {
     /// Gives the pod and these containers, by id and name, the resources that the pod's spec says.
@@ -32,12 +32,12 @@ impl Job {
             if let Err(error) = self.context.cri.update_resources(&id, limits).await {
                 return self.not_resized(&error.message());
             }
-            resized.push((id, container.resources.unwrap_or_default()));
+            resized.push((id, pod_level::effective(&spec, &container)));
         }
         match self.limit_pod().await {
             Ok(()) => Outcome::Resized {
                 containers: resized,
-                pod: spec.resources.clone(),
+                pod: pod_level::whole(&spec),
             },
             Err(fault) => self.not_resized(&fault),
         }

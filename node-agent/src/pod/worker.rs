@@ -91,7 +91,7 @@ pub(super) struct Worker {
     pending: Option<Pending>,
     /// What running containers were given since they were made, by container id.
     resized: HashMap<String, ResourceRequirements>,
-    /// What the pod's own cgroup was last given; none where that is what was granted at first.
+    /// What the pod as a whole was last given, overhead included; none where that is what was granted at first.
     pod_has: Option<ResourceRequirements>,
     resizing: bool,
     removed: bool,
@@ -161,7 +161,7 @@ impl Worker {
             admission: Admission::Open,
             pending: None,
             resized: HashMap::new(),
-            pod_has: status.resources.clone(),
+            pod_has: None,
             resizing: false,
             removed,
             runtime: PodRuntime::default(),
@@ -190,6 +190,7 @@ impl Worker {
             wake_at: None,
         };
         worker.take_pod(pod);
+        worker.pod_has = plan::pod_had(&worker.pod);
         (worker, receiver)
     }
 

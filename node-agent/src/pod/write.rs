@@ -9,7 +9,8 @@ use super::start::Job;
 use crate::plan::{ALL_RESTARTING, OWNED_CONDITIONS, TRANSIENT_CONDITIONS};
 
 /// Fields that must be told to be gone when they are.
-const CLEARED: [&str; 7] = [
+const CLEARED: [&str; 8] = [
+    "allocatedResources",
     "reason",
     "message",
     "podIP",
@@ -46,6 +47,16 @@ fn status_patch(uid: &str, status: &PodStatus, stands: &PodStatus) -> Value {
                 list.extend(deletions);
             }
         }
+        take_back(
+            fields.get_mut("allocatedResources"),
+            &before["allocatedResources"],
+        );
+        for side in ["requests", "limits"] {
+            if let Some(resources) = fields.get_mut("resources").and_then(Value::as_object_mut) {
+                resources.entry(side).or_insert(Value::Null);
+                take_back(resources.get_mut(side), &before["resources"][side]);
+            }
+        }
         if let Some(Value::Array(conditions)) = fields.get_mut("conditions") {
             conditions.retain(|c| {
                 let kind = c["type"].as_str().unwrap_or_default();
@@ -69,6 +80,15 @@ fn status_patch(uid: &str, status: &PodStatus, stands: &PodStatus) -> Value {
         }
     }
     json!({"metadata": {"uid": uid}, "status": body})
+}
+
+/// Amounts merge with those that stand, so those that are gone are told to be.
+fn take_back(amounts: Option<&mut Value>, stand: &Value) {
+    if let (Some(Value::Object(amounts)), Some(stand)) = (amounts, stand.as_object()) {
+        for name in stand.keys() {
+            amounts.entry(name.clone()).or_insert(Value::Null);
+        }
+    }
 }
 
 impl Job {
@@ -162,6 +182,31 @@ mod tests {
             pod["status"]["conditions"],
             json!([{"type": "Ready", "status": "True"}])
         );
+    }
+
+    #[test]
+    fn amounts_that_are_gone_are_not_told_any_more() {
+        let of = |resources: Value, allocated: Value| -> PodStatus {
+            serde_json::from_value(json!({"resources": resources, "allocatedResources": allocated})).unwrap()
+        };
+        let stands = of(
+            json!({"requests": {"cpu": "1", "example.com/dongle": "1"}, "limits": {"cpu": "1"}}),
+            json!({"cpu": "1", "memory": "1Gi"}),
+        );
+        let told = of(json!({"requests": {"cpu": "2"}}), json!({"cpu": "2"}));
+        let ty = coracle_api::table::by_gvk("", "v1", "Pod").unwrap();
+        for (told, shown) in [
+            (
+                &told,
+                json!({"resources": {"requests": {"cpu": "2"}}, "allocatedResources": {"cpu": "2"}}),
+            ),
+            (&of(json!({}), json!(null)), json!({"resources": {}})),
+        ] {
+            let mut pod =
+                json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"uid": "u1"}, "status": stands});
+            coracle_api::patch::strategic::apply(&mut pod, &status_patch("u1", told, &stands), ty).unwrap();
+            assert_eq!(pod["status"], shown);
+        }
     }
 
     proptest::proptest! {

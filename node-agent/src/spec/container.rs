@@ -9,8 +9,8 @@ use k8s_openapi::api::core::v1::{Container, PodSpec};
 use super::sandbox::pod_labels;
 use super::security::{self, ImageUser, SecurityError};
 use crate::env::expand;
-use crate::resources;
 use crate::runtime::{PodIdentity, label};
+use crate::{pod_level, resources};
 
 /// What a container needs besides its spec.
 pub(crate) struct ContainerInput<'a> {
@@ -115,7 +115,7 @@ fn annotations(input: &ContainerInput<'_>) -> HashMap<String, String> {
         ),
         (label::TERMINATION_POLICY.to_owned(), policy.to_owned()),
     ]);
-    if let Ok(resources) = serde_json::to_string(&container.resources.clone().unwrap_or_default()) {
+    if let Ok(resources) = serde_json::to_string(&pod_level::effective(input.spec, container)) {
         annotations.insert(label::CONTAINER_RESOURCES.into(), resources);
     }
     if let Some(grace) = input.spec.termination_grace_period_seconds {

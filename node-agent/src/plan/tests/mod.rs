@@ -15,6 +15,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::pod_level;
 use crate::probe::{Kind, ProbeResults, Verdict};
 use crate::runtime::{Container as Record, ContainerPhase, PodRuntime, Sandbox};
 
@@ -198,8 +199,9 @@ fn condition(plan: &PodPlan, kind: &str) -> String {
 
 /// What the pod's spec says that a container is to have.
 fn granted(pod: &Pod, name: &str) -> Option<ResourceRequirements> {
-    let (container, _) = find_container(pod.spec.as_ref()?, name)?;
-    Some(container.resources.unwrap_or_default())
+    let spec = pod.spec.as_ref()?;
+    let (container, _) = find_container(spec, name)?;
+    Some(pod_level::effective(spec, &container))
 }
 
 /// The status of one of the pod's conditions.
@@ -249,7 +251,7 @@ fn carry_out(world: &mut World, action: &Action, code: i32) {
                     record.resources = granted(&world.pod, &record.name);
                 }
             }
-            world.pod_has = world.pod.spec.as_ref().and_then(|spec| spec.resources.clone());
+            world.pod_has = world.pod.spec.as_ref().map(pod_level::whole);
         }
         Action::KillContainer { id, .. } => end(world, id, code),
         Action::StopSandbox { id } => {

@@ -10,6 +10,7 @@ use super::Worker;
 use super::admission::Admission;
 use crate::events::Severity;
 use crate::plan::{self, PodPlan, Stage};
+use crate::pod_level;
 use crate::resources::Amounts;
 use crate::runtime::PodRuntime;
 
@@ -54,7 +55,7 @@ impl Worker {
             .resize(&self.identity.uid, &self.asked, node);
         if refusal.is_none() {
             if self.pod_has.is_none() {
-                self.pod_has = self.allocation.of_pod().cloned();
+                self.pod_has = self.pod.spec.as_ref().map(pod_level::whole);
             }
             self.allocation = plan::asked(&spec);
             self.pod = self.asked.clone();
@@ -100,10 +101,10 @@ impl Worker {
     pub(super) fn note_resized(
         &mut self,
         containers: Vec<(String, ResourceRequirements)>,
-        pod: Option<ResourceRequirements>,
+        pod: ResourceRequirements,
     ) {
         self.resized.extend(containers);
-        self.pod_has = pod;
+        self.pod_has = Some(pod);
     }
 
     /// What is seen of containers, with what they were given since they were made.
