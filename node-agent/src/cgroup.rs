@@ -146,6 +146,16 @@ impl Cgroups {
         outcome
     }
 
+    /// Bytes of memory that a cgroup with all below it is charged with, caches included; nothing where that is not known.
+    pub(crate) fn memory_charged(&self, path: &str) -> Option<u64> {
+        let (controller, file) = match self.version {
+            Version::V1 => ("memory", "memory.usage_in_bytes"),
+            Version::V2 => ("", "memory.current"),
+        };
+        let file = join(&self.mount.join(controller), path).join(file);
+        number(&fs::read_to_string(file).ok()?)
+    }
+
     /// What a cgroup with all below it uses; nothing where this machine does not measure it.
     pub(crate) fn usage(&self, path: &str) -> Option<Usage> {
         let read = |controller: &str, file: &str| {
@@ -316,11 +326,13 @@ mod tests {
             "inactive_file 1\ntotal_inactive_file 30\n",
         );
         assert_eq!(Cgroups::at(dir.path()).usage("/n1"), Some(expected));
+        assert_eq!(Cgroups::at(dir.path()).memory_charged("/n1"), Some(100));
         write("cgroup.controllers", "cpu memory");
         write("n1/cpu.stat", "usage_usec 5\nuser_usec 1\n");
         write("n1/memory.current", "100\n");
         write("n1/memory.stat", "anon 1\ninactive_file 30\n");
         assert_eq!(Cgroups::at(dir.path()).usage("/n1"), Some(expected));
+        assert_eq!(Cgroups::at(dir.path()).memory_charged("/n1"), Some(100));
         assert_eq!(Cgroups::at(dir.path()).usage("/n2"), None);
     }
 

@@ -107,7 +107,11 @@ fn resizing(view: &PodView<'_>) -> impl Iterator<Item = Finding> {
         message: Some(why.message.clone()),
         ..Finding::ok(pending)
     });
-    let in_progress = resize::is_in_progress(view).then(|| Finding::ok(in_progress));
+    let in_progress = resize::is_in_progress(view).then(|| Finding {
+        reason: view.resize_fault.map(|_| "Error"),
+        message: view.resize_fault.map(str::to_owned),
+        ..Finding::ok(in_progress)
+    });
     pending.into_iter().chain(in_progress)
 }
 

@@ -79,6 +79,8 @@ pub(crate) struct PodView<'a> {
     pub(crate) node: &'a NodeView,
     /// Why a resize that the API asks for is not granted; `pod` has the resources that are.
     pub(crate) pending: Option<&'a Pending>,
+    /// Why resources that are granted were not given when that was last tried.
+    pub(crate) resize_fault: Option<&'a str>,
     /// What the pod as a whole was last given, overhead included; none where that is not known.
     pub(crate) pod_has: Option<&'a ResourceRequirements>,
     /// Why the node refused the pod, before anything of it was made.

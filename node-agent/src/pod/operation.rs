@@ -50,6 +50,8 @@ pub(super) enum Outcome {
         containers: Vec<(String, ResourceRequirements)>,
         pod: ResourceRequirements,
     },
+    /// A resize did not come about: told why; to be tried again later.
+    NotResized(String),
     /// Volumes are there and current.
     Volumes {
         volumes: MountedVolumes,

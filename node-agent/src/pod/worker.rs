@@ -94,6 +94,8 @@ pub(super) struct Worker {
     /// What the pod as a whole was last given, overhead included; none where that is what was granted at first.
     pod_has: Option<ResourceRequirements>,
     resizing: bool,
+    /// Why what is granted was not given when that was last tried.
+    resize_fault: Option<String>,
     removed: bool,
     runtime: PodRuntime,
     /// The runtime was not asked since something happened.
@@ -163,6 +165,7 @@ impl Worker {
             resized: HashMap::new(),
             pod_has: None,
             resizing: false,
+            resize_fault: None,
             removed,
             runtime: PodRuntime::default(),
             stale: true,
@@ -308,6 +311,11 @@ impl Worker {
                 self.note_failure(failed, now);
                 self.stale = true;
             }
+            Outcome::NotResized(fault) => {
+                self.resize_fault = Some(fault);
+                self.retries.entry(key).or_default().failed(now);
+                self.stale = true;
+            }
             Outcome::Again => {
                 self.retries.entry(key).or_default().failed(now);
                 self.stale = true;
@@ -420,6 +428,7 @@ impl Worker {
             failures: &self.failures,
             node: &self.node,
             pending: self.pending.as_ref(),
+            resize_fault: self.resize_fault.as_deref(),
             pod_has: self.pod_has.as_ref(),
             rejected: match &self.admission {
                 Admission::Rejected(rejection) => Some(rejection),

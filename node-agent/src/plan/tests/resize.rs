@@ -36,6 +36,22 @@ fn a_resize_reaches_running_containers_and_the_status_tells_what_they_have() {
 }
 
 #[test]
+fn a_resize_that_fails_is_told() {
+    let mut world = resized(json!(null));
+    world.resize_fault = Some("no".into());
+    let plan = world.plan();
+    let conditions = plan.status.conditions.iter().flatten();
+    let told = conditions
+        .into_iter()
+        .find(|c| c.type_ == "PodResizeInProgress")
+        .unwrap();
+    assert_eq!(
+        (told.reason.as_deref(), told.message.as_deref()),
+        (Some("Error"), Some("no"))
+    );
+}
+
+#[test]
 fn a_resize_restarts_where_its_policy_says_so() {
     let world = resized(json!([{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]));
     assert_eq!(actions(&world.plan()), "kill a-0 30 Resized");

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, ResourceRequirements};
 
 use super::super::operation::Key;
+use super::super::resize::Running;
 use super::Worker;
 use super::admission::Admission;
 use crate::events::Severity;
@@ -62,6 +63,7 @@ impl Worker {
             // The downward API shows them.
             self.volumes_current = false;
             self.retries.remove(&Key::Resize);
+            self.resize_fault = None;
             self.job()
                 .resize_event(Severity::Normal, "ResizeStarted", "Pod resize started", None);
         }
@@ -88,13 +90,18 @@ impl Worker {
 
     /// Begins to give running containers, named by id, what was granted.
     pub(super) fn resize(&mut self, ids: &[String], now: Timestamp) {
+        let runtime = self.seen_runtime();
         let named = |id: &String| {
-            let known = self.runtime.containers.iter().find(|c| c.id == *id)?;
-            Some((id.clone(), known.name.clone()))
+            let known = runtime.containers.iter().find(|c| c.id == *id)?;
+            Some(Running {
+                id: id.clone(),
+                name: known.name.clone(),
+                has: known.resources.clone().unwrap_or_default(),
+            })
         };
         let containers: Vec<_> = ids.iter().filter_map(named).collect();
-        let job = self.job();
-        self.begin(Key::Resize, now, move || job.resize(containers));
+        let (job, pod_has) = (self.job(), self.pod_has.clone());
+        self.begin(Key::Resize, now, move || job.resize(containers, pod_has));
     }
 
     /// Remembers what running containers were given, and the pod as a whole.
@@ -103,6 +110,7 @@ impl Worker {
         containers: Vec<(String, ResourceRequirements)>,
         pod: ResourceRequirements,
     ) {
+        self.resize_fault = None;
         self.resized.extend(containers);
         self.pod_has = Some(pod);
     }
