@@ -370,7 +370,7 @@ mod tests {
         let late = planned(&[], leaked(), 61);
         let note = "IPAddress: 10.0.0.7 for Service default/gone appears to have leaked: cleaning up";
         assert_eq!(
-            (told(&late), late.remove),
+            (told(&late), late.remove.clone()),
             (vec![("IPAddressNotAllocated", note)], vec!["10.0.0.7".to_owned()])
         );
 
