@@ -28,9 +28,9 @@ use crate::encryption::EncryptionError;
 use crate::outbound::RemoteError;
 use crate::pki::PkiError;
 use crate::reader::ObjectReader;
+use crate::registry::services::ServiceConfig;
 use crate::registry::services::addresses::CidrError;
 use crate::registry::services::ports::PortRangeError;
-use crate::registry::services::{ServiceConfig, Told};
 use crate::registry::{self, Registry};
 use crate::request::{ResourceHandler, UserInfo};
 use crate::tokens::KeyError;
@@ -141,9 +141,6 @@ impl ApiServer {
         let Lifetime { tasks, shutdown } = prepared.lifetime().clone();
         let registry = Registry::start(store.clone(), registry_config, shutdown.clone()).await?;
         bootstrap::run(&registry).await.map_err(StartError::Bootstrap)?;
-        let mut told = Told::default();
-        let repaired = registry.repair_addresses(&mut told).await;
-        repaired.map_err(StartError::Bootstrap)?;
         let resources = Resources {
             reader: registry.reader(),
             handler: registry.clone(),
@@ -172,7 +169,7 @@ impl ApiServer {
             let registry = registry.clone();
             tasks.spawn(registry.expire_events(running.event_ttl(), shutdown.clone()));
         }
-        tasks.spawn(registry.clone().keep_addresses(told, shutdown.clone()));
+        tasks.spawn(registry.clone().keep_addresses(shutdown.clone()));
         tasks.spawn(bootstrap::publish(registry, running.advertised(), shutdown));
         running.set_started();
         Ok(running)

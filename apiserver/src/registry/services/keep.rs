@@ -1,4 +1,5 @@
-//! Keeps services and IPAddresses together: looks once before the server answers, and a while after each change.
+//! Keeps services and IPAddresses together: looks once at the start, beside what the server answers, and a while after each
+//! change.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -59,6 +60,7 @@ impl Registry {
         let again = plan.again.and_then(|again| Duration::try_from(again).ok());
         let news = told.news(&plan.findings);
         self.repair(plan).await?;
+        self.services.set_listed();
         let events = news
             .iter()
             .map(|finding| repair::event(finding, self.now()))
@@ -90,10 +92,20 @@ impl Registry {
     }
 
     /// Keeps looking until cancelled.
-    pub(crate) async fn keep_addresses(self: Arc<Self>, mut told: Told, cancel: CancellationToken) {
+    pub(crate) async fn keep_addresses(self: Arc<Self>, cancel: CancellationToken) {
         let mut changes = resources().map(|resource| self.reader.changes(&resource));
-        let mut again = None;
+        let mut told = Told::default();
         loop {
+            changes.iter_mut().for_each(|changes| {
+                changes.borrow_and_update();
+            });
+            let again = match self.repair_addresses(&mut told).await {
+                Ok(again) => again,
+                Err(error) => {
+                    tracing::error!(%error, "services and their addresses could not be kept together");
+                    Some(PATIENCE)
+                }
+            };
             let [services, addresses, service_cidrs] = &mut changes;
             let due = tokio::time::sleep(again.unwrap_or(Duration::MAX));
             let ended = tokio::select! {
@@ -113,16 +125,6 @@ impl Registry {
             if settled.is_none() {
                 return;
             }
-            changes.iter_mut().for_each(|changes| {
-                changes.borrow_and_update();
-            });
-            again = match self.repair_addresses(&mut told).await {
-                Ok(again) => again,
-                Err(error) => {
-                    tracing::error!(%error, "services and their addresses could not be kept together");
-                    Some(PATIENCE)
-                }
-            };
         }
     }
 }

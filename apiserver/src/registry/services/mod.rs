@@ -26,6 +26,7 @@ use super::served::{Catalog, Served};
 use crate::reader::{GroupResource, ObjectReader};
 use addresses::{AddressError, Cidr, Occupied};
 use demands::{AddressDemand, Demand, PortDemand};
+#[cfg(test)]
 pub(crate) use keep::Told;
 use ledger::Ledger;
 pub(crate) use ledger::ip_address;
@@ -63,6 +64,8 @@ pub struct Services {
 struct State {
     /// What writes under way are about to take.
     pending: BTreeSet<IpAddr>,
+    /// What stored services had at the start without an IPAddress, until these are made.
+    unlisted: BTreeSet<IpAddr>,
     ports: Ports,
 }
 
@@ -109,14 +112,21 @@ pub(super) fn concern(served: &Served) -> bool {
 }
 
 impl Services {
-    /// Knows which ports the stored services hold, and where to look for who has which address.
+    /// Knows which ports the stored services hold, and where to look for who has which address; those of services that are
+    /// older than IPAddresses are nobody else's from the start.
     pub(super) fn new(config: &ServiceConfig, catalog: &Catalog, reader: &dyn ObjectReader) -> Self {
+        let ledger = Ledger::new(catalog);
         let mut state = State {
             pending: BTreeSet::new(),
+            unlisted: BTreeSet::new(),
             ports: Ports::new(config.node_port_range),
         };
         for service in reader.list(&GroupResource::new("", "services"), "") {
             let held = demands::holdings(&service);
+            let addresses = held.addresses.iter().copied();
+            state
+                .unlisted
+                .extend(addresses.filter(|address| !ledger.has(*address)));
             let refused = held.ports.iter().filter(|port| state.ports.take(**port).is_err());
             if refused.count() > 0 {
                 let (namespace, name) = (meta::text(&service, "namespace"), meta::text(&service, "name"));
@@ -129,7 +139,7 @@ impl Services {
         }
         Self {
             ranges: config.cluster_ip_ranges,
-            ledger: Ledger::new(catalog),
+            ledger,
             state: Arc::new(Mutex::new(state)),
         }
     }
@@ -180,6 +190,11 @@ impl Services {
     /// Where addresses come from by the flag.
     pub(super) fn ranges(&self) -> ClusterRanges {
         self.ranges
+    }
+
+    /// Every address of a service that may have one has its IPAddress now.
+    fn set_listed(&self) {
+        lock(&self.state).unlisted.clear();
     }
 
     /// Gives back the ports of a service that is gone; its addresses went with it.
@@ -238,16 +253,18 @@ struct Wish<'a> {
 struct Taken<'a> {
     ledger: &'a Ledger,
     pending: &'a BTreeSet<IpAddr>,
+    unlisted: &'a BTreeSet<IpAddr>,
 }
 
 impl Occupied for Taken<'_> {
     fn is_taken(&self, address: IpAddr) -> bool {
-        self.pending.contains(&address) || self.ledger.has(address)
+        self.pending.contains(&address) || self.unlisted.contains(&address) || self.ledger.has(address)
     }
 
     fn all(&self) -> Vec<IpAddr> {
         let mut all = self.ledger.all();
         all.extend(self.pending);
+        all.extend(self.unlisted);
         all
     }
 }
@@ -294,6 +311,7 @@ impl State {
         let occupied = Taken {
             ledger: wish.ledger,
             pending: &self.pending,
+            unlisted: &self.unlisted,
         };
         let address = match demand.requested {
             Some(address) if wish.held.addresses.contains(&address) => return Ok(None),

@@ -4,7 +4,7 @@
 //! Whatever writes here holds to that, in one transaction. It comes apart where data is older than IPAddresses, where somebody
 //! changes an IPAddress by hand, and where another kind of server works on the same store.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -109,21 +109,23 @@ pub(super) fn plan(
             seen.check_service(service, address, &mut plan);
         }
     }
+    once_each(&mut plan.make);
     // What is made anew for a service is not looked at again for what it says now.
-    let remade: Vec<String> = plan
-        .remake
-        .iter()
-        .map(|object| meta::text(object, "name").to_owned())
-        .collect();
+    let remade = once_each(&mut plan.remake);
     for address in addresses {
         let name = meta::text(address, "name");
-        if address["metadata"]["labels"].text(MANAGED_BY) == MANAGER
-            && !remade.iter().any(|other| other == name)
-        {
+        if address["metadata"]["labels"].text(MANAGED_BY) == MANAGER && !remade.contains(name) {
             seen.check_address(address, &mut plan);
         }
     }
     plan
+}
+
+/// Of two services with one address, the first gets it. Answers the names that are left.
+fn once_each(objects: &mut Vec<Value>) -> HashSet<String> {
+    let mut names = HashSet::new();
+    objects.retain(|object| names.insert(meta::text(object, "name").to_owned()));
+    names
 }
 
 /// The addresses of a service, as it writes them.
@@ -156,14 +158,7 @@ impl Seen<'_> {
                 "ClusterIPNotAllocated",
                 format!("Cluster IP [{family}]: {address} is not allocated; repairing"),
             );
-            // Of two services with one address, the first gets it.
-            if !plan
-                .make
-                .iter()
-                .any(|other| other["metadata"]["name"] == wanted["metadata"]["name"])
-            {
-                plan.make.push(wanted);
-            }
+            plan.make.push(wanted);
             return;
         };
         let wrong = format!(
