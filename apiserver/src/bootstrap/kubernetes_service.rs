@@ -64,7 +64,10 @@ pub(super) fn readied(current: &Value, wanted: &Value) -> Option<Value> {
     let mut next = current.clone();
     next["status"] = told.clone();
     let mut owners = wanted["metadata"].items("managedFields").to_vec();
-    owners.extend_from_slice(current["metadata"].items("managedFields"));
+    let others = current["metadata"].items("managedFields").iter();
+    let others = others.filter(|other| owners.iter().all(|owner| owner["manager"] != other["manager"]));
+    let others: Vec<Value> = others.cloned().collect();
+    owners.extend(others);
     next["metadata"]["managedFields"] = owners.into();
     Some(next)
 }

@@ -1,5 +1,4 @@
-//! Keeps services and IPAddresses together: looks once at the start, beside what the server answers, and a while after each
-//! change.
+//! Keeps services and IPAddresses together: looks a while after the start and after each change.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,9 +13,12 @@ use crate::reader::{GroupResource, ObjectReader};
 use crate::registry::Registry;
 use crate::registry::list::wait_error;
 
-/// How long after a change it is looked at what it has led to. What this server writes is right from the start, so there is
-/// no haste.
+/// How long after a change it is looked at what it has led to. What this server writes is right from the start, and what it
+/// finds without IPAddresses it gives to nobody, so there is no haste.
 const SETTLED_AFTER: Duration = Duration::from_secs(5);
+/// How many times as long as a look took the next one waits: many services may cost a hundredth of a processor.
+const RESTS: u32 = 100;
+const LONGEST_REST: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn resources() -> [GroupResource; 3] {
@@ -95,10 +97,17 @@ impl Registry {
     pub(crate) async fn keep_addresses(self: Arc<Self>, cancel: CancellationToken) {
         let mut changes = resources().map(|resource| self.reader.changes(&resource));
         let mut told = Told::default();
+        let mut rest = SETTLED_AFTER;
         loop {
+            // Many changes are looked at together.
+            let settled = cancel.run_until_cancelled(tokio::time::sleep(rest)).await;
+            if settled.is_none() {
+                return;
+            }
             changes.iter_mut().for_each(|changes| {
                 changes.borrow_and_update();
             });
+            let begun = tokio::time::Instant::now();
             let again = match self.repair_addresses(&mut told).await {
                 Ok(again) => again,
                 Err(error) => {
@@ -106,6 +115,7 @@ impl Registry {
                     Some(PATIENCE)
                 }
             };
+            rest = (begun.elapsed() * RESTS).clamp(SETTLED_AFTER, LONGEST_REST);
             let [services, addresses, service_cidrs] = &mut changes;
             let due = tokio::time::sleep(again.unwrap_or(Duration::MAX));
             let ended = tokio::select! {
@@ -116,13 +126,6 @@ impl Registry {
                 changed = service_cidrs.changed() => changed,
             };
             if ended.is_err() {
-                return;
-            }
-            // Many changes are looked at together.
-            let settled = cancel
-                .run_until_cancelled(tokio::time::sleep(SETTLED_AFTER))
-                .await;
-            if settled.is_none() {
                 return;
             }
         }
