@@ -53,7 +53,7 @@ pub(crate) fn start(context: &Context, informers: &Informers) -> (Arc<ServiceCid
     let controller = ServiceCidrs {
         client: context.client.clone(),
         recorder: context.recorder.clone(),
-        clock: context.config.clock.clone(),
+        clock: context.config.clock,
         cidrs: informers.service_cidrs.cache().clone(),
         addresses: informers.ip_addresses.cache().clone(),
     };
