@@ -15,7 +15,8 @@ use crate::components::{self, Component};
 use crate::encryption::EncryptionFlags;
 use crate::http::{FrontLimits, ListenerLimits};
 use crate::pki::ServerNames;
-use crate::registry::services::addresses::{Cidr, CidrError};
+use crate::registry::services::addresses::CidrError;
+use crate::registry::services::ranges::ClusterRanges;
 
 /// How an apiserver is set up.
 #[derive(Clone, Debug)]
@@ -27,7 +28,8 @@ pub struct Config {
     /// The address that others reach it at, told in discovery and in the endpoints of the Service `kubernetes`. Without
     /// it, the first listening address that is not "all addresses".
     pub advertise_address: Option<IpAddr>,
-    /// From which addresses Services get theirs; the first goes to the Service `kubernetes`.
+    /// From which addresses Services get theirs; the first goes to the Service `kubernetes`. Two ranges of different families,
+    /// separated by a comma, make a cluster of both.
     pub service_cidr: String,
     /// Which ports Services of type NodePort may have, as `FIRST-LAST`.
     pub service_node_ports: String,
@@ -182,7 +184,7 @@ impl Config {
 
     /// The address of the Service `kubernetes`: the first that Services can have.
     pub fn first_service_address(&self) -> Result<IpAddr, CidrError> {
-        Ok(self.service_cidr.parse::<Cidr>()?.first())
+        Ok(self.service_cidr.parse::<ClusterRanges>()?.primary().first())
     }
 
     /// Where others reach the server. `bound` is where it listens in fact.

@@ -34,6 +34,8 @@ pub enum ControllerName {
     EndpointSliceMirroring,
     /// Keeps the legacy Endpoints of Services.
     Endpoints,
+    /// Has ServiceCIDRs ready, and keeps them while addresses belong only to them.
+    ServiceCidr,
     /// Empties and finalizes namespaces that are being deleted.
     Namespace,
     /// Makes the `default` ServiceAccount of every namespace.
@@ -78,7 +80,7 @@ pub enum ControllerName {
 
 impl ControllerName {
     /// All of them, in the order they start.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::ServiceAccountToken,
         Self::ServiceAccount,
         Self::RootCaPublisher,
@@ -98,6 +100,7 @@ impl ControllerName {
         Self::EndpointSlice,
         Self::EndpointSliceMirroring,
         Self::Endpoints,
+        Self::ServiceCidr,
         Self::ResourceQuota,
         Self::CertificateApproving,
         Self::CertificateSigning,
@@ -129,6 +132,7 @@ impl ControllerName {
             Self::EndpointSlice => "endpointslice-controller",
             Self::EndpointSliceMirroring => "endpointslice-mirroring-controller",
             Self::Endpoints => "endpoints-controller",
+            Self::ServiceCidr => "service-cidr-controller",
             Self::Namespace => "namespace-controller",
             Self::ServiceAccountToken => "serviceaccount-token-controller",
             Self::ServiceAccount => "serviceaccount-controller",
@@ -168,6 +172,7 @@ impl ControllerName {
             Self::EndpointSlice => "endpointslice-controller",
             Self::EndpointSliceMirroring => "endpointslicemirroring-controller",
             Self::Endpoints => "endpoint-controller",
+            Self::ServiceCidr => "service-cidrs-controller",
             Self::Namespace => "namespace-controller",
             Self::ServiceAccountToken => "token-controller",
             Self::ServiceAccount => "service-account-controller",
@@ -195,6 +200,7 @@ impl ControllerName {
         match self {
             Self::VolumeBinder => "persistentvolume-controller",
             Self::EphemeralVolume => "ephemeral_volume",
+            Self::ServiceCidr => "service-cidr-controller",
             other => other.service_account(),
         }
     }

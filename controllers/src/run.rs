@@ -6,7 +6,7 @@ use crate::observed::Pod;
 use crate::owners::controller_of;
 use crate::runtime::informer::Observable;
 use crate::runtime::{Informer, Queue, Reconcile, Recorder, work};
-use crate::services::{endpoints, endpointslice, mirroring};
+use crate::services::{cidrs, endpoints, endpointslice, mirroring};
 use crate::workloads::{cronjob, daemonset, deployment, expiry, job, replicaset, statefulset};
 use crate::{certificates, cluster, disruption, garbage, nodes, storage};
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
@@ -19,6 +19,7 @@ use k8s_openapi::api::core::v1::{
     ResourceQuota, Secret, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::{IPAddress, ServiceCIDR};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::api::storage::v1::{StorageClass, VolumeAttributesClass};
@@ -59,6 +60,8 @@ pub(crate) struct Informers {
     pub(crate) services: Informer<Service>,
     pub(crate) endpoint_slices: Informer<EndpointSlice>,
     pub(crate) endpoints: Informer<Endpoints>,
+    pub(crate) service_cidrs: Informer<ServiceCIDR>,
+    pub(crate) ip_addresses: Informer<IPAddress>,
     pub(crate) namespaces: Informer<Namespace>,
     pub(crate) service_accounts: Informer<ServiceAccount>,
     /// Only those that hold a token of a ServiceAccount.
@@ -105,6 +108,8 @@ impl Informers {
                 terms
             }),
             endpoints: Informer::new("endpoints", Api::all(all()), |_| Vec::new()),
+            service_cidrs: Informer::new("service_cidrs", Api::all(all()), |_| Vec::new()),
+            ip_addresses: Informer::new("ip_addresses", Api::all(all()), |_| Vec::new()),
             namespaces: Informer::new("namespaces", Api::all(all()), |_| Vec::new()),
             service_accounts: Informer::new("service_accounts", Api::all(all()), |_| Vec::new()),
             token_secrets: Informer::new("token_secrets", Api::all(all()), |_| Vec::new())
@@ -143,6 +148,8 @@ impl Informers {
         synced(&self.services).await;
         synced(&self.endpoint_slices).await;
         synced(&self.endpoints).await;
+        synced(&self.service_cidrs).await;
+        synced(&self.ip_addresses).await;
         synced(&self.namespaces).await;
         synced(&self.service_accounts).await;
         synced(&self.token_secrets).await;
@@ -259,6 +266,7 @@ impl Starting {
             ControllerName::EndpointSlice => self.work(name, endpointslice::start(&context, informers)),
             ControllerName::EndpointSliceMirroring => self.work(name, mirroring::start(&context, informers)),
             ControllerName::Endpoints => self.work(name, endpoints::start(&context, informers)),
+            ControllerName::ServiceCidr => self.work(name, cidrs::start(&context, informers)),
             ControllerName::Namespace => self.work(name, cluster::namespace::start(&context, informers)),
             ControllerName::ServiceAccountToken => {
                 if let Some(started) = cluster::tokens::start(&context, informers) {
@@ -394,6 +402,8 @@ impl Starting {
         self.follow_one(all, |all| &all.services);
         self.follow_one(all, |all| &all.endpoint_slices);
         self.follow_one(all, |all| &all.endpoints);
+        self.follow_one(all, |all| &all.service_cidrs);
+        self.follow_one(all, |all| &all.ip_addresses);
         self.follow_one(all, |all| &all.namespaces);
         self.follow_one(all, |all| &all.service_accounts);
         self.follow_one(all, |all| &all.token_secrets);

@@ -158,7 +158,7 @@ pub(crate) struct Apiserver {
     /// The address under which the cluster reaches the API; the first bind address by default
     #[arg(long)]
     pub(crate) advertise_address: Option<IpAddr>,
-    /// Service addresses
+    /// Service addresses; two ranges of different families, separated by a comma, make a cluster of both
     #[arg(long, default_value = "10.96.0.0/12")]
     pub(crate) service_cluster_ip_range: String,
     /// Node ports of services

@@ -7,11 +7,13 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::registry::services::addresses::Cidr;
+use crate::registry::services::ip_address;
+use crate::registry::services::ranges::ClusterRanges;
 
-/// What stands for the range of service addresses and for the first of them; the range is ready since `now`, as the controller
+/// What stands for the ranges of service addresses and for the first of them; the range is ready since `now`, as the controller
 /// that upstream's server has for it says.
-pub(super) fn network(range: Cidr, now: Timestamp) -> Vec<Value> {
-    let first = range.first();
+pub(super) fn network(ranges: ClusterRanges, now: Timestamp) -> Vec<Value> {
+    let cidrs: Vec<String> = ranges.all().map(|range| range.to_string()).collect();
     let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let owned = ["lastTransitionTime", "message", "status", "type"]
         .map(|field| (format!("f:{field}"), json!({})))
@@ -23,42 +25,54 @@ pub(super) fn network(range: Cidr, now: Timestamp) -> Vec<Value> {
         "time": now, "subresource": "status", "fieldsType": "FieldsV1",
         "fieldsV1": {"f:status": {"f:conditions": {"k:{\"type\":\"Ready\"}": owned}}},
     });
-    let family = if range.is_ipv4() { "IPv4" } else { "IPv6" };
     vec![
         json!({
             "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR",
             "metadata": {"name": "kubernetes", "managedFields": [owner]},
-            "spec": {"cidrs": [range.to_string()]},
+            "spec": {"cidrs": cidrs},
             "status": {"conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": now, "reason": "",
                 "message": "Kubernetes default Service CIDR is ready"}]},
         }),
-        json!({
-            "apiVersion": "networking.k8s.io/v1", "kind": "IPAddress",
-            "metadata": {"name": first.to_string(), "labels": {
-                "ipaddress.kubernetes.io/ip-family": family,
-                "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
-            }},
-            "spec": {"parentRef": {"resource": "services", "namespace": "default", "name": "kubernetes"}},
-        }),
+        kubernetes_address(ranges.primary()),
     ]
+}
+
+/// What says that the Service `kubernetes` has the first address.
+fn kubernetes_address(range: Cidr) -> Value {
+    ip_address(range.first(), "default", "kubernetes")
+}
+
+/// The range with the second one, where there is none yet: a cluster may become one of both families.
+pub(super) fn widened(current: &Value, wanted: &Value) -> Option<Value> {
+    let (has, wants) = (current["spec"].items("cidrs"), wanted["spec"].items("cidrs"));
+    if has.len() != 1 || wants.len() != 2 || has[0] != wants[0] {
+        return None;
+    }
+    let mut next = current.clone();
+    next["spec"]["cidrs"] = wanted["spec"]["cidrs"].clone();
+    Some(next)
 }
 
 /// The range with what is said of it, where nothing is said yet.
 pub(super) fn readied(current: &Value, wanted: &Value) -> Option<Value> {
     let told = wanted.field("status")?;
     let is_told = current["status"].count("conditions") > 0;
-    if is_told || current["spec"]["cidrs"] != wanted["spec"]["cidrs"] {
+    let is_going = current["metadata"].has("deletionTimestamp");
+    if is_told || is_going || current["spec"]["cidrs"] != wanted["spec"]["cidrs"] {
         return None;
     }
     let mut next = current.clone();
     next["status"] = told.clone();
     let mut owners = wanted["metadata"].items("managedFields").to_vec();
-    owners.extend_from_slice(current["metadata"].items("managedFields"));
+    let others = current["metadata"].items("managedFields").iter();
+    let others = others.filter(|other| owners.iter().all(|owner| owner["manager"] != other["manager"]));
+    let others: Vec<Value> = others.cloned().collect();
+    owners.extend(others);
     next["metadata"]["managedFields"] = owners.into();
     Some(next)
 }
 
-/// The Service `kubernetes` and its endpoints.
+/// The Service `kubernetes`, its address, and its endpoints.
 pub(super) fn objects(range: Cidr, address: SocketAddr) -> Vec<Value> {
     let ip = address.ip().to_string();
     let family = if range.is_ipv4() { "IPv4" } else { "IPv6" };
@@ -77,6 +91,7 @@ pub(super) fn objects(range: Cidr, address: SocketAddr) -> Vec<Value> {
                 "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": port}],
             },
         }),
+        kubernetes_address(range),
         json!({
             "apiVersion": "v1", "kind": "Endpoints",
             "metadata": {
@@ -134,11 +149,22 @@ mod tests {
     }
 
     #[test]
+    fn a_second_range_is_added_to_the_same_first_one() {
+        let of = |ranges: &str| network(ranges.parse().unwrap(), Timestamp::UNIX_EPOCH).swap_remove(0);
+        let (one, two) = (of("10.96.0.0/12"), of("10.96.0.0/12,fd00::/108"));
+        let both = widened(&one, &two).unwrap();
+        assert_eq!(both["spec"], two["spec"]);
+        assert_eq!(widened(&both, &two), None);
+        assert_eq!(widened(&two, &one), None);
+        assert_eq!(widened(&of("10.0.0.0/24"), &two), None);
+    }
+
+    #[test]
     fn correcting_twice_changes_nothing_more() {
         let range: Cidr = "10.96.0.0/12".parse().unwrap();
         let old = objects(range, "10.0.0.1:6443".parse().unwrap());
         let new = objects(range, "10.0.0.2:443".parse().unwrap());
-        for (old, new) in old.iter().zip(&new) {
+        for (old, new) in old.iter().zip(&new).filter(|(old, _)| old["kind"] != "IPAddress") {
             let corrected = corrected(old, new).expect("address or port differs");
             assert_eq!(super::corrected(&corrected, new), None);
         }

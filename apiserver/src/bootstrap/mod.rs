@@ -31,8 +31,18 @@ pub(crate) use flow_schemas::keep_conditions;
 /// Where the store does not take it.
 pub(crate) async fn run(registry: &Registry) -> Result<(), ApiError> {
     registry.ensure(manifests::objects(), reconcile::restored).await?;
-    let network = kubernetes_service::network(registry.service_range(), registry.now());
-    registry.ensure(network.clone(), |_, _| None).await?;
+    network(registry).await
+}
+
+/// Makes the range that addresses of services come from, and has it ready.
+///
+/// # Errors
+/// Where the store does not take it.
+pub(crate) async fn network(registry: &Registry) -> Result<(), ApiError> {
+    let network = kubernetes_service::network(registry.service_ranges(), registry.now());
+    registry
+        .ensure(network.clone(), kubernetes_service::widened)
+        .await?;
     // A new object has no status; it is told once the object is there.
     registry.ensure(network, kubernetes_service::readied).await
 }
@@ -80,7 +90,7 @@ pub(crate) async fn publish(registry: Arc<Registry>, address: SocketAddr, cancel
         changes.iter_mut().for_each(|changes| {
             changes.borrow_and_update();
         });
-        let wanted = kubernetes_service::objects(registry.service_range(), address);
+        let wanted = kubernetes_service::objects(registry.service_ranges().primary(), address);
         if let Err(error) = registry.ensure(wanted, kubernetes_service::corrected).await {
             tracing::error!(%error, "the service kubernetes could not be kept");
         }

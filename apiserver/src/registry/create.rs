@@ -13,7 +13,7 @@ use super::body;
 use super::negotiate::Purpose;
 use super::options::WriteOptions;
 use super::served::Served;
-use super::services::Held;
+use super::services::{self, Held, Reservation};
 use super::write::Written;
 use super::{Registry, meta, quota, requester, respond, rules};
 use crate::admission::{Attributes, Operation};
@@ -26,6 +26,16 @@ const NAMES_TRIED: usize = 8;
 
 /// How long a pod waits for the default account of its namespace.
 const ACCOUNT_PATIENCE: std::time::Duration = std::time::Duration::from_millis(1500);
+
+/// What came of committing a new object.
+enum Made {
+    /// It is there.
+    Done(Arc<Entry>),
+    /// There is one of that name.
+    NameTaken,
+    /// Somebody else has got an address that it was to have.
+    Forestalled,
+}
 
 /// Nothing is created of a custom resource whose definition is on its way out.
 fn refuse_if_terminating(served: &Served, attributes: &Attributes<'_>) -> Result<(), ApiError> {
@@ -155,38 +165,52 @@ impl Registry {
         // What cannot be allocated is told before what is wrong otherwise.
         let denied = self.check_new_devices(served, &object);
         let verdict = rules::validate_create(served, &object, denied);
+        let mut verdict = Some(verdict);
+        // Where somebody else is faster at an address, another is looked for.
+        let spare = services::concern(served).then(|| object.clone());
         let held = Held {
             old: None,
             dry_run: options.dry_run,
         };
-        let reservation = self.services.reserve(served, &mut object, held, self.chance())?;
-        verdict?;
-        self.admit_finally(&admission, &object, None).await?;
-        rules::settle(served, &mut object);
-        // What was set since may have defaults of its own, which upstream fills in whenever it reads the object.
-        rules::default_again(served, &mut object);
-        let made = self
-            .commit_new(served, &admission.attributes, object, options)
-            .await?;
-        if made.is_some() && !options.dry_run {
-            reservation.keep();
+        for _ in 0..quota::TRIES {
+            let reservation = self.services.reserve(served, &mut object, held, self.chance())?;
+            verdict.take().unwrap_or(Ok(()))?;
+            self.admit_finally(&admission, &object, None).await?;
+            rules::settle(served, &mut object);
+            // What was set since may have defaults of its own, which upstream fills in whenever it reads the object.
+            rules::default_again(served, &mut object);
+            let made = self
+                .commit_new(served, &admission.attributes, object, &reservation, options)
+                .await?;
+            match (made, &spare) {
+                (Made::Done(entry), _) => {
+                    reservation.keep();
+                    return Ok(Some(entry));
+                }
+                (Made::Forestalled, Some(again)) => object = again.clone(),
+                (Made::NameTaken | Made::Forestalled, _) => return Ok(None),
+            }
         }
-        Ok(made)
+        Err(self.modified(served, &name))
     }
 
-    /// Charges a new object to the quotas of its namespace and commits both. None where the name is taken.
+    /// Charges a new object to the quotas of its namespace and commits both, with the addresses it has got.
     async fn commit_new(
         &self,
         served: &Arc<Served>,
         attributes: &Attributes<'_>,
         mut object: Value,
+        reservation: &Reservation,
         options: &WriteOptions,
-    ) -> Result<Option<Arc<Entry>>, ApiError> {
+    ) -> Result<Made, ApiError> {
         let key = served.key(attributes.namespace, attributes.name);
         let mut charges = self.charges(attributes, &object, None)?;
         for _ in 0..quota::TRIES {
             if served.cache.get(&key).is_some() {
-                return Ok(None);
+                return Ok(Made::NameTaken);
+            }
+            if self.is_forestalled(reservation) {
+                return Ok(Made::Forestalled);
             }
             let named = meta::text(&object, "resourceVersion").parse::<u64>();
             if !options.dry_run && named.is_ok_and(|revision| revision != 0) {
@@ -197,14 +221,16 @@ impl Registry {
             if options.dry_run {
                 rules::canonical(served, &mut object)?;
                 let entry = Entry::unversioned(&key, &object, served.cache.kind());
-                return Ok(Some(Arc::new(entry)));
+                return Ok(Made::Done(Arc::new(entry)));
             }
-            // Only what is charged to a quota may have to be tried again.
-            let kept = (!charges.is_empty()).then(|| object.clone());
-            match (self.put(served, &key, object, 0, charges.txn()).await?, kept) {
-                (Written::Done(entry), _) => return Ok(Some(entry)),
-                (Written::Conflict, None) => return Ok(None),
-                // It is the name that is taken, or a quota that others charged meanwhile.
+            // Only what is charged to a quota or has an address may have to be tried again.
+            let shares = !charges.is_empty() || reservation.writes_addresses();
+            let kept = shares.then(|| object.clone());
+            let also = self.with_addresses(reservation, &object, charges.txn())?;
+            match (self.put(served, &key, object, 0, also).await?, kept) {
+                (Written::Done(entry), _) => return Ok(Made::Done(entry)),
+                (Written::Conflict, None) => return Ok(Made::NameTaken),
+                // It is the name that is taken, or an address, or a quota that others charged meanwhile.
                 (Written::Conflict, Some(kept)) => object = kept,
             }
             self.current(served, attributes.namespace, attributes.name)

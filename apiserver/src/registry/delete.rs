@@ -190,7 +190,8 @@ impl Registry {
                 }
             }
             Decision::Remove(object) => {
-                let Some(revision) = self.remove(served, &key, current.revision(), Txn::new()).await? else {
+                let also = self.without_addresses(served, &object)?;
+                let Some(revision) = self.remove(served, &key, current.revision(), also).await? else {
                     return Ok(None);
                 };
                 self.services.release(served, &object);

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::list::wait_error;
 use super::served::Served;
-use super::services::addresses::Cidr;
+use super::services::ranges::ClusterRanges;
 use super::write::txn_error;
 use super::{Registry, meta, rules};
 use crate::cache::stored;
@@ -38,9 +38,15 @@ struct Write {
 }
 
 impl Registry {
-    /// Where service addresses come from.
-    pub(crate) fn service_range(&self) -> Cidr {
-        self.services.range()
+    /// Where service addresses come from by the flag.
+    pub(crate) fn service_ranges(&self) -> ClusterRanges {
+        self.services.ranges()
+    }
+
+    /// A new object of the server's own, ready to be stored; none where there is one of its name.
+    pub(super) fn made(&self, wanted: &Value) -> Result<Option<Value>, ApiError> {
+        let write = self.planned(wanted, |_, _| None)?;
+        Ok(write.map(|write| write.object))
     }
 
     /// Makes objects that are not there, and changes those that are as `change` (current, wanted) says.

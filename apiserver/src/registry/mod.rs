@@ -141,7 +141,7 @@ impl Registry {
         TaskTracker::new().spawn(Arc::clone(&cache).follow(following.clone()));
         let catalog = Arc::new(Catalog::new(&cache));
         let reader = Arc::new(CacheReader::new(Arc::clone(&catalog)));
-        let services = Services::new(&config.services, &*reader);
+        let services = Services::new(&config.services, &catalog, &*reader);
         let plugins = config.admission;
         let webhooks = Webhooks::with(Arc::clone(&reader) as _, Arc::clone(&plugins));
         let webhooks = Arc::new(webhooks);

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use coracle_api::status::ApiError;
 use coracle_api::validation::{FieldErrors, Path};
-use coracle_store::Txn;
 use http::{Response, StatusCode};
 use serde_json::Value;
 
@@ -179,7 +178,8 @@ impl Registry {
             return Ok(Tried::Done(served.entry(&key, current.revision(), object)));
         }
         if super::delete::is_finished(served, &object) {
-            let removed = self.remove(served, &key, current.revision(), Txn::new()).await?;
+            let also = self.without_addresses(served, old)?;
+            let removed = self.remove(served, &key, current.revision(), also).await?;
             return match removed {
                 Some(revision) => {
                     self.services.release(served, &object);
@@ -188,19 +188,18 @@ impl Registry {
                 None => self.overtaken(served, &key, unconditional),
             };
         }
-        match self
-            .put(served, &key, object, current.revision(), charges.txn())
-            .await?
-        {
+        let also = self.with_addresses(&reservation, &object, charges.txn())?;
+        match self.put(served, &key, object, current.revision(), also).await? {
             Written::Done(entry) => {
                 reservation.keep();
                 Ok(Tried::Done(entry))
             }
             Written::Conflict => {
-                // Where the object is as it was, it is a quota that others charged meanwhile.
+                // Where the object is as it was, it is a quota that others charged meanwhile, or an address.
                 let now = self.current(served, current.namespace(), current.name()).await?;
                 let same = now.is_some_and(|now| now.revision() == current.revision());
-                let again = unconditional || same && !charges.is_empty();
+                let shares = !charges.is_empty() || reservation.writes_addresses();
+                let again = unconditional || same && shares;
                 self.overtaken(served, current.name(), again)
             }
         }

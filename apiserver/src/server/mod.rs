@@ -169,6 +169,7 @@ impl ApiServer {
             let registry = registry.clone();
             tasks.spawn(registry.expire_events(running.event_ttl(), shutdown.clone()));
         }
+        tasks.spawn(registry.clone().keep_addresses(shutdown.clone()));
         tasks.spawn(bootstrap::publish(registry, running.advertised(), shutdown));
         running.set_started();
         Ok(running)
@@ -196,7 +197,7 @@ impl ApiServer {
 
 fn registry_config(config: &Config) -> Result<registry::Config, StartError> {
     let services = ServiceConfig {
-        cluster_ip_range: config.service_cidr.parse()?,
+        cluster_ip_ranges: config.service_cidr.parse()?,
         node_port_range: config.service_node_ports.parse()?,
     };
     Ok(registry::Config {

@@ -70,7 +70,7 @@ pub(crate) fn start(
     let without = Arc::new(Without::default());
     let told = without.clone();
     informers.nodes.subscribe(move |change| {
-        if told.asks_for_a_plan(&change) {
+        if told.asks_for_a_plan(change) {
             own.add(ObjectKey::cluster("nodes"));
         }
     });

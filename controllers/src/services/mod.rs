@@ -1,7 +1,8 @@
 //! Controllers that say what stands behind a Service: EndpointSlices, the legacy Endpoints, and slices that show Endpoints
-//! which users keep.
+//! which users keep; and the one that looks after the ranges of Services' addresses.
 
 pub(crate) mod backends;
+pub(crate) mod cidrs;
 pub(crate) mod endpoints;
 pub(crate) mod endpointslice;
 #[cfg(test)]

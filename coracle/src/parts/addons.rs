@@ -72,6 +72,10 @@ async fn make(client: &Client, object: &DynamicObject) -> Result<()> {
     let types = object.types.as_ref().context("it has no kind")?;
     let (resource, capabilities) = pinned_kind(client, &types.try_into()?).await?;
     let api = api(client, object, &resource, &capabilities.scope);
+    // A Service that names its own address would be refused for that address rather than for its name.
+    if api.get_metadata_opt(&object.name_any()).await?.is_some() {
+        return Ok(());
+    }
     match api.create(&PostParams::default(), object).await {
         Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
         outcome => outcome.map(drop).map_err(Into::into),

@@ -1,12 +1,26 @@
-//! Cluster addresses: which are free, which is next.
+//! Cluster addresses: which a range has, which is next.
 //!
-//! Pure: chance is an argument. Follows KEP-3070: the lowest part of a range is left to those who ask for an address by
-//! name, and is handed out on its own only when the rest is used up.
+//! Pure: chance is an argument, and so is who has what. Follows KEP-3070: the lowest part of a range is left to those who
+//! ask for an address by name, and is handed out on its own only when the rest is used up.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
+
+/// How many addresses are tried one after another before all that are taken are looked at together.
+const PROBES: u128 = 32;
+
+/// The shortest prefix that a range of IPv6 addresses may have, as upstream's allocator has it.
+const SHORTEST_V6: u8 = 64;
+
+/// Who has which address.
+pub(super) trait Occupied {
+    /// Whether somebody has this one.
+    fn is_taken(&self, address: IpAddr) -> bool;
+    /// Every one that somebody has.
+    fn all(&self) -> Vec<IpAddr>;
+}
 
 /// A range of addresses in CIDR form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,19 +30,14 @@ pub struct Cidr {
 }
 
 /// Why an address cannot be had. The texts are upstream's.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
     /// Somebody has it.
     #[error("provided IP is already allocated")]
     Allocated,
-    /// It lies outside.
-    #[error("the provided IP ({address}) is not in the valid range. The range of valid IPs is {range}")]
-    OutOfRange {
-        /// The address asked for.
-        address: IpAddr,
-        /// The range it is not in.
-        range: Cidr,
-    },
+    /// It lies in none of the ranges that are ready.
+    #[error("the provided network does not match the current range")]
+    NoRange,
     /// None is left.
     #[error("range is full")]
     Full,
@@ -39,11 +48,17 @@ pub enum AddressError {
 #[error("{0:?} is not a range of addresses such as 10.96.0.0/12")]
 pub struct CidrError(String);
 
+impl CidrError {
+    pub(super) fn of(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
 impl FromStr for Cidr {
     type Err = CidrError;
 
     fn from_str(text: &str) -> Result<Self, CidrError> {
-        let fault = || CidrError(text.to_owned());
+        let fault = || CidrError::of(text);
         let (address, length) = text.split_once('/').ok_or_else(fault)?;
         let address: IpAddr = address.parse().map_err(|_| fault())?;
         let length: u8 = length.parse().map_err(|_| fault())?;
@@ -92,93 +107,61 @@ impl Cidr {
         }
     }
 
-    /// How many addresses may be used: not the network's own, and not IPv4's broadcast address. Upstream bounds IPv6
-    /// ranges to 2^16 likewise.
+    /// Whether a service may have an address of it: the network's own and IPv4's broadcast address are nobody's.
+    pub(super) fn gives(&self, address: IpAddr) -> bool {
+        self.contains(address) && (1..=self.usable()).contains(&(number(address) - number(self.base)))
+    }
+
+    /// Whether addresses can be allocated from it at all: upstream has no allocator for the widest IPv6 ranges.
+    pub(super) fn is_allocatable(&self) -> bool {
+        self.is_ipv4() || self.length >= SHORTEST_V6
+    }
+
+    /// A free address near a place that `chance` picks, if there is one.
+    pub(super) fn next_free(&self, taken: &dyn Occupied, chance: u64) -> Option<IpAddr> {
+        let (reserved, last) = (self.reserved_below(), self.usable());
+        let upper = self.free_between(reserved + 1, last, taken, chance);
+        upper.or_else(|| self.free_between(1, reserved.min(last), taken, chance))
+    }
+
+    fn free_between(&self, low: u128, high: u128, taken: &dyn Occupied, chance: u64) -> Option<IpAddr> {
+        if low > high {
+            return None;
+        }
+        let span = high - low + 1;
+        let start = u128::from(chance) % span;
+        let mut probed = (0..span.min(PROBES)).map(|step| self.at(low + (start + step) % span));
+        let found = probed.find(|address| !taken.is_taken(*address));
+        if found.is_some() || span <= PROBES {
+            return found;
+        }
+        let within = taken.all().into_iter().filter(|address| self.contains(*address));
+        let used = within
+            .map(|address| number(address) - number(self.base))
+            .collect();
+        free_in(&used, low, high, chance).map(|offset| self.at(offset))
+    }
+
+    fn at(&self, offset: u128) -> IpAddr {
+        from_number(number(self.base) + offset, self.is_ipv4())
+    }
+
+    /// The last offset that may be used: not IPv4's broadcast address.
     fn usable(&self) -> u128 {
-        let size = self.host_mask().min(0xffff_ffff);
+        let last = self.host_mask();
         if self.is_ipv4() {
-            size.saturating_sub(1)
+            last.saturating_sub(1)
         } else {
-            size.min(0xffff)
-        }
-    }
-}
-
-/// The addresses of one range that are in use.
-#[derive(Debug)]
-pub struct Addresses {
-    range: Cidr,
-    /// As offsets from the range's base.
-    used: BTreeSet<u128>,
-}
-
-impl Addresses {
-    /// A range with every address free.
-    pub fn new(range: Cidr) -> Self {
-        Self {
-            range,
-            used: BTreeSet::new(),
+            last
         }
     }
 
-    /// The range.
-    pub fn range(&self) -> Cidr {
-        self.range
+    /// How many of the lowest addresses are left to those who ask by name: `min(max(16, size / 16), 256)` of a range's size,
+    /// none of a range that small.
+    fn reserved_below(&self) -> u128 {
+        let size = self.host_mask().saturating_add(1);
+        if size <= 16 { 0 } else { (size / 16).clamp(16, 256) }
     }
-
-    /// Takes one address.
-    ///
-    /// # Errors
-    /// Where it is taken or cannot be had.
-    pub fn take(&mut self, address: IpAddr) -> Result<(), AddressError> {
-        let out = AddressError::OutOfRange {
-            address,
-            range: self.range,
-        };
-        if !self.range.contains(address) {
-            return Err(out);
-        }
-        let offset = number(address) - number(self.range.base);
-        if offset == 0 || offset > self.range.usable() {
-            return Err(out);
-        }
-        if self.used.insert(offset) {
-            Ok(())
-        } else {
-            Err(AddressError::Allocated)
-        }
-    }
-
-    /// Takes the next free address from a place that `chance` picks.
-    ///
-    /// # Errors
-    /// Where none is left.
-    pub fn take_any(&mut self, chance: u64) -> Result<IpAddr, AddressError> {
-        let size = self.range.usable();
-        let reserved = reserved_below(size);
-        let offset = free_in(&self.used, reserved + 1, size, chance)
-            .or_else(|| free_in(&self.used, 1, reserved, chance))
-            .ok_or(AddressError::Full)?;
-        self.used.insert(offset);
-        Ok(from_number(
-            number(self.range.base) + offset,
-            self.range.is_ipv4(),
-        ))
-    }
-
-    /// Gives an address back.
-    pub fn release(&mut self, address: IpAddr) {
-        if self.range.contains(address) {
-            self.used.remove(&(number(address) - number(self.range.base)));
-        }
-    }
-}
-
-/// How many of the lowest addresses are left to those who ask by name: `min(max(16, size / 16), 256)`, none of a range
-/// that small.
-fn reserved_below(size: u128) -> u128 {
-    let wanted = (size / 16).clamp(16, 256);
-    if wanted >= size { 0 } else { wanted }
 }
 
 /// A free number from `low` to `high`, looked for upwards from where `chance` says and then around.
@@ -243,43 +226,60 @@ mod tests {
         }
     }
 
-    #[test]
-    fn faults_are_worded_as_upstream_words_them() {
-        let mut addresses = Addresses::new(cidr("10.96.0.0/16"));
-        let mut take = |text: &str| {
-            addresses
-                .take(text.parse().unwrap())
-                .map_err(|error| error.to_string())
-        };
-        assert_eq!(take("10.96.0.10"), Ok(()));
-        assert_eq!(
-            take("10.96.0.10"),
-            Err("provided IP is already allocated".to_owned())
-        );
-        let out = |ip| {
-            Err(format!(
-                "the provided IP ({ip}) is not in the valid range. The range of valid IPs is 10.96.0.0/16"
-            ))
-        };
-        for ip in ["10.97.0.1", "10.96.0.0", "10.96.255.255", "fd00::1"] {
-            assert_eq!(take(ip), out(ip));
+    impl Occupied for BTreeSet<IpAddr> {
+        fn is_taken(&self, address: IpAddr) -> bool {
+            self.contains(&address)
         }
+
+        fn all(&self) -> Vec<IpAddr> {
+            self.iter().copied().collect()
+        }
+    }
+
+    #[test]
+    fn the_part_for_those_who_ask_by_name_grows_with_the_range() {
+        let reserved = |text: &str| cidr(text).reserved_below();
+        let ranges = [
+            "10.0.0.0/28",
+            "10.0.0.0/27",
+            "10.0.0.0/24",
+            "10.0.0.0/23",
+            "10.0.0.0/20",
+            "10.0.0.0/8",
+        ];
+        assert_eq!(ranges.map(reserved), [0, 16, 16, 32, 256, 256]);
+        assert_eq!(
+            ["fd00::/124", "fd00::/108", "fd00::/64"].map(reserved),
+            [0, 256, 256]
+        );
+    }
+
+    #[test]
+    fn the_ends_of_a_range_are_nobody_s() {
+        let gives = |range: &str, address: &str| cidr(range).gives(address.parse().unwrap());
+        assert!(gives("10.96.0.0/16", "10.96.0.1") && gives("10.96.0.0/16", "10.96.255.254"));
+        for address in ["10.96.0.0", "10.96.255.255", "10.97.0.1", "fd00::1"] {
+            assert!(!gives("10.96.0.0/16", address), "{address}");
+        }
+        assert!(gives("fd00::/120", "fd00::ff") && !gives("fd00::/120", "fd00::"));
+        assert!(cidr("fd00::/64").is_allocatable() && !cidr("fd00::/48").is_allocatable());
+        assert_eq!(cidr("10.0.0.0/32").next_free(&BTreeSet::new(), 7), None);
     }
 
     proptest! {
         #[test]
-        fn every_address_is_handed_out_once_and_the_low_ones_last(chances in prop::collection::vec(any::<u64>(), 62)) {
-            let mut addresses = Addresses::new(cidr("10.0.0.0/26"));
+        fn every_address_is_handed_out_once_and_the_low_ones_last(chances in prop::collection::vec(any::<u64>(), 126)) {
+            let range = cidr("10.0.0.0/25");
             let mut seen = BTreeSet::new();
             for (i, chance) in chances.iter().enumerate() {
-                let address = addresses.take_any(*chance).unwrap();
-                prop_assert!(seen.insert(address));
-                prop_assert_eq!(number(address) & 63 > 16, i < 46);
+                let address = range.next_free(&seen, *chance).unwrap();
+                prop_assert!(range.gives(address) && seen.insert(address));
+                prop_assert_eq!(number(address) & 127 > 16, i < 110);
             }
-            prop_assert_eq!(addresses.take_any(0), Err(AddressError::Full));
+            prop_assert_eq!(range.next_free(&seen, 0), None);
             let back = *seen.first().unwrap();
-            addresses.release(back);
-            prop_assert_eq!(addresses.take_any(5), Ok(back));
+            seen.remove(&back);
+            prop_assert_eq!(range.next_free(&seen, 5), Some(back));
         }
     }
 }

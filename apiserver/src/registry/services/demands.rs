@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use coracle_api::object::Fields;
 use serde_json::{Value, json};
 
 use super::Holdings;
@@ -9,14 +10,23 @@ use super::Holdings;
 /// What a service needs.
 #[derive(Debug, Default)]
 pub(super) struct Demand {
-    /// Whether it has a cluster address at all.
-    pub address: bool,
-    /// The one it asks for.
-    pub requested: Option<IpAddr>,
+    /// An address of each of its families.
+    pub addresses: Vec<AddressDemand>,
     /// A node port for each of these.
     pub ports: Vec<PortDemand>,
     /// A port for health checks of its local endpoints, and which.
     pub health_check: Option<Option<u16>>,
+}
+
+/// A cluster address that a service needs.
+#[derive(Debug)]
+pub(super) struct AddressDemand {
+    /// Which of its addresses it is.
+    pub index: usize,
+    /// Whether it is to be one of IPv4.
+    pub is_ipv4: bool,
+    /// The one it asks for.
+    pub requested: Option<IpAddr>,
 }
 
 /// A node port that a service needs.
@@ -45,12 +55,10 @@ pub(super) fn of(service: &Value) -> Demand {
     if kind == "ExternalName" {
         return Demand::default();
     }
-    let requested = cluster_ip(service);
-    let mut demand = Demand {
-        address: requested != "None",
-        requested: requested.parse().ok(),
-        ..Demand::default()
-    };
+    let mut demand = Demand::default();
+    if cluster_ip(service) != "None" {
+        demand.addresses = address_demands(service);
+    }
     let exposes = kind == "NodePort" || kind == "LoadBalancer";
     let allocates =
         kind == "NodePort" || flag(service, "/spec/allocateLoadBalancerNodePorts").unwrap_or(true);
@@ -61,6 +69,23 @@ pub(super) fn of(service: &Value) -> Demand {
         demand.health_check = Some(port_number(service.pointer("/spec/healthCheckNodePort")));
     }
     demand
+}
+
+/// One for each family, of which at least one has been settled.
+fn address_demands(service: &Value) -> Vec<AddressDemand> {
+    let families = service["spec"].items("ipFamilies").iter().enumerate();
+    let demand = |(index, family): (usize, &Value)| {
+        let requested = match index {
+            0 => cluster_ip(service),
+            index => text(service, &format!("/spec/clusterIPs/{index}")),
+        };
+        AddressDemand {
+            index,
+            is_ipv4: family == "IPv4",
+            requested: requested.parse().ok(),
+        }
+    };
+    families.map(demand).collect()
 }
 
 fn port_demands(service: &Value, allocates: bool) -> Vec<PortDemand> {
@@ -123,16 +148,23 @@ pub(super) fn holdings(service: &Value) -> Holdings {
     found
 }
 
-/// Writes the address, and what goes with it.
-pub(super) fn set_address(service: &mut Value, address: IpAddr) {
+/// Writes an address, and what goes with it.
+pub(super) fn set_address(service: &mut Value, index: usize, address: IpAddr) {
     let Some(spec) = service.get_mut("spec").and_then(Value::as_object_mut) else {
         return;
     };
-    spec.insert("clusterIP".to_owned(), Value::from(address.to_string()));
+    let address = Value::from(address.to_string());
+    if index == 0 {
+        spec.insert("clusterIP".to_owned(), address.clone());
+    }
     let listed = spec.entry("clusterIPs").or_insert_with(|| json!([]));
+    if !listed.is_array() {
+        *listed = json!([]);
+    }
     match listed.as_array_mut() {
-        Some(list) if !list.is_empty() => list[0] = Value::from(address.to_string()),
-        _ => *listed = json!([address.to_string()]),
+        Some(list) if index < list.len() => list[index] = address,
+        Some(list) => list.push(address),
+        None => {}
     }
 }
 

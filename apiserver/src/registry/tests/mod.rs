@@ -1,5 +1,6 @@
 //! The registry as its clients see it, on a store in memory.
 
+mod addresses;
 mod admission;
 mod conversions;
 mod custom_objects;
@@ -74,7 +75,7 @@ impl Answer {
 }
 
 impl Fixture {
-    /// With the namespace `default` and its service account.
+    /// With the namespace `default` and its service account, and a range for addresses of services.
     pub(crate) async fn new() -> Self {
         Self::admitting(AdmissionOptions::default()).await
     }
@@ -93,6 +94,8 @@ impl Fixture {
         fixture
             .create("/api/v1/namespaces/default/serviceaccounts", account)
             .await;
+        let network = crate::bootstrap::network(&fixture.registry).await;
+        network.expect("the model store takes it");
         fixture
     }
 
