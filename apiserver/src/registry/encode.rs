@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::negotiate::{Accepted, Format, View};
 use super::served::Served;
-use super::{conversion, rules};
+use super::{conversion, raw_parts, rules};
 use crate::cache::entry::{Entry, Representation, headed};
 
 const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
@@ -49,7 +49,7 @@ pub(super) fn item(served: &Served, entry: &Entry, accepted: Accepted) -> Result
 /// The JSON of an object without kind and version.
 fn bare(served: &Served, entry: &Entry, accepted: Accepted) -> Result<Bytes, ApiError> {
     if is_kept_as_shown(served, entry) {
-        return Ok(entry.json().clone());
+        return Ok(raw_parts::json(served, entry).unwrap_or_else(|| entry.json().clone()));
     }
     let json = Accepted {
         format: Format::Json,
@@ -91,7 +91,7 @@ pub(super) fn list_meta(meta: &Value) -> Result<Vec<u8>, ApiError> {
 pub(super) fn full_value(served: &Served, entry: &Entry, accepted: Accepted) -> Result<Arc<Value>, ApiError> {
     match accepted.view {
         View::Metadata => partial(served, entry, accepted).map(Arc::new),
-        _ => in_version(served, entry),
+        _ => in_version(served, entry).map(|object| raw_parts::to_write(served, object, accepted.format)),
     }
 }
 
@@ -111,12 +111,20 @@ pub(super) fn value(value: &Value, format: Format) -> Result<Bytes, ApiError> {
     }
 }
 
+/// The object in the version asked for, with kind and version, as everybody sees it: without kept texts.
+///
+/// # Errors
+/// Where it cannot be converted.
+pub(crate) fn shown(served: &Served, entry: &Entry) -> Result<Arc<Value>, ApiError> {
+    in_version(served, entry).map(|object| raw_parts::open(served, object).0)
+}
+
 /// The object in the version asked for, with kind and version; shared where that is the version it is kept in. What a
 /// webhook converts must have been [converted ahead](conversion::ahead).
 ///
 /// # Errors
 /// Where it cannot be converted.
-pub(crate) fn in_version(served: &Served, entry: &Entry) -> Result<Arc<Value>, ApiError> {
+pub(super) fn in_version(served: &Served, entry: &Entry) -> Result<Arc<Value>, ApiError> {
     if is_kept_as_shown(served, entry) {
         return Ok(entry.value());
     }
