@@ -3,11 +3,16 @@
 use anyhow::{Context, bail};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
+use hyper_rustls::HttpsConnectorBuilder;
+use hyper_util::client::legacy;
+use hyper_util::rt::TokioExecutor;
 use kube::Client;
-use kube::client::Body;
+use kube::client::{Body, ClientBuilder, ConfigExt};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
 use std::path::Path;
+use tower::BoxError;
+use tower::util::MapErrLayer;
 
 /// The namespace that loads go to.
 pub(crate) const NAMESPACE: &str = "coracle-bench";
@@ -19,12 +24,38 @@ pub(crate) const APPLY: &str = "application/apply-patch+yaml";
 
 /// A client for the current context of a kubeconfig file, or of the usual one.
 pub(crate) async fn client(kubeconfig: Option<&Path>) -> anyhow::Result<Client> {
+    Client::try_from(config(kubeconfig).await?).context("make a client")
+}
+
+/// A client that sends all its requests over one connection, by HTTP/2, as client-go does.
+pub(crate) fn multiplexing(config: &kube::Config) -> anyhow::Result<Client> {
+    let tls = config
+        .rustls_client_config()
+        .context("understand the certificates")?;
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(tls)
+        .https_only()
+        .enable_http2()
+        .build();
+    let sender = legacy::Client::builder(TokioExecutor::new())
+        .http2_only(true)
+        .build(connector);
+    let credentials = config.auth_layer().context("understand the credentials")?;
+    let client = ClientBuilder::new(sender, config.default_namespace.clone())
+        .with_layer(&MapErrLayer::new(BoxError::from))
+        .with_layer(&config.base_uri_layer())
+        .with_layer(&credentials.context("credentials for a header")?);
+    Ok(client.build())
+}
+
+/// How to reach what a kubeconfig file names, or the usual one.
+pub(crate) async fn config(kubeconfig: Option<&Path>) -> anyhow::Result<kube::Config> {
     let file = match kubeconfig {
         Some(path) => Kubeconfig::read_from(path).with_context(|| format!("read {}", path.display()))?,
         None => Kubeconfig::read().context("read the kubeconfig")?,
     };
     let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await;
-    Client::try_from(config.context("understand the kubeconfig")?).context("make a client")
+    config.context("understand the kubeconfig")
 }
 
 /// One request.

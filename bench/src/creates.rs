@@ -63,10 +63,7 @@ struct Run {
 pub(crate) async fn run(args: &Args) -> anyhow::Result<Table> {
     match &args.kubeconfig {
         Some(path) => {
-            let target = Target {
-                client: cluster::client(Some(path)).await?,
-                pids: args.pid.clone(),
-            };
+            let target = Target::of(path, args.pid.clone()).await?;
             let table = measure_all(args, &target).await;
             cluster::clean_up(&target.client).await?;
             table

@@ -27,7 +27,8 @@ DNS is CoreDNS 1.15.0, with the same API server, Coracle's, behind both. Service
 network namespace of its own, by `coracle proxy` as it comes and by kube-proxy 1.36.3 in iptables mode, which waits for no period
 between two restores, with that API server behind both: one is there when one of its endpoints takes a connection to its address.
 CPU time there is the proxy's with that of the iptables programs that it runs, memory the proxy's alone. Bodies are JSON unless it
-says otherwise; connections are HTTP/1.1. Boot takes until `/readyz`; its CPU time is that of all parts until the controllers work.
+says otherwise; connections are HTTP/1.1, each for one request at a time, unless it says HTTP/2. Boot takes until `/readyz`; its
+CPU time is that of all parts until the controllers work.
 ";
 
 #[derive(clap::Args, Clone)]
@@ -64,10 +65,7 @@ impl Args {
 
 pub(crate) async fn run(args: &Args) -> anyhow::Result<String> {
     if let Some(kubeconfig) = &args.kubeconfig {
-        let target = Target {
-            client: crate::cluster::client(Some(kubeconfig)).await?,
-            pids: args.pid.clone(),
-        };
+        let target = Target::of(kubeconfig, args.pid.clone()).await?;
         let samples = measure(&target, args).await?;
         return Ok(table::alone(&samples).to_string());
     }

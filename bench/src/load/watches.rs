@@ -1,4 +1,5 @@
-//! Changes to one pod, told to many watchers: how long from asking for a change until each watcher has been told.
+//! Changes to one pod, told to many watchers: how long from asking for a change until each watcher has been told. Each has a
+//! connection of its own; or they share some, as the watches of a client-go program do.
 
 use super::{Named, Scale, read};
 use crate::cluster::{self, Call, STRATEGIC};
@@ -6,6 +7,7 @@ use crate::side::Target;
 use anyhow::{Context, bail, ensure};
 use futures::TryStreamExt;
 use http_body_util::BodyExt;
+use kube::Client;
 use kube::client::Body;
 use serde_json::json;
 use std::time::Duration;
@@ -17,6 +19,10 @@ const NAMESPACE: &str = "coracle-bench-watches";
 const POD: &str = "watched";
 const TURN: &str = "bench.coracle.dev/turn";
 const WATCHERS: [usize; 3] = [10, 100, 1000];
+/// How many share HTTP/2 connections.
+const SHARING: [usize; 2] = [100, 1000];
+/// How many share one: as many streams as a kube-apiserver allows on a connection.
+const ON_A_CONNECTION: usize = 100;
 
 /// How many changes there are. Each is made once every watcher has been told of the one before.
 const CHANGES: usize = 50;
@@ -30,10 +36,24 @@ pub(super) async fn run(target: &Target, scale: Scale) -> anyhow::Result<Vec<Nam
         .await?;
     let mut samples = Vec::new();
     for watchers in WATCHERS {
-        let crowd = Crowd::gather(target, &pods, scale.of(watchers)).await?;
+        let clients = vec![target.client.clone(); scale.of(watchers)];
+        let crowd = Crowd::gather(target, &pods, clients).await?;
         let changes = scale.of(CHANGES);
         let sample = target.observe(crowd.tell(target, &pods, changes)).await?;
         samples.push((format!("{changes} changes to {watchers} watchers"), sample));
+    }
+    for watchers in SHARING {
+        let mut clients = Vec::new();
+        while clients.len() < scale.of(watchers) {
+            let together = ON_A_CONNECTION.min(scale.of(watchers) - clients.len());
+            clients.extend(vec![target.multiplexing()?; together]);
+        }
+        let crowd = Crowd::gather(target, &pods, clients).await?;
+        let changes = scale.of(CHANGES);
+        let sample = target.observe(crowd.tell(target, &pods, changes)).await?;
+        let name =
+            format!("{changes} changes to {watchers} watchers, HTTP/2, {ON_A_CONNECTION} on each connection");
+        samples.push((name, sample));
     }
     Ok(samples)
 }
@@ -47,7 +67,9 @@ struct Crowd {
 }
 
 impl Crowd {
-    async fn gather(target: &Target, pods: &str, watchers: usize) -> anyhow::Result<Crowd> {
+    /// Has a watch begun by each of the clients.
+    async fn gather(target: &Target, pods: &str, clients: Vec<Client>) -> anyhow::Result<Crowd> {
+        let watchers = clients.len();
         let pod = Call::get(format!("{pods}/{POD}")).succeed(&target.client).await?;
         let pod = read::object(&pod, POD)?;
         let revision = pod["metadata"]["resourceVersion"]
@@ -56,9 +78,9 @@ impl Crowd {
         // Room for one event of each, so that none waits for the change to be answered.
         let (tell, seen) = mpsc::channel(watchers);
         let mut tasks = JoinSet::new();
-        for _ in 0..watchers {
+        for client in clients {
             let path = format!("{pods}?watch=true&resourceVersion={revision}");
-            let answer = Call::get(path).open(&target.client).await?;
+            let answer = Call::get(path).open(&client).await?;
             ensure!(
                 answer.status().is_success(),
                 "a watch was answered {}",

@@ -104,10 +104,8 @@ impl ControlPlane {
         let client = client.with_context(|| format!("see {}", log.display()))?;
         cluster::bind_administrator(&client, LOAD_USER).await?;
         let load = credentials.kubeconfig(LOAD_USER, &url, &ca_file)?;
-        let target = Target {
-            client: cluster::client(Some(&load)).await?,
-            pids: vec![child.id().context("the server has ended")?],
-        };
+        let pid = child.id().context("the server has ended")?;
+        let target = Target::of(&load, vec![pid]).await?;
         Ok(ControlPlane {
             child,
             client,

@@ -2,7 +2,6 @@
 //! and neither metrics nor health checks.
 
 use super::{Program, Target, terminate};
-use crate::cluster;
 use anyhow::Context;
 use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -73,10 +72,8 @@ impl DnsServer {
             .stderr(output)
             .kill_on_drop(true);
         let child = command.spawn().context("start a DNS server")?;
-        let target = Target {
-            client: cluster::client(Some(kubeconfig)).await?,
-            pids: vec![child.id().context("the DNS server has ended")?],
-        };
+        let pid = child.id().context("the DNS server has ended")?;
+        let target = Target::of(kubeconfig, vec![pid]).await?;
         Ok(DnsServer {
             child,
             address: SocketAddr::new(address, PORT),

@@ -12,6 +12,7 @@ pub(crate) use dns::DnsServer;
 pub(crate) use peer::{Peer, PeerPrograms};
 pub(crate) use proxy::{NODE, ServiceProxy};
 
+use crate::cluster;
 use crate::load::Sample;
 use crate::process;
 use anyhow::{Context, bail};
@@ -19,6 +20,7 @@ use kube::Client;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::net::TcpListener;
+use std::path::Path;
 use std::time::Duration;
 use tokio::process::Child;
 use tokio::time::{Instant, timeout};
@@ -41,11 +43,24 @@ const NODE_GRACE_PERIOD: &str = "10h";
 #[derive(Clone)]
 pub(crate) struct Target {
     pub(crate) client: Client,
+    config: kube::Config,
     /// Whose CPU time and memory count; may be none.
     pub(crate) pids: Vec<u32>,
 }
 
 impl Target {
+    /// What a kubeconfig names, with the processes that serve it.
+    pub(crate) async fn of(kubeconfig: &Path, pids: Vec<u32>) -> anyhow::Result<Target> {
+        let config = cluster::config(Some(kubeconfig)).await?;
+        let client = Client::try_from(config.clone()).context("make a client")?;
+        Ok(Target { client, config, pids })
+    }
+
+    /// A client with a connection of its own, for HTTP/2.
+    pub(crate) fn multiplexing(&self) -> anyhow::Result<Client> {
+        cluster::multiplexing(&self.config)
+    }
+
     /// Has some work done, and looks at what it costs the servers. The work answers how long each part of it took.
     pub(crate) async fn observe(
         &self,

@@ -57,14 +57,14 @@ impl Peer {
         starting.scheduler()?;
         let running = timeout(START_LIMIT, controllers_run(&administrator)).await;
         running.context("the controllers do not work")??;
-        let client = cluster::client(Some(&starting.kubeconfig(LOAD_USER)?)).await?;
         let pids: Option<Vec<u32>> = starting.parts.iter().map(|(_, child)| child.id()).collect();
         let pids = pids.context("a part of the peer has ended")?;
+        let target = Target::of(&starting.kubeconfig(LOAD_USER)?, pids).await?;
         starting.parts.reverse();
         Ok(Peer {
             parts: starting.parts,
             start,
-            target: Target { client, pids },
+            target,
         })
     }
 

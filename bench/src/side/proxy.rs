@@ -5,7 +5,6 @@
 //! time between two restores, which is a second by default. It leaves the machine's conntrack limits alone.
 
 use super::{CLUSTER_CIDR, Program, RATE, Target, end};
-use crate::cluster;
 use crate::namespace::NODE_IP;
 use anyhow::{Context, anyhow};
 use std::fs::{self, File};
@@ -75,15 +74,15 @@ impl ServiceProxy {
             .stdout(output.try_clone().context("share the output file")?)
             .stderr(output)
             .kill_on_drop(true);
-        let client = cluster::client(Some(kubeconfig)).await?;
+        let mut target = Target::of(kubeconfig, Vec::new()).await?;
         let started = Instant::now();
         let child = command.spawn().context("start a proxy")?;
-        let pids = vec![child.id().context("the proxy has ended")?];
+        target.pids.push(child.id().context("the proxy has ended")?);
         Ok(ServiceProxy {
             child,
             log,
             started,
-            target: Target { client, pids },
+            target,
         })
     }
 
