@@ -10,6 +10,8 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -106,6 +108,7 @@ fn reference(pod: &Pod) -> ObjectReference {
 #[derive(Clone)]
 pub(crate) struct Recorder {
     notes: mpsc::Sender<Note>,
+    dropped: Arc<AtomicU64>,
 }
 
 impl Recorder {
@@ -126,12 +129,17 @@ impl Recorder {
                 }
             }
         };
-        (Self { notes }, write)
+        let dropped = Arc::default();
+        (Self { notes, dropped }, write)
     }
 
     pub(crate) fn record(&self, note: Note) {
         if self.notes.try_send(note).is_err() {
-            tracing::warn!("an event was dropped: too many wait to be written");
+            let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
+            // Told ever more seldom, for where one is dropped many are.
+            if dropped.is_power_of_two() {
+                tracing::warn!(dropped, "an event was dropped: too many wait to be written");
+            }
         }
     }
 }

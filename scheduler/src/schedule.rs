@@ -99,8 +99,21 @@ impl fmt::Display for Unschedulable {
     }
 }
 
+/// No cluster has so few nodes that fewer are looked for.
+const FEW: usize = 100;
+/// The smallest share of the nodes of a large cluster that is looked for, in percent.
+const LEAST_SHARE: usize = 5;
+
+/// How many nodes that can take a pod are looked for: all in a small cluster, a share that shrinks with its size in a larger
+/// one. Upstream's values where its `percentageOfNodesToScore` is not set.
+fn enough(nodes: usize) -> usize {
+    let percent = 50_usize.saturating_sub(nodes / 125).max(LEAST_SHARE);
+    (nodes * percent / 100).max(FEW).min(nodes)
+}
+
 /// Finds the best node for a pod: the one that is kept for it, if it fits there by now, or else the one with the highest
-/// score. Of equally good ones, `random` picks.
+/// score of those that can take it; in a large cluster, of the first of them from a node on that `random` picks. Of equally
+/// good ones, `random` picks.
 ///
 /// # Errors
 /// [`Unschedulable`] with the reasons of every node when none can take the pod, and with what came of looking for pods to
@@ -117,23 +130,41 @@ pub fn schedule(nodes: &Snapshot, pod: &Pod, random: u64) -> Result<Placement, U
     {
         return Ok(placement(nodes, row, &asked));
     }
-    let mut rows = Vec::new();
-    let mut refusals = Vec::new();
-    for row in 0..nodes.len() {
-        match filters::check(nodes, row, &asked) {
-            Ok(()) => rows.push(row),
-            Err(refusal) => refusals.push(refusal),
-        }
-    }
-    if rows.is_empty() {
-        return Err(Unschedulable::of(nodes, &asked, &refusals, random));
-    }
+    let rows = possible(nodes, &asked, random)
+        .map_err(|refusals| Unschedulable::of(nodes, &asked, &refusals, random))?;
     let row = if rows.len() == 1 {
         rows[0]
     } else {
         best(nodes, &rows, &asked, pod, random)
     };
     Ok(placement(nodes, row, &asked))
+}
+
+/// Rows of nodes that can take the pod, as many as are enough. Where there is none: why not, by row.
+fn possible(nodes: &Snapshot, asked: &Asked<'_>, random: u64) -> Result<Vec<usize>, Vec<Refusal>> {
+    let (all, enough) = (nodes.len(), enough(nodes.len()));
+    let first = if enough < all {
+        // The lower half of the bits picks among equals.
+        usize::try_from(random >> 32).unwrap_or(0) % all
+    } else {
+        0
+    };
+    let mut rows = Vec::new();
+    let mut refusals = Vec::new();
+    for row in (first..all).chain(0..first) {
+        match filters::check(nodes, row, asked) {
+            Ok(()) => rows.push(row),
+            Err(refusal) => refusals.push(refusal),
+        }
+        if rows.len() == enough {
+            return Ok(rows);
+        }
+    }
+    if rows.is_empty() {
+        refusals.rotate_right(first);
+        return Err(refusals);
+    }
+    Ok(rows)
 }
 
 fn placement(nodes: &Snapshot, row: usize, asked: &Asked<'_>) -> Placement {

@@ -4,7 +4,7 @@ use crate::filters::Asked;
 use crate::resources::Amounts;
 use crate::snapshot::Snapshot;
 use crate::{affinity, taints};
-use std::collections::HashMap;
+use std::borrow::Cow;
 
 const MOST: i64 = 100;
 /// Images smaller than this do not matter, larger ones than that matter no more (upstream's values, per container).
@@ -73,9 +73,10 @@ fn balanced(nodes: &Snapshot, row: usize, asked: &Amounts) -> i64 {
     MOST - (cpu - memory).abs() / 20
 }
 
-/// The images a pod needs, each weighed by how many nodes have it, so that one node is not flooded.
+/// The images a pod's containers need, each weighed by how many nodes have it, so that one node is not flooded.
 struct Images<'a> {
-    weights: HashMap<&'a str, i64>,
+    /// Those that a node has.
+    weights: Vec<(Cow<'a, str>, i64)>,
     containers: i64,
 }
 
@@ -86,22 +87,19 @@ impl<'a> Images<'a> {
             .containers
             .iter()
             .chain(asked.spec.init_containers.iter().flatten());
-        let names: Vec<&str> = containers
+        let names: Vec<_> = containers
             .filter_map(|container| container.image.as_deref())
+            .map(tagged)
             .collect();
+        let containers = i64::try_from(names.len()).unwrap_or(1).max(1);
         let all = i64::try_from(nodes.len()).unwrap_or(i64::MAX).max(1);
-        let share = |name: &str| {
-            let having = nodes
-                .facts
-                .iter()
-                .filter(|facts| size(&facts.images, name).is_some())
-                .count();
-            i64::try_from(having).unwrap_or(0) * MOST / all
-        };
-        let weights = names.iter().map(|name| (*name, share(name))).collect();
+        let weighed = names.into_iter().filter_map(|name| {
+            let having = i64::try_from(nodes.having_image(&name)).unwrap_or(0);
+            (having > 0).then_some((name, having * MOST / all))
+        });
         Self {
-            weights,
-            containers: i64::try_from(names.len()).unwrap_or(1).max(1),
+            weights: weighed.collect(),
+            containers,
         }
     }
 
@@ -110,20 +108,18 @@ impl<'a> Images<'a> {
         let present = self
             .weights
             .iter()
-            .filter_map(|(name, share)| Some(size(images, name)? / MOST * share));
+            .filter_map(|(name, share)| Some(images.get(&**name)? / MOST * share));
         let total: i64 = present.sum();
         let large = LARGE_IMAGE * self.containers;
         (total.clamp(SMALL_IMAGE, large) - SMALL_IMAGE) * MOST / (large - SMALL_IMAGE)
     }
 }
 
-/// The size of an image under its name; a name without a tag means `latest`.
-fn size(images: &HashMap<String, i64>, name: &str) -> Option<i64> {
-    let untagged = !name.rsplit('/').next().unwrap_or(name).contains([':', '@']);
-    if untagged {
-        images.get(&format!("{name}:latest"))
+/// The name under which a node has an image: one without a tag means `latest`.
+fn tagged(name: &str) -> Cow<'_, str> {
+    if name.rsplit('/').next().unwrap_or(name).contains([':', '@']) {
+        name.into()
     } else {
-        images.get(name)
+        format!("{name}:latest").into()
     }
-    .copied()
 }

@@ -9,6 +9,7 @@ use crate::resources::Amounts;
 use crate::volumes::Volumes;
 use coracle_api::quantity::Quantity;
 use k8s_openapi::api::core::v1::{Node, Pod, Taint};
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -121,6 +122,8 @@ pub struct Snapshot {
     pub budgets: Budgets,
     /// Claims and volumes.
     pub volumes: Volumes,
+    /// How many nodes have an image, by each of its names.
+    images: HashMap<String, usize>,
 }
 
 impl Snapshot {
@@ -142,6 +145,29 @@ impl Snapshot {
         self.rows.get(node).copied()
     }
 
+    /// How many nodes have the image of this name.
+    #[must_use]
+    pub(crate) fn having_image(&self, name: &str) -> usize {
+        self.images.get(name).copied().unwrap_or(0)
+    }
+
+    fn count_images(&mut self, facts: &NodeFacts) {
+        for name in facts.images.keys() {
+            *self.images.entry(name.clone()).or_default() += 1;
+        }
+    }
+
+    fn discount_images(&mut self, facts: &NodeFacts) {
+        for name in facts.images.keys() {
+            if let Entry::Occupied(mut having) = self.images.entry(name.clone()) {
+                *having.get_mut() -= 1;
+                if *having.get() == 0 {
+                    having.remove();
+                }
+            }
+        }
+    }
+
     /// Adds a node, or takes in what changed about it. Says whether anything did that decides.
     pub fn set_node(&mut self, node: &Node) -> bool {
         let facts = node_facts(node);
@@ -157,11 +183,17 @@ impl Snapshot {
         if let Some(row) = self.row(&facts.name) {
             let same_facts = self.facts[row].decides_like(&facts);
             let changed = !same_facts || self.allocatable[row] != amounts || self.max_pods[row] != max_pods;
+            if self.facts[row].images != facts.images {
+                self.count_images(&facts);
+                let former = std::mem::take(&mut self.facts[row]);
+                self.discount_images(&former);
+            }
             self.facts[row] = facts;
             self.allocatable[row] = amounts;
             self.max_pods[row] = max_pods;
             return changed;
         }
+        self.count_images(&facts);
         let name = facts.name.clone();
         self.rows.insert(name.clone(), self.facts.len());
         self.facts.push(facts);
@@ -187,7 +219,8 @@ impl Snapshot {
     /// Removes a node. Its pods are remembered, should it come back.
     pub fn remove_node(&mut self, name: &str) {
         let Some(row) = self.rows.remove(name) else { return };
-        self.facts.swap_remove(row);
+        let facts = self.facts.swap_remove(row);
+        self.discount_images(&facts);
         self.allocatable.swap_remove(row);
         self.max_pods.swap_remove(row);
         self.requested.swap_remove(row);

@@ -267,6 +267,9 @@ impl Volumes {
     /// # Errors
     /// Why it cannot.
     pub fn choose(&self, needs: &Needs, node: &NodeFacts) -> Result<Choices, Vec<Reason>> {
+        if needs.bound.is_empty() && needs.late.is_empty() {
+            return Ok(Choices::default());
+        }
         let label = |key: &str| node.labels.get(key).map(String::as_str);
         let mut reasons = Vec::new();
         for volume in &needs.bound {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::Value;
 
+use super::alike::{self, Families, Kept};
 use super::ordered::Keyed;
 use super::resource::StoredKind;
 use crate::registry::negotiate::{Format, View};
@@ -24,6 +25,22 @@ pub(crate) struct Representation {
     pub view: View,
 }
 
+impl Representation {
+    /// What is stored of a built-in kind: the storage version in its protobuf envelope.
+    pub(crate) const AS_STORED: Self = Self {
+        version: 0,
+        format: Format::Protobuf,
+        view: View::Object,
+    };
+}
+
+/// What is made of many entries of one resource is much alike; it is kept so.
+#[derive(Debug, Default)]
+pub(super) struct Alikes {
+    json: Families,
+    protobuf: Families,
+}
+
 /// An object at one revision. Immutable; shared by every list and watch that shows it.
 #[derive(Debug)]
 pub(crate) struct Entry {
@@ -36,9 +53,11 @@ pub(crate) struct Entry {
     fields: Box<[(&'static str, Box<str>)]>,
     /// What makes `json` an object of its own.
     head: Arc<str>,
-    json: Bytes,
+    json: Kept,
     /// Where in `json` the object's metadata stands.
     metadata: Range<usize>,
+    /// The object as it is stored, with its revision, and where in it its message stands; none where that is not protobuf.
+    protobuf: Option<(Kept, Range<usize>)>,
     /// Whether it is stored otherwise than it would be written now.
     stale: bool,
     value: Mutex<Weak<Value>>,
@@ -96,8 +115,9 @@ impl Entry {
                 .map(|(name, value)| (name, value.into_boxed_str()))
                 .collect(),
             head: head.unwrap_or_else(|| Arc::clone(&kind.head)),
-            json,
+            json: Kept::Whole(json),
             metadata,
+            protobuf: None,
             stale: false,
             value: Mutex::new(Weak::new()),
             encoded: Mutex::default(),
@@ -162,13 +182,40 @@ impl Entry {
     }
 
     /// The object as JSON in its storage version, without `kind` and `apiVersion`: `{"metadata":…}`.
-    pub(crate) fn json(&self) -> &Bytes {
-        &self.json
+    pub(crate) fn json(&self) -> Bytes {
+        self.json.bytes()
+    }
+
+    /// How many bytes [`Entry::json`] has.
+    pub(crate) fn json_len(&self) -> usize {
+        self.json.len()
+    }
+
+    /// Writes [`Entry::json`] from where it stands.
+    pub(crate) fn put_json(&self, out: &mut BytesMut) {
+        self.json.put(0..self.json.len(), out);
+    }
+
+    /// How many bytes the message has that is stored and goes out in protobuf; none where none is stored.
+    pub(crate) fn message_len(&self) -> Option<usize> {
+        self.protobuf.as_ref().map(|(_, message)| message.len())
+    }
+
+    /// Writes that message from where it stands.
+    pub(crate) fn put_message(&self, out: &mut BytesMut) {
+        if let Some((protobuf, message)) = &self.protobuf {
+            protobuf.put(message.clone(), out);
+        }
+    }
+
+    /// How many bytes are held for this entry alone, of what it was made with.
+    pub(super) fn held(&self) -> usize {
+        self.json.held() + self.protobuf.as_ref().map_or(0, |(kept, _)| kept.held())
     }
 
     /// The JSON of its metadata alone.
     pub(crate) fn metadata(&self) -> Bytes {
-        self.json.slice(self.metadata.clone())
+        self.json.range(self.metadata.clone())
     }
 
     /// The object as it is stored, with `kind` and `apiVersion`; parsed on demand and shared while anybody holds it.
@@ -185,7 +232,30 @@ impl Entry {
 
     /// The JSON of the object with `kind` and `apiVersion` in front.
     pub(crate) fn standing_alone(&self) -> Bytes {
-        headed(&self.head, &self.json)
+        self.headed(&self.head)
+    }
+
+    /// The JSON of the object with a head in front.
+    pub(crate) fn headed(&self, head: &str) -> Bytes {
+        let mut out = BytesMut::with_capacity(head.len() + self.json.len());
+        self.put_headed(head, &mut out);
+        out.freeze()
+    }
+
+    /// How many bytes [`Entry::standing_alone`] has.
+    pub(crate) fn standing_alone_len(&self) -> usize {
+        self.head.len() + self.json.len() - 1
+    }
+
+    /// Writes [`Entry::standing_alone`] from where it stands.
+    pub(crate) fn put_standing_alone(&self, out: &mut BytesMut) {
+        self.put_headed(&self.head, out);
+    }
+
+    /// The head takes the place of the bracket that opens the object.
+    fn put_headed(&self, head: &str, out: &mut BytesMut) {
+        out.put_slice(head.as_bytes());
+        self.json.put(1..self.json.len(), out);
     }
 
     /// Whether an object of a version and kind is one as this entry's head says.
@@ -196,9 +266,18 @@ impl Entry {
         rest.and_then(|rest| rest.strip_prefix(api_version)) == Some(r#"","#)
     }
 
-    /// Takes a representation that was come by otherwise than by encoding, before anybody sees the entry.
-    pub(crate) fn with_encoded(mut self, representation: Representation, bytes: Bytes) -> Self {
-        self.encoded = Mutex::new(vec![(representation, bytes)]);
+    /// Takes the envelope in which the object is stored, with its revision; `message` is where in it the message stands.
+    pub(super) fn with_protobuf(mut self, envelope: Bytes, message: Range<usize>) -> Self {
+        self.protobuf = Some((Kept::Whole(envelope), message));
+        self
+    }
+
+    /// Keeps only what differs from others that are like it, before anybody sees the entry.
+    pub(super) fn alike(mut self, alikes: &Alikes) -> Self {
+        let family = alike::family_of(&self.key);
+        self.json = alikes.json.keep(family, self.json.bytes());
+        let protobuf = self.protobuf.take();
+        self.protobuf = protobuf.map(|(kept, message)| (alikes.protobuf.keep(family, kept.bytes()), message));
         self
     }
 
@@ -208,6 +287,11 @@ impl Entry {
         representation: Representation,
         encode: impl FnOnce(&Self) -> Result<Bytes, E>,
     ) -> Result<Bytes, E> {
+        if representation == Representation::AS_STORED
+            && let Some((protobuf, _)) = &self.protobuf
+        {
+            return Ok(protobuf.bytes());
+        }
         let find = |made: &Vec<(Representation, Bytes)>| {
             made.iter()
                 .find(|(other, _)| *other == representation)
@@ -242,8 +326,9 @@ impl Entry {
             labels: self.labels.clone(),
             fields: self.fields.clone(),
             head: Arc::clone(&self.head),
-            json,
+            json: Kept::Whole(json),
             metadata,
+            protobuf: None,
             stale: self.stale,
             value: Mutex::new(Weak::new()),
             encoded: Mutex::new(self.restamped_encodings(revision)),

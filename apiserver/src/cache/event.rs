@@ -78,6 +78,19 @@ impl Event {
         self.previous.as_ref()
     }
 
+    /// How many bytes of objects nobody but those who remember this change holds. What an object is after it is held by the
+    /// cache, or by the change that came next.
+    pub(super) fn held(&self) -> usize {
+        let last = if self.removed { self.entry.held() } else { 0 };
+        last + self.previous.as_ref().map_or(0, |entry| entry.held())
+    }
+
+    /// Lets go of the bytes that tell of it. Who comes for them later has them made again.
+    pub(super) fn forget_frames(&self) {
+        let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
+        *frames = Vec::new();
+    }
+
     /// What this change is to somebody who sees only `selection`; `None` where it does not concern them.
     pub(crate) fn seen_by(&self, selection: &Selection) -> Option<EventType> {
         self.seen_if(|entry| selection.matches(entry))

@@ -11,18 +11,10 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::entry::{Entry, Representation};
+use super::entry::Entry;
 use super::resource::{Change, ResourceCache};
 use super::stored::StoredError;
 use super::{Cache, stored};
-use crate::registry::negotiate::{Format, View};
-
-/// The form of an object that has a protobuf message: in its storage version, in its envelope.
-const AS_STORED: Representation = Representation {
-    version: 0,
-    format: Format::Protobuf,
-    view: View::Object,
-};
 
 /// How many items of the store that are there already are taken in before those are told who wait for the cache to come
 /// further: what was written in one go wakes its writers once.
@@ -190,7 +182,7 @@ impl Cache {
                     }
                     None => read_entry(resource, key, kv)?,
                 };
-                self.recent.keep(value, entry.json().len());
+                self.recent.keep(value, entry.json_len());
                 Some(Change::Put(Arc::new(entry)))
             }
             Event::Delete { prev } => {
@@ -229,16 +221,20 @@ fn entry_from(resource: &ResourceCache, key: &str, kv: &KeyValue, mut object: Va
     let revision = kv.mod_revision.0;
     let (entry, value) = Entry::with_value(key, revision, object, resource.kind());
     if stale {
-        return (entry.stale(), value);
+        return (entry.stale().alike(resource.alikes()), value);
     }
     // What is stored is what goes out in protobuf, but for the revision: it need not be written again.
     let entry = match protobuf::with_revision(&kv.value, revision) {
         Some((envelope, bytes)) if entry.is_headed(envelope.api_version, envelope.kind) => {
-            entry.with_encoded(AS_STORED, Bytes::from(bytes))
+            let end = bytes.len() - protobuf::ENVELOPE_TAIL.len();
+            match protobuf::open(&bytes).map(|whole| whole.message.len()) {
+                Ok(message) => entry.with_protobuf(Bytes::from(bytes), end - message..end),
+                Err(_) => entry,
+            }
         }
         _ => entry,
     };
-    (entry, value)
+    (entry.alike(resource.alikes()), value)
 }
 
 /// Decodes one stored object as it is now. One that cannot be decoded is left out and remembered for those who ask for it.

@@ -4,6 +4,7 @@
 //! began; lists and watches are served from shared bytes and decode nothing; nothing here grows without bound except
 //! with the objects themselves. The one task that does IO is [`Cache::follow`].
 
+mod alike;
 pub(crate) mod entry;
 pub(crate) mod event;
 mod feed;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 
-use super::entry::{Entry, Fields};
+use super::entry::{Alikes, Entry, Fields};
 use super::event::Event;
 use super::history::History;
 use super::ordered::{Keyed, Ordered};
@@ -91,6 +91,7 @@ pub(crate) struct ResourceCache {
     progress: watch::Receiver<u64>,
     changed: watch::Sender<u64>,
     unreadable: Unreadable,
+    alikes: Alikes,
 }
 
 #[derive(Debug)]
@@ -124,6 +125,7 @@ impl ResourceCache {
             progress,
             changed: watch::Sender::new(revision),
             unreadable: Unreadable::default(),
+            alikes: Alikes::default(),
         }
     }
 
@@ -175,6 +177,11 @@ impl ResourceCache {
     /// What is stored and cannot be read.
     pub(super) fn unreadables(&self) -> &Unreadable {
         &self.unreadable
+    }
+
+    /// What its entries are held against to keep only what differs.
+    pub(super) fn alikes(&self) -> &Alikes {
+        &self.alikes
     }
 
     /// The object of a key.
@@ -282,7 +289,7 @@ impl State {
         let mut ordered = Ordered::default();
         let mut bytes = 0;
         for entry in entries {
-            bytes += entry.json().len();
+            bytes += entry.json_len();
             ordered.insert(Arc::new(entry));
         }
         Self {
@@ -307,14 +314,14 @@ impl State {
     fn apply(&mut self, change: Change) {
         let event = match change {
             Change::Put(entry) => {
-                self.bytes += entry.json().len();
+                self.bytes += entry.json_len();
                 let previous = self.entries.insert(Arc::clone(&entry));
-                self.bytes -= previous.as_ref().map_or(0, |previous| previous.json().len());
+                self.bytes -= previous.as_ref().map_or(0, |previous| previous.json_len());
                 Event::put(entry, previous)
             }
             Change::Remove(last) => match self.entries.remove(last.key()) {
                 Some(previous) => {
-                    self.bytes -= previous.json().len();
+                    self.bytes -= previous.json_len();
                     Event::removal(last, previous)
                 }
                 None => return,

@@ -160,7 +160,7 @@ impl Frame {
         let mut message =
             protobuf::encode_message(&self.list, ty).expect("documents are of their types' shape");
         for item in items {
-            message.extend(protobuf::field_head(number, item.bytes.len()));
+            message.extend_from_slice(&protobuf::field_head(number, item.bytes.len()));
             message.extend_from_slice(&item.bytes);
         }
         let mut joined = protobuf::envelope_head(text("apiVersion"), text("kind"), message.len());

@@ -12,13 +12,13 @@ struct Message(Vec<u8>);
 
 impl Message {
     fn text(mut self, field: u32, text: &str) -> Self {
-        self.0.extend(field_head(field, text.len()));
+        self.0.extend_from_slice(&field_head(field, text.len()));
         self.0.extend(text.as_bytes());
         self
     }
 
     fn message(mut self, field: u32, message: Message) -> Self {
-        self.0.extend(field_head(field, message.0.len()));
+        self.0.extend_from_slice(&field_head(field, message.0.len()));
         self.0.extend(message.0);
         self
     }

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use coracle_api::codec::{protobuf, yaml};
+use coracle_api::codec::{protobuf, raw, yaml};
 use coracle_api::status::ApiError;
 use coracle_api::table;
 use serde_json::Value;
 
 use super::negotiate::{Accepted, Format, View};
+use super::pieces::Item;
 use super::served::Served;
 use super::{conversion, raw_parts, rules};
 use crate::cache::entry::{Entry, Representation, headed};
@@ -22,6 +23,7 @@ const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
 pub(super) fn object(served: &Served, entry: &Entry, accepted: Accepted) -> Result<Bytes, ApiError> {
     match (accepted.format, accepted.view) {
         (Format::Json, View::Metadata) => metadata(served, entry, accepted),
+        (Format::Json, _) if is_written_as_shown(served, entry) => Ok(entry.headed(&served.head)),
         (Format::Json, _) => Ok(headed(&served.head, &bare(served, entry, accepted)?)),
         (Format::Yaml, _) => value(&*full_value(served, entry, accepted)?, Format::Yaml),
         (Format::Protobuf, _) => entry.encoded(representation(served, accepted), |entry| {
@@ -31,25 +33,26 @@ pub(super) fn object(served: &Served, entry: &Entry, accepted: Accepted) -> Resu
 }
 
 /// The JSON of an object as an item of a list: without kind and version, unless it is a custom resource or a view that
-/// names its own.
+/// names its own. What the cache keeps is written only when its turn comes.
 ///
 /// # Errors
 /// Where the stored object cannot be shown in that form.
-pub(super) fn item(served: &Served, entry: &Entry, accepted: Accepted) -> Result<Bytes, ApiError> {
+pub(super) fn item(served: &Served, entry: &Arc<Entry>, accepted: Accepted) -> Result<Item, ApiError> {
     if accepted.view == View::Metadata {
-        return metadata(served, entry, accepted);
+        return metadata(served, entry, accepted).map(Item::Made);
     }
-    let bare = bare(served, entry, accepted)?;
-    Ok(match served.custom {
-        None => bare,
-        Some(_) => headed(&served.head, &bare),
+    Ok(match (&served.custom, is_written_as_shown(served, entry)) {
+        (None, true) => Item::Json(Arc::clone(entry)),
+        (None, false) => Item::Made(bare(served, entry, accepted)?),
+        (Some(_), true) => Item::Alone(Arc::clone(entry)),
+        (Some(_), false) => Item::Made(headed(&served.head, &bare(served, entry, accepted)?)),
     })
 }
 
 /// The JSON of an object without kind and version.
 fn bare(served: &Served, entry: &Entry, accepted: Accepted) -> Result<Bytes, ApiError> {
     if is_kept_as_shown(served, entry) {
-        return Ok(raw_parts::json(served, entry).unwrap_or_else(|| entry.json().clone()));
+        return Ok(raw_parts::json(served, entry).unwrap_or_else(|| entry.json()));
     }
     let json = Accepted {
         format: Format::Json,
@@ -61,18 +64,25 @@ fn bare(served: &Served, entry: &Entry, accepted: Accepted) -> Result<Bytes, Api
             map.remove("apiVersion");
             map.remove("kind");
         }
-        value(&object, Format::Json)
+        match served.raw {
+            Some(ty) => Ok(raw::json(&object, ty).into()),
+            None => value(&object, Format::Json),
+        }
     })
 }
 
-/// The protobuf message of an object as an item of a list: what is inside its envelope, whose bytes are shared.
+/// The protobuf message of an object as an item of a list: what is inside its envelope. What is stored is
+/// written only when its turn comes.
 ///
 /// # Errors
 /// Where the stored object cannot be shown in that form.
-pub(super) fn message(served: &Served, entry: &Entry, accepted: Accepted) -> Result<Bytes, ApiError> {
+pub(super) fn message(served: &Served, entry: &Arc<Entry>, accepted: Accepted) -> Result<Item, ApiError> {
+    if representation(served, accepted) == Representation::AS_STORED && entry.message_len().is_some() {
+        return Ok(Item::Message(Arc::clone(entry)));
+    }
     let envelope = object(served, entry, accepted)?;
     let message = protobuf::open(&envelope).map_err(ApiError::internal)?.message;
-    Ok(envelope.slice_ref(message))
+    Ok(Item::Made(envelope.slice_ref(message)))
 }
 
 /// The protobuf message of a list's metadata.
@@ -146,6 +156,11 @@ pub(super) fn is_kept_as_shown(served: &Served, entry: &Entry) -> bool {
         None => served.version == 0,
         Some(_) => entry.head() == served.head,
     }
+}
+
+/// Whether the JSON that the cache has of an entry is what is shown of it: in the version asked for, and without kept texts.
+fn is_written_as_shown(served: &Served, entry: &Entry) -> bool {
+    is_kept_as_shown(served, entry) && !raw_parts::are_in(served, entry)
 }
 
 /// The object as the registry works on it: as it is stored, where versions are converted in code; in the version asked for,

@@ -1,7 +1,11 @@
 //! The pieces of a streamed list: a head, items as they stand, a tail. Pure.
 
+use std::sync::Arc;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use coracle_api::codec::protobuf;
+
+use crate::cache::entry::Entry;
 
 /// Pieces are about this large.
 pub(super) const PIECE: usize = 64 << 10;
@@ -15,11 +19,44 @@ enum Form {
     Protobuf,
 }
 
+/// One item, written when its turn comes.
+#[derive(Debug)]
+pub(super) enum Item {
+    /// As it goes out.
+    Made(Bytes),
+    /// The JSON that the cache keeps of an object.
+    Json(Arc<Entry>),
+    /// The same, with the kind and version in which it is kept.
+    Alone(Arc<Entry>),
+    /// The protobuf message that the cache keeps of an object.
+    Message(Arc<Entry>),
+}
+
+impl Item {
+    fn len(&self) -> usize {
+        match self {
+            Self::Made(bytes) => bytes.len(),
+            Self::Json(entry) => entry.json_len(),
+            Self::Alone(entry) => entry.standing_alone_len(),
+            Self::Message(entry) => entry.message_len().unwrap_or(0),
+        }
+    }
+
+    fn put(&self, piece: &mut BytesMut) {
+        match self {
+            Self::Made(bytes) => piece.put_slice(bytes),
+            Self::Json(entry) => entry.put_json(piece),
+            Self::Alone(entry) => entry.put_standing_alone(piece),
+            Self::Message(entry) => entry.put_message(piece),
+        }
+    }
+}
+
 /// Writes a list piece by piece.
 #[derive(Debug)]
 pub(super) struct Pieces {
     head: Option<Bytes>,
-    items: std::vec::IntoIter<Bytes>,
+    items: std::vec::IntoIter<Item>,
     tail: &'static [u8],
     form: Form,
     first: bool,
@@ -29,20 +66,19 @@ pub(super) struct Pieces {
 
 impl Pieces {
     /// A list in JSON: `head` ends with the bracket that opens its items.
-    pub(super) fn json(head: String, items: Vec<Bytes>) -> Self {
+    pub(super) fn json(head: String, items: Vec<Item>) -> Self {
         let commas = items.len().saturating_sub(1);
         Self::new(Form::Json, head.into(), items, b"]}\n", commas)
     }
 
     /// A list in protobuf, in its envelope. The items are messages; so is the metadata.
-    pub(super) fn protobuf(api_version: &str, kind: &str, metadata: &[u8], items: Vec<Bytes>) -> Self {
-        let mut meta = protobuf::field_head(1, metadata.len());
-        meta.extend(metadata);
+    pub(super) fn protobuf(api_version: &str, kind: &str, metadata: &[u8], items: Vec<Item>) -> Self {
+        let meta = [&*protobuf::field_head(1, metadata.len()), metadata].concat();
         let heads: usize = items
             .iter()
             .map(|item| protobuf::field_head(2, item.len()).len())
             .sum();
-        let message = meta.len() + heads + items.iter().map(Bytes::len).sum::<usize>();
+        let message = meta.len() + heads + items.iter().map(Item::len).sum::<usize>();
         let mut head = protobuf::envelope_head(api_version, kind, message);
         head.extend(meta);
         Self::new(
@@ -54,8 +90,8 @@ impl Pieces {
         )
     }
 
-    fn new(form: Form, head: Bytes, items: Vec<Bytes>, tail: &'static [u8], between: usize) -> Self {
-        let len = head.len() + items.iter().map(Bytes::len).sum::<usize>() + between + tail.len();
+    fn new(form: Form, head: Bytes, items: Vec<Item>, tail: &'static [u8], between: usize) -> Self {
+        let len = head.len() + items.iter().map(Item::len).sum::<usize>() + between + tail.len();
         Self {
             head: Some(head),
             items: items.into_iter(),
@@ -71,13 +107,13 @@ impl Pieces {
         self.len
     }
 
-    fn put(&mut self, item: &Bytes, piece: &mut BytesMut) {
+    fn put(&mut self, item: &Item, piece: &mut BytesMut) {
         match self.form {
             Form::Json if std::mem::take(&mut self.first) => {}
             Form::Json => piece.put_u8(b','),
             Form::Protobuf => piece.put_slice(&protobuf::field_head(2, item.len())),
         }
-        piece.put_slice(item);
+        item.put(piece);
     }
 }
 
@@ -117,7 +153,9 @@ mod tests {
     #[test]
     fn json_has_commas_between_items_and_no_more() {
         for (count, text) in [(0, "[]}\n"), (1, "[{}]}\n"), (3, "[{},{},{}]}\n")] {
-            let items = vec![Bytes::from_static(b"{}"); count];
+            let items = (0..count)
+                .map(|_| Item::Made(Bytes::from_static(b"{}")))
+                .collect();
             let (len, pieces) = all(Pieces::json("[".to_owned(), items));
             assert_eq!(pieces.concat(), text.as_bytes());
             assert_eq!(len, text.len());
@@ -134,9 +172,9 @@ mod tests {
                 .collect();
             let metadata = json!({"resourceVersion": "17", "remainingItemCount": 3});
             let whole = json!({"kind": "PodList", "apiVersion": "v1", "metadata": metadata, "items": values});
-            let items: Vec<Bytes> = values
+            let items: Vec<Item> = values
                 .iter()
-                .map(|pod| protobuf::encode_message(pod, pods).unwrap().into())
+                .map(|pod| Item::Made(protobuf::encode_message(pod, pods).unwrap().into()))
                 .collect();
             let metadata = protobuf::encode_message(&metadata, meta).unwrap();
             let (len, pieces) = all(Pieces::protobuf("v1", "PodList", &metadata, items));

@@ -68,9 +68,14 @@ pub(super) fn to_write(served: &Served, object: Arc<Value>, format: Format) -> A
     }
 }
 
+/// Whether there are texts in the JSON of an entry.
+pub(super) fn are_in(served: &Served, entry: &Entry) -> bool {
+    served.raw.is_some() && raw::is_kept_in(&entry.json())
+}
+
 /// The JSON of an entry without kind and version, where there are texts in it: the entry's own has them as they are.
 pub(super) fn json(served: &Served, entry: &Entry) -> Option<Bytes> {
-    let ty = served.raw.filter(|_| raw::is_kept_in(entry.json()))?;
+    let ty = served.raw.filter(|_| are_in(served, entry))?;
     let mut object = Value::clone(&entry.value());
     if let Value::Object(fields) = &mut object {
         fields.remove("apiVersion");

@@ -84,7 +84,7 @@ fn known(value: &Value, ty: &str) -> Option<Vec<u8>> {
 }
 
 fn put(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
-    out.extend(field_head(number, bytes.len()));
+    out.extend_from_slice(&field_head(number, bytes.len()));
     out.extend(bytes);
 }
 

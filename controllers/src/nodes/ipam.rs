@@ -10,7 +10,7 @@ use kube::api::Api;
 use serde_json::json;
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub(crate) struct NodeIpam {
@@ -18,6 +18,43 @@ pub(crate) struct NodeIpam {
     cidr: ClusterCidr,
     nodes: Arc<Cache<Node>>,
     recorder: Recorder,
+    without: Arc<Without>,
+}
+
+/// The nodes, by uid, that were told that there is no network for them. They are looked at again when one becomes free, and
+/// not whenever they change: in a cluster with more nodes than networks that would be all of them for each change of one.
+#[derive(Default)]
+struct Without(Mutex<HashSet<String>>);
+
+impl Without {
+    /// Whether the change can mean that a network is to be given.
+    fn asks_for_a_plan(&self, change: &Change<'_, Node>) -> bool {
+        let node = change.object();
+        match change {
+            Change::Deleted(_) => {
+                self.remove(node);
+                network_of(node).is_some()
+            }
+            _ => network_of(node).is_none() && !self.lock().contains(uid_of(node)),
+        }
+    }
+
+    /// Whether this is new.
+    fn insert(&self, node: &Node) -> bool {
+        self.lock().insert(uid_of(node).to_owned())
+    }
+
+    fn remove(&self, node: &Node) {
+        self.lock().remove(uid_of(node));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn uid_of(node: &Node) -> &str {
+    node.metadata.uid.as_deref().unwrap_or_default()
 }
 
 /// Builds the controller and its queue, fed by the informers. None without a network to cut from.
@@ -30,9 +67,10 @@ pub(crate) fn start(
     let cidr = context.config.cluster_cidr?;
     let queue = Arc::new(Queue::new());
     let own = queue.clone();
+    let without = Arc::new(Without::default());
+    let told = without.clone();
     informers.nodes.subscribe(move |change| {
-        let lacks = network_of(change.object()).is_none();
-        if lacks || matches!(change, Change::Deleted(_)) {
+        if told.asks_for_a_plan(&change) {
             own.add(ObjectKey::cluster("nodes"));
         }
     });
@@ -41,6 +79,7 @@ pub(crate) fn start(
         cidr,
         nodes: informers.nodes.cache().clone(),
         recorder: context.recorder.clone(),
+        without,
     };
     Some((Arc::new(controller), queue))
 }
@@ -105,16 +144,19 @@ impl Reconcile for NodeIpam {
         for (node, network) in plan(&self.nodes.all(), self.cidr) {
             let target = Target::of(&node.metadata);
             let Some(network) = network else {
-                let message = format!("Node {} status is now: CIDRNotAvailable", target.name);
-                self.recorder.record(
-                    &reference("v1", "Node", &node.metadata),
-                    Note::normal("CIDRNotAvailable", message),
-                );
+                if self.without.insert(&node) {
+                    let message = format!("Node {} status is now: CIDRNotAvailable", target.name);
+                    self.recorder.record(
+                        &reference("v1", "Node", &node.metadata),
+                        Note::normal("CIDRNotAvailable", message),
+                    );
+                }
                 continue;
             };
             let change = json!({"spec": {"podCIDR": network, "podCIDRs": [network]}});
             match write::patch(&api, &target, change).await {
                 Ok(node) => {
+                    self.without.remove(&node);
                     self.nodes
                         .shows(self.nodes.mark(node.metadata.resource_version.as_deref()))
                         .await
@@ -195,5 +237,27 @@ mod tests {
             given(&[node("a", None), node("b", None)], cidr("fd00:10:244::", 48, 64)),
             expected
         );
+    }
+
+    #[test]
+    fn a_node_without_a_network_is_looked_at_again_when_one_is_free() {
+        let of = |uid: &str, cidr| {
+            let mut node = (*node(uid, cidr)).clone();
+            node.metadata.uid = Some(uid.to_owned());
+            Arc::new(node)
+        };
+        let without = Without::default();
+        let (lacking, having) = (of("a", None), of("b", Some("10.0.0.0/24")));
+        assert!(without.asks_for_a_plan(&Change::Added(&lacking)), "it is new");
+        assert!(without.insert(&lacking));
+        assert!(!without.insert(&lacking), "it is told once");
+        assert!(!without.asks_for_a_plan(&Change::Updated(&lacking, &lacking)));
+        assert!(!without.asks_for_a_plan(&Change::Added(&having)));
+        assert!(
+            !without.asks_for_a_plan(&Change::Deleted(&lacking)),
+            "it frees nothing"
+        );
+        assert!(without.asks_for_a_plan(&Change::Deleted(&having)));
+        assert!(without.insert(&lacking), "one that was deleted is forgotten");
     }
 }

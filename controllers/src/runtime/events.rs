@@ -11,6 +11,8 @@ use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -82,6 +84,7 @@ pub(crate) fn reference(api_version: &str, kind: &str, meta: &ObjectMeta) -> Obj
 #[derive(Clone)]
 pub(crate) struct Recorder {
     notes: mpsc::Sender<(ObjectReference, Note)>,
+    dropped: Arc<AtomicU64>,
 }
 
 impl Recorder {
@@ -97,15 +100,21 @@ impl Recorder {
                 .run_until_cancelled(write_all(client, component, waiting))
                 .await;
         };
-        (Self { notes }, write)
+        let dropped = Arc::default();
+        (Self { notes, dropped }, write)
     }
 
     pub(crate) fn record(&self, about: &ObjectReference, note: Note) {
         if self.notes.try_send((about.clone(), note)).is_err() {
-            tracing::warn!(
-                object = about.name,
-                "an event was dropped: too many wait to be written"
-            );
+            let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
+            // Told ever more seldom, for where one is dropped many are.
+            if dropped.is_power_of_two() {
+                tracing::warn!(
+                    object = about.name,
+                    dropped,
+                    "an event was dropped: too many wait to be written"
+                );
+            }
         }
     }
 }

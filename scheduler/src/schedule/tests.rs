@@ -167,3 +167,92 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_share_of_a_large_cluster_is_enough() {
+    let shares = [
+        (0, 0),
+        (1, 1),
+        (99, 99),
+        (150, 100),
+        (300, 144),
+        (1000, 420),
+        (5000, 500),
+        (10_000, 500),
+    ];
+    for (nodes, expected) in shares {
+        assert_eq!(enough(nodes), expected, "{nodes} nodes");
+    }
+}
+
+#[test]
+fn whatever_node_comes_first_the_only_one_that_fits_is_found() {
+    let nodes: Vec<_> = (0..150)
+        .map(|at| NodeBuilder::new(&format!("n{at}")).cpu(if at == 71 { "4" } else { "1" }))
+        .collect();
+    let nodes = snapshot(&nodes);
+    for first in [0_u64, 70, 71, 72, 149, 1 << 31] {
+        let pod = PodBuilder::new("p").cpu("2").build();
+        assert_eq!(schedule(&nodes, &pod, first << 32).unwrap().node, "n71");
+        let refusals = possible(
+            &nodes,
+            &Asked::of(&PodBuilder::new("p").cpu("3").build()),
+            first << 32,
+        );
+        assert_eq!(refusals.unwrap(), [71]);
+        let refusals = possible(
+            &nodes,
+            &Asked::of(&PodBuilder::new("p").cpu("5").build()),
+            first << 32,
+        );
+        let refusals = refusals.unwrap_err();
+        assert!(
+            refusals.iter().all(|refusal| !refusal.resolvable),
+            "none ever has so much"
+        );
+        assert_eq!(refusals.len(), 150);
+    }
+}
+
+#[test]
+fn refusals_are_told_by_row_wherever_the_search_began() {
+    let nodes: Vec<_> = (0..150)
+        .map(|at| {
+            let node = NodeBuilder::new(&format!("n{at}")).cpu("1");
+            if at == 3 { node.unschedulable() } else { node }
+        })
+        .collect();
+    let nodes = snapshot(&nodes);
+    let pod = PodBuilder::new("p").cpu("2").build();
+    let refusals = possible(&nodes, &Asked::of(&pod), 77 << 32).unwrap_err();
+    let cordoned = refusals
+        .iter()
+        .position(|refusal| refusal.reasons == [Reason::Unschedulable]);
+    assert_eq!(cordoned, Some(3));
+}
+
+#[test]
+fn nodes_that_have_an_image_are_counted_as_they_come_and_go() {
+    let with = |name: &str, image: &str| {
+        let mut node = NodeBuilder::new(name).build();
+        let images = json!([{"names": [image], "sizeBytes": 500_000_000}]);
+        node.status.as_mut().unwrap().images = serde_json::from_value(images).unwrap();
+        node
+    };
+    let mut nodes = Snapshot::default();
+    nodes.set_node(&with("a", "web:1"));
+    nodes.set_node(&with("b", "web:1"));
+    assert_eq!(nodes.having_image("web:1"), 2);
+    nodes.set_node(&with("b", "web:2"));
+    assert_eq!((nodes.having_image("web:1"), nodes.having_image("web:2")), (1, 1));
+    nodes.remove_node("b");
+    assert_eq!((nodes.having_image("web:1"), nodes.having_image("web:2")), (1, 0));
+    nodes.set_node(&with("c", "db:latest"));
+    let mut pod = PodBuilder::new("p").build();
+    pod.spec.as_mut().unwrap().containers[0].image = Some("db".to_owned());
+    assert_eq!(
+        schedule(&nodes, &pod, 0).unwrap().node,
+        "c",
+        "a name without a tag means latest"
+    );
+}

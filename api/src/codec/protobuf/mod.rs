@@ -17,7 +17,7 @@ use super::{DecodeError, Decoded, raw};
 use crate::table::{self, Type};
 
 use reader::Reader;
-use writer::{Writer, varint_bytes};
+use writer::{Writer, varint_bytes, write_varint};
 
 pub use encode::EncodeError;
 pub use revision::with_revision;
@@ -86,21 +86,21 @@ pub fn decode(bytes: &[u8], ty: &'static Type) -> Result<Decoded, DecodeError> {
 
 /// Reads an object of any built-in type from its envelope.
 pub fn decode_any(bytes: &[u8]) -> Result<Value, DecodeError> {
-    let envelope = open(bytes)?;
-    let ty = envelope.ty()?;
-    let mut value = envelope.into_object(ty, 0)?;
-    raw::open(&mut value, ty);
-    Ok(value)
+    decode_any_at(bytes, 0)
 }
 
 /// The same, but texts that upstream keeps as they were sent stay such; see [`raw`].
 pub fn decode_keeping(bytes: &[u8]) -> Result<Value, DecodeError> {
-    decode_any_at(bytes, 0)
+    let envelope = open(bytes)?;
+    envelope.into_object(envelope.ty()?, 0)
 }
 
 fn decode_any_at(bytes: &[u8], depth: usize) -> Result<Value, DecodeError> {
     let envelope = open(bytes)?;
-    envelope.into_object(envelope.ty()?, depth)
+    let ty = envelope.ty()?;
+    let mut value = envelope.into_object(ty, depth)?;
+    raw::open(&mut value, ty);
+    Ok(value)
 }
 
 impl Envelope<'_> {
@@ -164,20 +164,43 @@ pub fn envelope_head(api_version: &str, kind: &str, message_len: usize) -> Vec<u
 
 /// What stands before a field that is a message or text of a known length: the field's tag and the length. The items of a
 /// list are field 2, its metadata field 1.
-pub fn field_head(number: u32, len: usize) -> Vec<u8> {
-    let mut head = varint_bytes(u64::from(number) << 3 | 2);
-    head.extend(varint_bytes(len as u64));
+pub fn field_head(number: u32, len: usize) -> FieldHead {
+    let mut head = FieldHead {
+        bytes: [0; 20],
+        len: 0,
+    };
+    for number in [u64::from(number) << 3 | 2, len as u64] {
+        let mut varint = [0; 10];
+        let taken = write_varint(&mut varint, number);
+        head.bytes[head.len..head.len + taken].copy_from_slice(&varint[..taken]);
+        head.len += taken;
+    }
     head
+}
+
+/// The bytes before a field; a list has them before each item, so they take no memory of their own.
+#[derive(Clone, Copy, Debug)]
+pub struct FieldHead {
+    bytes: [u8; 20],
+    len: usize,
+}
+
+impl std::ops::Deref for FieldHead {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
 }
 
 /// A `metav1.WatchEvent` around an object's envelope. In a stream each has its length before it, in four bytes, the
 /// highest first.
 pub fn watch_event(event: &str, envelope: &[u8]) -> Vec<u8> {
     let raw_head = field_head(1, envelope.len());
-    let mut bytes = field_head(1, event.len());
+    let mut bytes = field_head(1, event.len()).to_vec();
     bytes.extend(event.as_bytes());
-    bytes.extend(field_head(2, raw_head.len() + envelope.len()));
-    bytes.extend(raw_head);
+    bytes.extend_from_slice(&field_head(2, raw_head.len() + envelope.len()));
+    bytes.extend_from_slice(&raw_head);
     bytes.extend(envelope);
     bytes
 }

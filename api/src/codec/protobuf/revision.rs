@@ -15,8 +15,8 @@ pub fn with_revision(envelope: &[u8], revision: u64) -> Option<(Envelope<'_>, Ve
     let parts = Parts::of(envelope.message).ok()??;
     let revision = revision.to_string();
     let field = [
-        field_head(RESOURCE_VERSION, revision.len()),
-        revision.into_bytes(),
+        &*field_head(RESOURCE_VERSION, revision.len()),
+        revision.as_bytes(),
     ]
     .concat();
     let metadata = parts.before.len() + field.len() + parts.after.len();
@@ -24,8 +24,8 @@ pub fn with_revision(envelope: &[u8], revision: u64) -> Option<(Envelope<'_>, Ve
     let message = metadata_head.len() + metadata + parts.rest.len();
     let head = envelope_head(envelope.api_version, envelope.kind, message);
     let pieces = [
-        &head,
-        &metadata_head,
+        &*head,
+        &*metadata_head,
         parts.before,
         &field,
         parts.after,

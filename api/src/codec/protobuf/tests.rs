@@ -106,7 +106,7 @@ fn nesting_is_bounded() {
     let not = schema.field("not").unwrap().number;
     let mut bytes = Vec::new();
     for _ in 0..5000 {
-        let mut outer = field_head(not, bytes.len());
+        let mut outer = field_head(not, bytes.len()).to_vec();
         outer.extend(&bytes);
         bytes = outer;
     }

@@ -88,7 +88,7 @@ impl Writer {
     }
 }
 
-fn write_varint(bytes: &mut [u8; 10], mut number: u64) -> usize {
+pub(super) fn write_varint(bytes: &mut [u8; 10], mut number: u64) -> usize {
     let mut len = 0;
     loop {
         let low = (number & 0x7f) as u8;

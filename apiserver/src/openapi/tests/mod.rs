@@ -288,6 +288,6 @@ fn gnostic_has_the_numbers_of_its_proto() {
     });
     let wanted = b"\x0a\x032.0\x12\x06\x0a\x01T\x12\x01vJ!\x0a\x1f\x0a\x01A\x12\x1a\xb2\x01\x08\x0a\x06string\xfa\x01\x0c\x0a\x03x-k\x12\x05\x12\x03[1]";
     let definitions = gnostic::definitions(&document["definitions"]);
-    let field = coracle_api::codec::protobuf::field_head(gnostic::DEFINITIONS, definitions.len());
+    let field = coracle_api::codec::protobuf::field_head(gnostic::DEFINITIONS, definitions.len()).to_vec();
     assert_eq!([gnostic::before(&document), field, definitions].concat(), wanted);
 }

@@ -79,6 +79,33 @@ async fn protobuf_has_the_bytes_that_were_sent() {
 }
 
 #[tokio::test]
+async fn every_version_shows_it() {
+    let fixture = Fixture::new().await;
+    let base = |version: &str| format!("/apis/resource.k8s.io/{version}/deviceclasses");
+    let class = |version: &str, name: &str| {
+        format!(
+            r#"{{"apiVersion":"resource.k8s.io/{version}","kind":"DeviceClass","metadata":{{"name":"{name}"}},
+            "spec":{{"config":[{{"opaque":{{"driver":"d.example.com","parameters":{SENT}}}}}]}}}}"#
+        )
+    };
+    let shown = SHOWN.replace("data", "parameters");
+    let versions = ["v1", "v1beta1", "v1beta2"];
+    for sent in versions {
+        let ctx = context(Method::POST, &base(sent), &[("content-type", "application/json")]);
+        let answer = fixture.ask_with(ctx, class(sent, sent)).await;
+        assert_eq!(answer.code, 201, "{}", text(&answer));
+        assert!(text(&answer).contains(&shown), "{}", text(&answer));
+        for asked in versions {
+            for target in [base(asked), format!("{}/{sent}", base(asked))] {
+                let answer = fixture.get(&target).await;
+                assert!(text(&answer).contains(&shown), "{target}: {}", text(&answer));
+                assert!(!text(&answer).contains("raw"), "{target}: {}", text(&answer));
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn other_forms_have_values() {
     let fixture = Fixture::new().await;
     created(&fixture, SENT).await;
