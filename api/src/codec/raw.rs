@@ -6,20 +6,24 @@
 //! and most are. Where it is not it is a *kept text*: a map of one odd key, with the text. Kept texts compare as bytes do,
 //! and go to the store and back as they are.
 //!
-//! Whoever looks into such a field, or shows it, opens it first ([`open`], [`opened`], [`json`]); whoever may have
+//! Whoever looks into such a field, or shows it, opens it first ([`open`], [`opened`], [`json()`]); whoever may have
 //! changed an object that was opened puts the texts back ([`Texts::put_back`]), which comes to nothing where the value is
 //! another by then. Types without such fields are told by [`reaches`], and nothing here looks at their objects.
+//!
+//! The texts are found by `spans` and not by serde_json's `RawValue`: the feature that has it makes one key an odd one in
+//! whatever is read as a `Value` anywhere in the process, and any client may send that key.
+
+mod spans;
+mod written;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::LazyLock;
 
 use serde::de::IgnoredAny;
-use serde::ser::{Error as _, SerializeMap};
-use serde::{Serialize, Serializer};
-use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+pub use self::written::json;
 use super::body::MediaType;
 use super::{DecodeError, json, protobuf};
 use crate::table::{self, Field, Item, Outer, Shape, Type};
@@ -89,7 +93,7 @@ impl Texts {
         match ty.shape {
             Shape::Raw => self.0.push((at.clone(), text.to_owned())),
             Shape::Struct => {
-                let fields: BTreeMap<String, &RawValue> = serde_json::from_str(text).unwrap_or_default();
+                let fields = spans::members(text);
                 for (field, inner) in reaching(ty) {
                     if let Some(value) = fields.get(field.name) {
                         below(at, field.name, |at| self.collect_field(value, field, inner, at));
@@ -100,20 +104,17 @@ impl Texts {
         }
     }
 
-    fn collect_field(&mut self, value: &RawValue, field: &Field, inner: &'static Type, at: &mut String) {
+    fn collect_field(&mut self, value: &str, field: &Field, inner: &'static Type, at: &mut String) {
         match field.ty.outer {
-            Outer::Value => self.collect(value.get(), inner, at),
+            Outer::Value => self.collect(value, inner, at),
             Outer::List => {
-                let items: Vec<&RawValue> = serde_json::from_str(value.get()).unwrap_or_default();
-                for (index, item) in items.into_iter().enumerate() {
-                    below(at, &index.to_string(), |at| self.collect(item.get(), inner, at));
+                for (index, item) in spans::items(value).into_iter().enumerate() {
+                    below(at, &index.to_string(), |at| self.collect(item, inner, at));
                 }
             }
             Outer::Map => {
-                let entries: BTreeMap<String, &RawValue> =
-                    serde_json::from_str(value.get()).unwrap_or_default();
-                for (key, entry) in entries {
-                    below(at, &key, |at| self.collect(entry.get(), inner, at));
+                for (key, entry) in spans::members(value) {
+                    below(at, &key, |at| self.collect(entry, inner, at));
                 }
             }
             Outer::MapOfLists => {}
@@ -227,60 +228,6 @@ pub fn shield(object: &mut Value, ty: &'static Type) {
 pub fn is_kept_in(json: &[u8]) -> bool {
     json.windows(KEPT_WRITTEN.len())
         .any(|window| window == KEPT_WRITTEN)
-}
-
-/// Writes an object of a type as one line of JSON, texts in the place of what is kept.
-pub fn json(object: &Value, ty: &'static Type) -> Vec<u8> {
-    serde_json::to_vec(&Shown(object, ty)).expect("kept texts are JSON, and memory takes all")
-}
-
-/// A value of a type on its way out.
-struct Shown<'a>(&'a Value, &'static Type);
-
-/// What a field holds on its way out.
-struct ShownField<'a>(&'a Value, Outer, &'static Type);
-
-impl Serialize for Shown<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let &Self(value, ty) = self;
-        match (ty.shape, value) {
-            (Shape::Raw, value) => match text_of(value) {
-                Some(text) => RawValue::from_string(compact(text))
-                    .map_err(S::Error::custom)?
-                    .serialize(serializer),
-                None => value.serialize(serializer),
-            },
-            (Shape::Struct, Value::Object(fields)) => {
-                let mut out = serializer.serialize_map(Some(fields.len()))?;
-                for (name, value) in fields {
-                    match ty.field(name).and_then(|field| Some((field, inner_of(field)?))) {
-                        Some((field, inner)) => {
-                            out.serialize_entry(name, &ShownField(value, field.ty.outer, inner))?;
-                        }
-                        None => out.serialize_entry(name, value)?,
-                    }
-                }
-                out.end()
-            }
-            (_, value) => value.serialize(serializer),
-        }
-    }
-}
-
-impl Serialize for ShownField<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let &Self(value, outer, ty) = self;
-        match (outer, value) {
-            (Outer::Value, value) => Shown(value, ty).serialize(serializer),
-            (Outer::List, Value::Array(items)) => {
-                serializer.collect_seq(items.iter().map(|item| Shown(item, ty)))
-            }
-            (Outer::Map, Value::Object(entries)) => {
-                serializer.collect_map(entries.iter().map(|(key, entry)| (key, Shown(entry, ty))))
-            }
-            (_, value) => value.serialize(serializer),
-        }
-    }
 }
 
 /// The form of a value that was sent as this text.
