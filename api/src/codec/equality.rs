@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use super::conform::schema_type;
+use super::raw;
 use crate::object::Fields;
 use crate::table::{self, Field, Item, Outer, Shape, Ty, Type};
 
@@ -16,6 +17,7 @@ pub fn equal(a: Option<&Value>, b: Option<&Value>, ty: &'static Type) -> bool {
             (Some(Value::Object(_)), Some(Value::Object(_))) => of_struct(a, b, schema_type()),
             (a, b) => a == b,
         },
+        Shape::Raw => a == b || a.zip(b).is_some_and(|(a, b)| raw::same(a, b)),
         _ => a == b,
     }
 }

@@ -8,6 +8,7 @@ mod moved;
 use serde_json::Value;
 
 use self::moved::MOVED;
+use super::conform::schema_type;
 use crate::table::{Item, Outer, Shape, Ty, Type};
 
 /// An object of a type. Where `opened` is an object, Go has read the value as a map and written it again, sorted by name; so it
@@ -25,7 +26,7 @@ pub fn json(value: &Value, ty: &'static Type, opened: &Value) -> String {
 fn write(value: &Value, ty: Option<Ty>, opened: &Value, text: &mut String) {
     match value {
         Value::Object(fields) => {
-            let of = ty.and_then(struct_of);
+            let of = ty.and_then(|ty| struct_of(ty, value));
             let mut names: Vec<&String> = fields.keys().collect();
             if let Some(of) = of.filter(|_| !opened.is_object()) {
                 let order = declared(of);
@@ -39,7 +40,7 @@ fn write(value: &Value, ty: Option<Ty>, opened: &Value, text: &mut String) {
                 text.push_str(&escaped(&Value::from(name.as_str())));
                 text.push(':');
                 let below = opened.get(name).unwrap_or(&Value::Null);
-                write(&fields[name], within(ty, name), below, text);
+                write(&fields[name], within(ty, of, name), below, text);
             }
             text.push('}');
         }
@@ -51,7 +52,7 @@ fn write(value: &Value, ty: Option<Ty>, opened: &Value, text: &mut String) {
                 }
                 // A list that was sent has taken the place of the one before, and Go has read all that is in it.
                 let below = opened.get(index).unwrap_or(&Value::Null);
-                write(item, ty.map(|ty| ty.element()), below, text);
+                write(item, ty.map(element), below, text);
             }
             text.push(']');
         }
@@ -72,10 +73,17 @@ fn escaped(value: &Value) -> String {
         .replace('\u{2029}', "\\u2029")
 }
 
-/// The struct that a value of this type is, if it is one. Keys of maps have no order of their own.
-fn struct_of(ty: Ty) -> Option<&'static Type> {
+/// The struct that a value of this type is, if it is one. Keys of maps have no order of their own. What may be a schema or
+/// something else is a schema where it is an object.
+fn struct_of(ty: Ty, value: &Value) -> Option<&'static Type> {
     match (ty.outer, ty.item) {
-        (Outer::Value, Item::Type(of)) if of.shape == Shape::Struct => Some(of),
+        (Outer::Value, Item::Type(of)) => match of.shape {
+            Shape::Struct => Some(of),
+            Shape::SchemaOrArray | Shape::SchemaOrBool | Shape::SchemaOrStrings if value.is_object() => {
+                Some(schema_type())
+            }
+            _ => None,
+        },
         _ => None,
     }
 }
@@ -92,6 +100,17 @@ pub(super) fn declared(of: &'static Type) -> Vec<&'static str> {
     order
 }
 
+/// The type of the items of a list: of a list of schemas that one schema may stand for, too.
+fn element(ty: Ty) -> Ty {
+    match (ty.outer, ty.item) {
+        (Outer::Value, Item::Type(of)) if of.shape == Shape::SchemaOrArray => Ty {
+            outer: Outer::Value,
+            item: Item::Type(schema_type()),
+        },
+        _ => ty.element(),
+    }
+}
+
 fn place(of: &'static Type, order: &[&str], name: &str) -> usize {
     match name {
         // Go's `TypeMeta` comes first, the kind before the version.
@@ -104,10 +123,10 @@ fn place(of: &'static Type, order: &[&str], name: &str) -> usize {
     }
 }
 
-/// The type of what stands under a name.
-fn within(ty: Option<Ty>, name: &str) -> Option<Ty> {
+/// The type of what stands under a name, in a map or in a struct.
+fn within(ty: Option<Ty>, of: Option<&'static Type>, name: &str) -> Option<Ty> {
     let ty = ty?;
-    match (struct_of(ty), ty.outer) {
+    match (of, ty.outer) {
         (Some(of), _) => of.field(name).map(|field| field.ty),
         (None, Outer::Map | Outer::MapOfLists) => Some(ty.element()),
         (None, _) => None,
@@ -154,6 +173,22 @@ mod tests {
         assert_eq!(at("terminationMessagePolicy"), at("terminationMessagePath") + 1);
         assert_eq!(at("imagePullPolicy"), at("terminationMessagePolicy") + 1);
         assert_eq!(at("envFrom"), at("ports") + 1);
+    }
+
+    #[test]
+    fn schemas_within_schemas_have_an_order_too() {
+        let crd = table::by_api_version("apiextensions.k8s.io/v1", "CustomResourceDefinition").unwrap();
+        let inner = json!({"properties": {"b": {"default": 1, "type": "integer"}, "a": {"type": "string"}}, "type": "object"});
+        let schema = json!({"items": inner, "type": "array", "additionalProperties": inner});
+        let object = json!({"spec": {"versions": [{"schema": {"openAPIV3Schema": schema}}]}});
+        let inner =
+            r#"{"type":"object","properties":{"a":{"type":"string"},"b":{"type":"integer","default":1}}}"#;
+        assert_eq!(
+            json(&object, crd, &Value::Null),
+            format!(
+                r#"{{"spec":{{"versions":[{{"schema":{{"openAPIV3Schema":{{"type":"array","items":{inner},"additionalProperties":{inner}}}}}}}]}}}}"#
+            )
+        );
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod equality;
 pub mod go_order;
 pub mod json;
 pub mod protobuf;
+pub mod raw;
 pub mod time;
 pub mod unstructured;
 pub mod yaml;

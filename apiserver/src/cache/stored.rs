@@ -24,7 +24,7 @@ pub(crate) enum StoredError {
     Encode(#[from] protobuf::EncodeError),
 }
 
-/// Reads an object as it was stored, by this server or by upstream's.
+/// Reads an object as it was stored, by this server or by upstream's, with its kept texts.
 ///
 /// # Errors
 /// Where the bytes are neither form.
@@ -39,7 +39,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Value, StoredError> {
     if bytes.first() == Some(&b'{') {
         return Ok(serde_json::from_slice(bytes)?);
     }
-    Ok(protobuf::decode_any(bytes)?)
+    Ok(protobuf::decode_keeping(bytes)?)
 }
 
 /// Writes an object for the store, and takes off it what the store itself knows: its revision.

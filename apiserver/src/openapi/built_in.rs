@@ -8,7 +8,7 @@ use coracle_api::object::Fields as _;
 use serde_json::{Map, Value, json as json_value};
 
 use super::entries::{Entries, Parts};
-use super::{CustomResource, Form, Made, Opened, figures, merge, operations, v2, v3};
+use super::{CustomResource, Form, Made, Opened, figures, hashes, merge, operations, v2, v3};
 
 /// What is made of it, when first asked for.
 #[derive(Debug, Default)]
@@ -61,6 +61,14 @@ impl BuiltIn {
         let made = Made::of(&json::encode(&v3::document(below, descriptions.get())));
         let mut all = self.v3.lock().unwrap_or_else(PoisonError::into_inner);
         all.entry(below.to_owned()).or_insert(made).clone()
+    }
+
+    /// The hash of that document, which is not made for it where the hash is known.
+    pub(super) fn v3_hash(&self, below: &str, descriptions: &Opened) -> String {
+        match hashes::of(below) {
+            Some(hash) => hash.to_owned(),
+            None => self.v3(below, descriptions).etag,
+        }
     }
 
     /// The part of OpenAPI 2 about `metrics.k8s.io`, which is added as those of other servers are.

@@ -3,13 +3,14 @@
 //! Mutation goes through everybody a second time where a webhook changed something. What is charged to quotas comes after
 //! all of this, when the write is sure to be allowed otherwise.
 
+use coracle_api::codec::raw;
 use coracle_api::status::ApiError;
 use serde_json::{Map, Value, json};
 
-use super::Registry;
 use super::options::DeleteOptions;
 use super::served::Served;
 use super::shapes::{of_kind, versions};
+use super::{Registry, raw_parts};
 use crate::admission::{Attributes, Operation};
 use crate::request::RequestContext;
 use crate::webhook::{Asked, Rounds, Shapes, Webhooks, options_head, query_options};
@@ -34,6 +35,22 @@ impl Registry {
     /// # Errors
     /// The first refusal.
     pub(super) async fn admit(
+        &self,
+        write: &Admission<'_>,
+        object: &mut Value,
+        old: Option<&Value>,
+    ) -> Result<(), ApiError> {
+        let Some(ty) = write.served.raw else {
+            return self.admit_opened(write, object, old).await;
+        };
+        let old = old.map(|old| raw::opened(old, ty));
+        let texts = raw::open(object, ty);
+        self.admit_opened(write, object, old.as_deref()).await?;
+        raw_parts::put_back(write.served, texts, object);
+        Ok(())
+    }
+
+    async fn admit_opened(
         &self,
         write: &Admission<'_>,
         object: &mut Value,
@@ -72,6 +89,9 @@ impl Registry {
         object: &Value,
         old: Option<&Value>,
     ) -> Result<(), ApiError> {
+        let object = &*raw_parts::opened(write.served, object);
+        let old = old.map(|old| raw_parts::opened(write.served, old));
+        let old = old.as_deref();
         self.plugins
             .validate(&write.attributes, Some(object), old, self.cluster())
             .await?;
@@ -95,6 +115,7 @@ impl Registry {
         if write.is_nobodys_business(&self.webhooks) {
             return Ok(());
         }
+        let old = &*raw_parts::opened(write.served, old);
         let shapes = self.shapes(write);
         let asked = self.asked_with(write, Options::Delete(options));
         self.webhooks

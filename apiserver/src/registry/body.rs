@@ -10,8 +10,8 @@ use coracle_api::table::Gvk;
 use http::header;
 use serde_json::Value;
 
-use super::rules;
 use super::served::Served;
+use super::{raw_parts, rules};
 use crate::request::RequestContext;
 
 /// Decodes an object of a resource, fills in its defaults and converts it to the version it is stored in. Its sender is warned of
@@ -37,8 +37,9 @@ pub(super) fn object(
         ctx.warnings.extend(&warnings);
         return Ok(object);
     }
-    let (object, warnings) = of_kind(ctx, bytes, served.resource.gvk(), validation)?;
+    let (mut object, warnings) = of_kind(ctx, bytes, served.resource.gvk(), validation)?;
     ctx.warnings.extend(&warnings);
+    raw_parts::keep_sent(served, bytes, media_type(ctx)?, &mut object);
     to_storage(served, object)
 }
 

@@ -211,6 +211,7 @@ pub(super) fn served(
                 }),
                 selectable: super::fields::selectable("", ""),
                 head: head_of(&version.resource),
+                raw: None,
             })
         })
         .collect()

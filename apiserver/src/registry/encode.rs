@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use coracle_api::codec::{protobuf, yaml};
+use coracle_api::codec::{protobuf, raw, yaml};
 use coracle_api::status::ApiError;
 use coracle_api::table;
 use serde_json::Value;
@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::negotiate::{Accepted, Format, View};
 use super::pieces::Item;
 use super::served::Served;
-use super::{conversion, rules};
+use super::{conversion, raw_parts, rules};
 use crate::cache::entry::{Entry, Representation, headed};
 
 const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
@@ -23,7 +23,7 @@ const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
 pub(super) fn object(served: &Served, entry: &Entry, accepted: Accepted) -> Result<Bytes, ApiError> {
     match (accepted.format, accepted.view) {
         (Format::Json, View::Metadata) => metadata(served, entry, accepted),
-        (Format::Json, _) if is_kept_as_shown(served, entry) => Ok(entry.headed(&served.head)),
+        (Format::Json, _) if is_written_as_shown(served, entry) => Ok(entry.headed(&served.head)),
         (Format::Json, _) => Ok(headed(&served.head, &bare(served, entry, accepted)?)),
         (Format::Yaml, _) => value(&*full_value(served, entry, accepted)?, Format::Yaml),
         (Format::Protobuf, _) => entry.encoded(representation(served, accepted), |entry| {
@@ -41,7 +41,7 @@ pub(super) fn item(served: &Served, entry: &Arc<Entry>, accepted: Accepted) -> R
     if accepted.view == View::Metadata {
         return metadata(served, entry, accepted).map(Item::Made);
     }
-    Ok(match (&served.custom, is_kept_as_shown(served, entry)) {
+    Ok(match (&served.custom, is_written_as_shown(served, entry)) {
         (None, true) => Item::Json(Arc::clone(entry)),
         (None, false) => Item::Made(bare(served, entry, accepted)?),
         (Some(_), true) => Item::Alone(Arc::clone(entry)),
@@ -52,7 +52,7 @@ pub(super) fn item(served: &Served, entry: &Arc<Entry>, accepted: Accepted) -> R
 /// The JSON of an object without kind and version.
 fn bare(served: &Served, entry: &Entry, accepted: Accepted) -> Result<Bytes, ApiError> {
     if is_kept_as_shown(served, entry) {
-        return Ok(entry.json());
+        return Ok(raw_parts::json(served, entry).unwrap_or_else(|| entry.json()));
     }
     let json = Accepted {
         format: Format::Json,
@@ -64,7 +64,10 @@ fn bare(served: &Served, entry: &Entry, accepted: Accepted) -> Result<Bytes, Api
             map.remove("apiVersion");
             map.remove("kind");
         }
-        value(&object, Format::Json)
+        match served.raw {
+            Some(ty) => Ok(raw::json(&object, ty).into()),
+            None => value(&object, Format::Json),
+        }
     })
 }
 
@@ -98,7 +101,7 @@ pub(super) fn list_meta(meta: &Value) -> Result<Vec<u8>, ApiError> {
 pub(super) fn full_value(served: &Served, entry: &Entry, accepted: Accepted) -> Result<Arc<Value>, ApiError> {
     match accepted.view {
         View::Metadata => partial(served, entry, accepted).map(Arc::new),
-        _ => in_version(served, entry),
+        _ => in_version(served, entry).map(|object| raw_parts::to_write(served, object, accepted.format)),
     }
 }
 
@@ -118,12 +121,20 @@ pub(super) fn value(value: &Value, format: Format) -> Result<Bytes, ApiError> {
     }
 }
 
+/// The object in the version asked for, with kind and version, as everybody sees it: without kept texts.
+///
+/// # Errors
+/// Where it cannot be converted.
+pub(crate) fn shown(served: &Served, entry: &Entry) -> Result<Arc<Value>, ApiError> {
+    in_version(served, entry).map(|object| raw_parts::open(served, object).0)
+}
+
 /// The object in the version asked for, with kind and version; shared where that is the version it is kept in. What a
 /// webhook converts must have been [converted ahead](conversion::ahead).
 ///
 /// # Errors
 /// Where it cannot be converted.
-pub(crate) fn in_version(served: &Served, entry: &Entry) -> Result<Arc<Value>, ApiError> {
+pub(super) fn in_version(served: &Served, entry: &Entry) -> Result<Arc<Value>, ApiError> {
     if is_kept_as_shown(served, entry) {
         return Ok(entry.value());
     }
@@ -145,6 +156,11 @@ pub(super) fn is_kept_as_shown(served: &Served, entry: &Entry) -> bool {
         None => served.version == 0,
         Some(_) => entry.head() == served.head,
     }
+}
+
+/// Whether the JSON that the cache has of an entry is what is shown of it: in the version asked for, and without kept texts.
+fn is_written_as_shown(served: &Served, entry: &Entry) -> bool {
+    is_kept_as_shown(served, entry) && !raw_parts::are_in(served, entry)
 }
 
 /// The object as the registry works on it: as it is stored, where versions are converted in code; in the version asked for,

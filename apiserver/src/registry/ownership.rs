@@ -6,6 +6,7 @@ use bytes::Bytes;
 use coracle_api::apply::{self, Manager, Model, Operation, Versions, Writer};
 use coracle_api::codec::DecodeError;
 use coracle_api::codec::conform::conform;
+use coracle_api::codec::raw::Texts;
 use coracle_api::status::ApiError;
 use coracle_api::table::{self, Gvk, Type};
 use coracle_api::validation::{FieldErrors, Path};
@@ -17,7 +18,7 @@ use super::options::{WriteOptions, is_true};
 use super::served::Served;
 use super::update::Tried;
 use super::versions::{Known, QUESTIONS_MAX};
-use super::{Registry, body, configuration, conversion, encode, meta, respond, rules};
+use super::{Registry, body, configuration, conversion, encode, meta, raw_parts, respond, rules};
 use crate::cache::entry::Entry;
 use crate::request::{RequestContext, ResponseBody};
 
@@ -151,7 +152,8 @@ impl Registry {
                 .map_err(|error| unconvertible(served, &sent, &error))?;
             ctx.warnings.extend(&unknown);
             ctx.warnings.extend(&findings);
-            let object = body::to_storage(served, object)?;
+            let mut object = body::to_storage(served, object)?;
+            raw_parts::put_back(served, Texts::default(), &mut object);
             let object = meta::in_namespace(served, namespace, object)?;
             meta::check_name(&object, &ctx.info.name, "")?;
             let Some(current) = current else {
@@ -210,8 +212,9 @@ impl Registry {
         current: Option<&Entry>,
         config: &Value,
     ) -> Result<Value, ApiError> {
+        // Who merges has read the object, so that the texts in it are written anew.
         let live = current
-            .map(|entry| encode::in_version(served, entry))
+            .map(|entry| encode::in_version(served, entry).map(|live| raw_parts::open(served, live).0))
             .transpose()?;
         let force = ctx.query("force").is_some_and(is_true);
         let versions = Known::new(served, &self.catalog);

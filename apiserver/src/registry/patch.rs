@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use coracle_api::codec::conform::conform_as_given;
+use coracle_api::codec::raw::Texts;
 use coracle_api::codec::{self, DecodeError, FieldValidation, go_order, unstructured};
 use coracle_api::patch::{json, merge, printed, strategic};
 use coracle_api::status::{ApiError, Details, Reason};
@@ -19,7 +20,7 @@ use super::options::WriteOptions;
 use super::ownership::APPLY;
 use super::served::Served;
 use super::update::Tried;
-use super::{Registry, body, encode, meta, respond, rules};
+use super::{Registry, body, encode, meta, raw_parts, respond, rules};
 use crate::cache::entry::Entry;
 use crate::request::{RequestContext, ResponseBody};
 
@@ -103,11 +104,12 @@ impl Registry {
             let old = current.value();
             // What is wrong with the patch is told only where there is something to patch.
             let patch = Patch::read(sent)?;
-            let before = encode::in_version(served, &current)?;
+            let (before, texts) = raw_parts::open(served, encode::in_version(served, &current)?);
             let (object, findings) =
                 patch.patched(Patched::Object(served), &before, options.field_validation)?;
             ctx.warnings.extend(&findings);
             let mut object = body::to_storage(served, object)?;
+            raw_parts::put_back(served, left_by(sent.kind, texts), &mut object);
             self.track(ctx, served, Some(&current), &mut object).await;
             let object = meta::in_namespace(served, namespace, object)?;
             meta::check_name(&object, name, "")?;
@@ -268,6 +270,15 @@ impl Patch {
             PatchType::Merge | PatchType::Strategic => merge::apply(object, &self.body)?,
         }
         Ok(())
+    }
+}
+
+/// What a patch leaves of texts that it does not touch. Those of text are laid over what is written of the object, and a strategic
+/// one over an object that was read, of which the text is written anew.
+fn left_by(kind: PatchType, texts: Texts) -> Texts {
+    match kind {
+        PatchType::Json | PatchType::Merge => texts.compacted(),
+        PatchType::Strategic => Texts::default(),
     }
 }
 

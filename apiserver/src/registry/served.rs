@@ -9,11 +9,13 @@ use coracle_api::apply::Model;
 use coracle_api::custom::Version;
 use coracle_api::resources::{self, Resource, Subresource};
 use coracle_api::status::ApiError;
+use coracle_api::table::Type;
 use serde_json::Value;
 
 use super::custom::{Custom, Customs};
 use super::fields::{Selectable, selectable};
 use super::negotiate::{self, Accepted, Purpose};
+use super::raw_parts;
 use crate::cache::entry::{Entry, Fields};
 use crate::cache::resource::{ResourceCache, StoredKind};
 use crate::cache::{Cache, ROOT};
@@ -61,6 +63,8 @@ pub(crate) struct Served {
     pub selectable: Selectable,
     /// What comes before the JSON of an entry to make it an object of its own: `{"kind":…,"apiVersion":…,`.
     pub head: String,
+    /// The type of its objects, where these have fields that are kept as they were sent.
+    pub raw: Option<&'static Type>,
 }
 
 /// Every stored resource in every version.
@@ -166,6 +170,7 @@ impl Served {
             .resource(&prefix)
             .expect("the cache was made for every stored resource");
         Self {
+            raw: raw_parts::type_of(&Handle::BuiltIn(resource)),
             resource: Handle::BuiltIn(resource),
             stored: Handle::BuiltIn(stored),
             version: u32::from(!is_stored_version(resource)),

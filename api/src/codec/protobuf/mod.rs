@@ -13,7 +13,7 @@ mod writer;
 
 use serde_json::Value;
 
-use super::{DecodeError, Decoded};
+use super::{DecodeError, Decoded, raw};
 use crate::table::{self, Type};
 
 use reader::Reader;
@@ -69,12 +69,15 @@ pub fn open(bytes: &[u8]) -> Result<Envelope<'_>, DecodeError> {
 
 /// Reads a message of a type, without an envelope. Fields that the type does not know are skipped.
 pub fn decode_message(bytes: &[u8], ty: &'static Type) -> Result<Value, DecodeError> {
-    decode::message(bytes, ty, 0).map(Value::Object)
+    let mut value = decode::message(bytes, ty, 0).map(Value::Object)?;
+    raw::open(&mut value, ty);
+    Ok(value)
 }
 
 /// Reads an object of a type from its envelope; `apiVersion` and `kind` are the envelope's.
 pub fn decode(bytes: &[u8], ty: &'static Type) -> Result<Decoded, DecodeError> {
-    let value = open(bytes)?.into_object(ty, 0)?;
+    let mut value = open(bytes)?.into_object(ty, 0)?;
+    raw::open(&mut value, ty);
     Ok(Decoded {
         value,
         findings: Vec::new(),
@@ -86,18 +89,27 @@ pub fn decode_any(bytes: &[u8]) -> Result<Value, DecodeError> {
     decode_any_at(bytes, 0)
 }
 
+/// The same, but texts that upstream keeps as they were sent stay such; see [`raw`].
+pub fn decode_keeping(bytes: &[u8]) -> Result<Value, DecodeError> {
+    let envelope = open(bytes)?;
+    envelope.into_object(envelope.ty()?, 0)
+}
+
 fn decode_any_at(bytes: &[u8], depth: usize) -> Result<Value, DecodeError> {
     let envelope = open(bytes)?;
-    let ty = table::by_api_version(envelope.api_version, envelope.kind).ok_or_else(|| {
-        DecodeError::Protobuf(format!(
-            "no type {} {} is known",
-            envelope.api_version, envelope.kind
-        ))
-    })?;
-    envelope.into_object(ty, depth)
+    let ty = envelope.ty()?;
+    let mut value = envelope.into_object(ty, depth)?;
+    raw::open(&mut value, ty);
+    Ok(value)
 }
 
 impl Envelope<'_> {
+    fn ty(&self) -> Result<&'static Type, DecodeError> {
+        table::by_api_version(self.api_version, self.kind).ok_or_else(|| {
+            DecodeError::Protobuf(format!("no type {} {} is known", self.api_version, self.kind))
+        })
+    }
+
     fn into_object(self, ty: &'static Type, depth: usize) -> Result<Value, DecodeError> {
         let mut object = decode::message(self.message, ty, depth)?;
         for (name, text) in [("apiVersion", self.api_version), ("kind", self.kind)] {

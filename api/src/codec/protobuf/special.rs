@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::super::DecodeError;
 use super::super::conform::schema_type;
+use super::super::raw;
 use super::super::time::{self, Moment};
 use super::encode::EncodeError;
 use super::reader::Reader;
@@ -29,7 +30,11 @@ pub(super) fn write(w: &mut Writer, value: &Value, ty: &'static Type) -> Result<
         }
         (Shape::IntOrString, value) => write_int_or_string(w, value),
         (Shape::Raw | Shape::FieldsV1 | Shape::Json, Value::Null) => true,
-        (Shape::Raw | Shape::FieldsV1 | Shape::Json, value) => {
+        (Shape::Raw, value) => {
+            w.bytes(1, &raw::written(value));
+            true
+        }
+        (Shape::FieldsV1 | Shape::Json, value) => {
             w.bytes(1, &super::super::json::encode(value));
             true
         }
@@ -133,7 +138,7 @@ pub(super) fn read(bytes: &[u8], ty: &'static Type, depth: usize) -> Result<Valu
         Shape::Time | Shape::MicroTime => read_time(bytes, ty.shape),
         Shape::Quantity => read_quantity(bytes),
         Shape::IntOrString => read_int_or_string(bytes),
-        Shape::Raw | Shape::FieldsV1 | Shape::Json => read_raw(bytes, depth),
+        Shape::Raw | Shape::FieldsV1 | Shape::Json => read_raw(bytes, ty.shape, depth),
         Shape::SchemaOrArray | Shape::SchemaOrBool | Shape::SchemaOrStrings => {
             read_schema_or(bytes, ty.shape, depth)
         }
@@ -205,22 +210,25 @@ fn read_int_or_string(bytes: &[u8]) -> Result<Value, DecodeError> {
 }
 
 /// JSON, or the envelope of a built-in object.
-fn read_raw(bytes: &[u8], depth: usize) -> Result<Value, DecodeError> {
-    let mut raw: &[u8] = &[];
+fn read_raw(bytes: &[u8], shape: Shape, depth: usize) -> Result<Value, DecodeError> {
+    let mut text: &[u8] = &[];
     let mut reader = Reader::new(bytes);
     while let Some(tag) = reader.tag()? {
         match tag.number {
-            1 => raw = reader.bytes(tag, "raw")?,
+            1 => text = reader.bytes(tag, "raw")?,
             _ => reader.skip(tag)?,
         }
     }
-    if raw.is_empty() {
+    if text.is_empty() {
         return Ok(Value::Null);
     }
-    if raw.starts_with(&super::PREFIX) {
-        return super::decode_any_at(raw, depth + 1);
+    if text.starts_with(&super::PREFIX) {
+        return super::decode_any_at(text, depth + 1);
     }
-    Ok(super::super::json::parse(raw)?.value)
+    match shape {
+        Shape::Raw => raw::read(text),
+        _ => Ok(super::super::json::parse(text)?.value),
+    }
 }
 
 fn read_schema_or(bytes: &[u8], shape: Shape, depth: usize) -> Result<Value, DecodeError> {

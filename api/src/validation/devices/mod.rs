@@ -15,7 +15,7 @@ use super::meta::{annotations, faults, labels};
 use super::pod::is_extended_resource;
 use super::selector::node_selector;
 use crate::cel::{self, Environment, Listed, Type};
-use crate::codec::equality;
+use crate::codec::{equality, raw};
 use crate::names;
 use crate::object::{Fields, same};
 
@@ -343,8 +343,8 @@ fn configuration(config: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
 fn raw_object(value: Option<&Value>, most: usize, at: &Path<'_>, errors: &mut FieldErrors) {
     match value {
         None => errors.required(at, ""),
-        Some(value) if value.to_string().len() > most => errors.too_long(at, most),
-        Some(Value::Object(_)) => {}
+        Some(value) if raw::len(value) > most => errors.too_long(at, most),
+        Some(value) if raw::peel(value).is_object() => {}
         Some(_) => errors.invalid(at, "<value omitted>", "must be a valid JSON object"),
     }
 }

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::diff::unified;
 use super::field::BadValue;
+use crate::codec::raw;
 use crate::object::Fields;
 
 pub(in crate::validation) use self::pod::{
@@ -89,8 +90,11 @@ fn names(field: &'static str) -> (&'static str, String) {
     (field, head.to_ascii_lowercase() + tail)
 }
 
-/// JSON as Go writes it: with what HTML gives a meaning escaped.
+/// JSON as Go writes it: with what HTML gives a meaning escaped. A kept text is shown as one.
 pub(in crate::validation) fn go_json(value: &Value) -> String {
+    if let Some(kept) = raw::shown(value) {
+        return kept;
+    }
     let text = value.to_string();
     if !text.contains(['<', '>', '&', '\u{2028}', '\u{2029}']) {
         return text;

@@ -12,6 +12,7 @@ use super::internal;
 use super::meta::{faults, immutable, immutable_selector, non_negative};
 use super::pod::for_controller;
 use super::selector::{is_empty, label_selector};
+use crate::codec::raw;
 use crate::names;
 use crate::object::Fields;
 use crate::selector::LabelSelector;
@@ -278,7 +279,7 @@ pub(super) fn replication_controller(object: &Value, errors: &mut FieldErrors) {
 pub(super) fn controller_revision(object: &Value, errors: &mut FieldErrors) {
     non_negative(object.number("revision"), &Path::new("revision"), errors);
     let data = Path::new("data");
-    match object.field("data") {
+    match object.field("data").map(raw::peel).as_deref() {
         None => errors.required(&data, "data is mandatory"),
         Some(Value::Object(_)) => {}
         Some(_) => errors.required(&data, "data must be a valid JSON object"),
@@ -287,5 +288,8 @@ pub(super) fn controller_revision(object: &Value, errors: &mut FieldErrors) {
 
 pub(super) fn controller_revision_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
     non_negative(new.number("revision"), &Path::new("revision"), errors);
-    immutable(new.field("data"), old.field("data"), &Path::new("data"), errors);
+    let (now, then) = (new.field("data"), old.field("data"));
+    if !now.zip(then).is_some_and(|(now, then)| raw::same(now, then)) {
+        immutable(now, then, &Path::new("data"), errors);
+    }
 }

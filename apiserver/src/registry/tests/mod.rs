@@ -9,6 +9,7 @@ mod device_claims;
 mod many_definitions;
 mod plugins;
 mod policies;
+mod raw_parts;
 mod reads;
 mod start;
 mod watches;
