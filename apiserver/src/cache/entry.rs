@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::alike::{self, Families, Kept};
 use super::ordered::Keyed;
 use super::resource::StoredKind;
+use super::terms::{Newest, Terms};
 use crate::registry::negotiate::{Format, View};
 
 /// The fields of an object that selectors may name, with their values; absent ones count as empty.
@@ -39,6 +40,7 @@ impl Representation {
 pub(super) struct Alikes {
     json: Families,
     protobuf: Families,
+    terms: Newest,
 }
 
 /// An object at one revision. Immutable; shared by every list and watch that shows it.
@@ -47,10 +49,7 @@ pub(crate) struct Entry {
     key: Box<str>,
     namespace_len: usize,
     revision: u64,
-    /// By key.
-    labels: Box<[(Box<str>, Box<str>)]>,
-    /// Only those that are not empty.
-    fields: Box<[(&'static str, Box<str>)]>,
+    terms: Terms,
     /// What makes `json` an object of its own.
     head: Arc<str>,
     json: Kept,
@@ -101,19 +100,14 @@ impl Entry {
     }
 
     fn of(key: &str, revision: u64, object: &Value, kind: &StoredKind) -> Self {
-        let fields = kind.particulars.fields(object).into_iter();
-        let labels = labels_of(object);
+        let terms = Terms::of(object, kind.particulars.fields(object));
         let head = kind.particulars.head(object);
         let (json, metadata) = encode(object);
         Self {
             namespace_len: key.find('/').unwrap_or(0),
             key: key.into(),
             revision,
-            labels,
-            fields: fields
-                .filter(|(_, value)| !value.is_empty())
-                .map(|(name, value)| (name, value.into_boxed_str()))
-                .collect(),
+            terms,
             head: head.unwrap_or_else(|| Arc::clone(&kind.head)),
             json: Kept::Whole(json),
             metadata,
@@ -161,24 +155,16 @@ impl Entry {
 
     /// The value of one of its labels.
     pub(crate) fn label(&self, key: &str) -> Option<&str> {
-        let at = self
-            .labels
-            .binary_search_by(|(other, _)| (**other).cmp(key))
-            .ok()?;
-        Some(&self.labels[at].1)
+        self.terms.label(key)
     }
 
     /// The value of a field that selectors may name; empty where absent.
     pub(crate) fn field(&self, name: &str) -> &str {
         match name {
-            "metadata.name" => return self.name(),
-            "metadata.namespace" => return self.namespace(),
-            _ => {}
+            "metadata.name" => self.name(),
+            "metadata.namespace" => self.namespace(),
+            _ => self.terms.field(name),
         }
-        self.fields
-            .iter()
-            .find(|(field, _)| *field == name)
-            .map_or("", |(_, value)| value)
     }
 
     /// The object as JSON in its storage version, without `kind` and `apiVersion`: `{"metadata":…}`.
@@ -274,6 +260,7 @@ impl Entry {
 
     /// Keeps only what differs from others that are like it, before anybody sees the entry.
     pub(super) fn alike(mut self, alikes: &Alikes) -> Self {
+        self.terms = alikes.terms.share(self.terms);
         let family = alike::family_of(&self.key);
         self.json = alikes.json.keep(family, self.json.bytes());
         let protobuf = self.protobuf.take();
@@ -323,8 +310,7 @@ impl Entry {
             key: self.key.clone(),
             namespace_len: self.namespace_len,
             revision,
-            labels: self.labels.clone(),
-            fields: self.fields.clone(),
+            terms: self.terms.clone(),
             head: Arc::clone(&self.head),
             json: Kept::Whole(json),
             metadata,
@@ -393,16 +379,6 @@ pub(crate) fn set_resource_version(object: &mut Value, revision: u64) {
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.insert("resourceVersion".to_owned(), Value::String(revision.to_string()));
     }
-}
-
-/// An object's labels, by key: its members stand in that order.
-fn labels_of(object: &Value) -> Box<[(Box<str>, Box<str>)]> {
-    let labels = object.pointer("/metadata/labels").and_then(Value::as_object);
-    labels
-        .into_iter()
-        .flatten()
-        .filter_map(|(key, value)| Some((key.as_str().into(), value.as_str()?.into())))
-        .collect()
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ pub(crate) mod resource;
 mod ring;
 pub(crate) mod selection;
 pub(crate) mod stored;
+mod terms;
 mod unreadable;
 mod watchers;
 

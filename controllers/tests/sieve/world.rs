@@ -322,31 +322,26 @@ async fn run(api: &Api<Pod>, pod: &Pod, number: usize) {
     }
     if is_ready {
         if pod.annotations().contains_key(ENDS) {
-            let change = json!({"status": {"phase": "Succeeded"}});
-            let _ = api
-                .patch_status(
-                    &pod.name_any(),
-                    &PatchParams::default(),
-                    &Patch::Strategic(change),
-                )
-                .await;
+            say(api, pod, json!({"phase": "Succeeded"})).await;
         }
         return;
     }
     let ip = status
         .pod_ip
         .unwrap_or_else(|| format!("10.244.{}.{}", number / 250, number % 250));
-    let change = json!({"status": {
+    let running = json!({
         "phase": "Running",
         "podIP": ip,
         "podIPs": [{"ip": ip}],
         "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}],
-    }});
+    });
+    say(api, pod, running).await;
+}
+
+/// Says what a pod is. It may be gone meanwhile.
+async fn say(api: &Api<Pod>, pod: &Pod, status: Value) {
+    let change = Patch::Strategic(json!({"status": status}));
     let _ = api
-        .patch_status(
-            &pod.name_any(),
-            &PatchParams::default(),
-            &Patch::Strategic(change),
-        )
+        .patch_status(&pod.name_any(), &PatchParams::default(), &change)
         .await;
 }
