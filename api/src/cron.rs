@@ -117,12 +117,14 @@ impl Schedule {
     }
 }
 
-/// The time zone of this name, as Go finds it: nothing is UTC.
+/// The time zone of this name, as Go finds it: nothing is UTC, and names are spelled as the database spells them.
 #[must_use]
 pub fn zone(name: &str) -> Option<TimeZone> {
     match name {
         "" | "UTC" => Some(TimeZone::UTC),
-        name => TimeZone::get(name).ok(),
+        name => TimeZone::get(name)
+            .ok()
+            .filter(|zone| zone.iana_name() == Some(name)),
     }
 }
 

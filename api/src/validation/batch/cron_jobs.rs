@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::job_spec;
-use crate::cron::Schedule;
+use crate::cron::{self, Schedule};
 use crate::object::Fields;
 use crate::validation::field::{FieldErrors, Path};
 use crate::validation::internal;
@@ -44,7 +44,9 @@ fn cron_job_spec(cron_job: &Value, old: Option<&Value>, errors: &mut FieldErrors
         &at.child("startingDeadlineSeconds"),
         errors,
     );
-    time_zone(spec, &at.child("timeZone"), errors);
+    if old.is_none_or(|old| old["spec"].field("timeZone") != spec.field("timeZone")) {
+        time_zone(spec, &at.child("timeZone"), errors);
+    }
     let policies = ["Allow", "Forbid", "Replace"];
     one_of(
         spec.text("concurrencyPolicy"),
@@ -70,7 +72,7 @@ fn cron_job_spec(cron_job: &Value, old: Option<&Value>, errors: &mut FieldErrors
     }
 }
 
-/// The form of a time zone's name. Whether there is such a zone is known where time zone data is: in the controller.
+/// A time zone's name, as upstream's `validateTimeZone` and Go's `time.LoadLocation` take it.
 fn time_zone(spec: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
     let Some(Value::String(zone)) = spec.field("timeZone") else {
         return;
@@ -83,16 +85,72 @@ fn time_zone(spec: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || b".-_+".contains(&b))
     };
+    let unknown = || format!("unknown time zone {zone}");
     if zone.is_empty() {
         errors.invalid(at, zone, "timeZone must be nil or non-empty string");
-    } else if !zone.split('/').all(fine) {
-        errors.invalid(at, zone, format!("unknown time zone {zone}"));
-    } else if zone.eq_ignore_ascii_case("local") {
+        return;
+    }
+    if !zone.split('/').all(fine) {
+        errors.invalid(at, zone, unknown());
+        return;
+    }
+    if zone.eq_ignore_ascii_case("local") {
         let rule = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
         errors.invalid(at, zone, rule);
+    }
+    // Go knows its own one by this name.
+    if zone != "Local" && cron::zone(zone).is_none() {
+        errors.invalid(at, zone, unknown());
     }
 }
 
 pub(in crate::validation) fn cron_job_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
     cron_job_spec(new, Some(old), errors);
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn zones_are_those_of_the_database_spelled_as_there() {
+        for (zone, faults) in [
+            ("UTC", 0),
+            ("Etc/UTC", 0),
+            ("Europe/Berlin", 0),
+            ("America/Argentina/Buenos_Aires", 0),
+            ("", 1),
+            ("europe/berlin", 1),
+            ("Etc/UTC-2", 1),
+            ("Mars/Olympus", 1),
+            ("../UTC", 1),
+            ("Local", 1),
+            ("local", 2),
+        ] {
+            let mut errors = FieldErrors::new();
+            time_zone(
+                &json!({"timeZone": zone}),
+                &Path::new("spec.timeZone"),
+                &mut errors,
+            );
+            assert_eq!(errors.len(), faults, "{zone}");
+        }
+    }
+
+    #[test]
+    fn a_zone_that_stands_is_not_asked_about_again() {
+        let cron_job = |schedule: &str| {
+            json!({"metadata": {"name": "c"}, "spec": {"schedule": schedule, "timeZone": "Mars/Olympus",
+                "concurrencyPolicy": "Allow", "jobTemplate": {"spec": {}}}})
+        };
+        let told = |old: Option<&Value>| {
+            let mut errors = FieldErrors::new();
+            cron_job_spec(&cron_job("1 * * * *"), old, &mut errors);
+            errors.aggregate().contains("unknown time zone")
+        };
+        assert!(told(None));
+        assert!(!told(Some(&cron_job("0 * * * *"))));
+    }
 }
