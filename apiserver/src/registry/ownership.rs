@@ -6,7 +6,6 @@ use bytes::Bytes;
 use coracle_api::apply::{self, Manager, Model, Operation, Versions, Writer};
 use coracle_api::codec::DecodeError;
 use coracle_api::codec::conform::conform;
-use coracle_api::codec::raw::Texts;
 use coracle_api::status::ApiError;
 use coracle_api::table::{self, Gvk, Type};
 use coracle_api::validation::{FieldErrors, Path};
@@ -153,7 +152,8 @@ impl Registry {
             ctx.warnings.extend(&unknown);
             ctx.warnings.extend(&findings);
             let mut object = body::to_storage(served, object)?;
-            raw_parts::put_back(served, Texts::default(), &mut object);
+            let texts = raw_parts::left_by_configuration(served, current.as_deref(), &object);
+            raw_parts::put_back(served, texts, &mut object);
             let object = meta::in_namespace(served, namespace, object)?;
             meta::check_name(&object, &ctx.info.name, "")?;
             let Some(current) = current else {

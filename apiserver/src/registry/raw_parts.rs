@@ -14,6 +14,7 @@ use coracle_api::codec::raw::{self, Texts};
 use coracle_api::table::Type;
 use serde_json::Value;
 
+use super::meta;
 use super::negotiate::Format;
 use super::served::{Handle, Served};
 use crate::cache::entry::Entry;
@@ -58,6 +59,21 @@ pub(super) fn put_back(served: &Served, texts: Texts, object: &mut Value) {
         raw::shield(object, ty);
         texts.put_back(object, ty);
     }
+}
+
+/// The texts that a configuration leaves to the object it was applied to: all of them where it changed nothing but who owns what,
+/// for then upstream goes on with the object as it stood; none otherwise, for who merges has read and written all of it.
+pub(super) fn left_by_configuration(served: &Served, stood: Option<&Entry>, applied: &Value) -> Texts {
+    let (Some(ty), Some(stood)) = (served.raw, stood) else {
+        return Texts::default();
+    };
+    let mut before = Value::clone(&stood.value());
+    let texts = raw::open(&mut before, ty);
+    let mut after = applied.clone();
+    for object in [&mut before, &mut after] {
+        meta::remove(object, "managedFields");
+    }
+    if before == after { texts } else { Texts::default() }
 }
 
 /// An object as a value to be written in a format. Protobuf has the texts as they are.

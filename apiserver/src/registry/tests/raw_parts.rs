@@ -187,6 +187,27 @@ async fn patches_write_the_text_anew_as_upstream_s_do() {
 }
 
 #[tokio::test]
+async fn a_configuration_that_changes_nothing_leaves_the_text() {
+    let fixture = Fixture::new().await;
+    created(&fixture, "{ \"b\" : 1 ,\n\"a\" : \"x\" }").await;
+    let path = format!("{REVISIONS}/r");
+    let config = |data: Value| json!({"apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": {"name": "r"}, "data": data});
+    let target = format!("{path}?fieldManager=m");
+    let same = fixture
+        .patch(&target, APPLY, config(json!({"a": "x", "b": 1})))
+        .await;
+    assert_eq!(same.code, 200, "{}", text(&same));
+    assert!(
+        text(&same).contains(r#""data":{"b":1,"a":"x"}"#),
+        "{}",
+        text(&same)
+    );
+    let target = format!("{target}&force=true");
+    let other = fixture.patch(&target, APPLY, config(json!({"b": 2}))).await;
+    assert_eq!(other.code, 422, "{}", text(&other));
+}
+
+#[tokio::test]
 async fn a_value_that_looks_like_a_text_is_what_it_is() {
     let fixture = Fixture::new().await;
     let data = r#"{"\u0000raw":"{}"}"#;
