@@ -20,6 +20,7 @@ pub mod references;
 pub mod resources;
 pub mod schema;
 pub mod selector;
+mod sort;
 pub mod status;
 pub mod strategy;
 pub mod symbols;

@@ -116,6 +116,10 @@ fn macros_expand() {
         ("{'a': 1, 'b': 2}.transformList(k, v, v > 1, k)", "[\"b\"]"),
         ("['a'].transformMapEntry(i, v, {v: i})", "{\"a\":0}"),
         ("[3, 1, 2].sortBy(i, -i)", "[3,2,1]"),
+        (
+            "lists.range(100).map(i, i % 3 == 1 ? double('NaN') : double(100 - i)).sortBy(d, d).size()",
+            "100",
+        ),
         ("[1, 0].exists(i, 1 / i == 1)", "true"),
         ("[0, 1].all(i, 1 / i == 2)", "false"),
     ]);

@@ -10,6 +10,7 @@ use crate::cel::functions::{Op, cost};
 use crate::cel::macros::SORT;
 use crate::cel::meter::Meter;
 use crate::cel::value::List;
+use crate::sort;
 
 /// A range with more numbers is refused.
 const RANGE_MAX: i64 = 1_000_000;
@@ -276,7 +277,10 @@ fn sorted<'v>(meter: &Meter, list: &Value<'v>, keys: &Value<'v>) -> Eval<'v> {
             return Err(EvalError::new("list elements must have the same type"));
         }
     }
-    pairs.sort_by(|(a, _), (b, _)| compare(a, b).unwrap_or(Ordering::Equal));
+    // A number that is none stands in no order to others; cel-go leaves it wherever it comes to stand.
+    sort::tolerant(&mut pairs, &|(a, _), (b, _)| {
+        compare(a, b).unwrap_or(Ordering::Equal)
+    });
     Ok(Value::list(pairs.into_iter().map(|(_, item)| item).collect()))
 }
 

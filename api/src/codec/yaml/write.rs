@@ -7,6 +7,7 @@ use serde_json::{Map, Number, Value};
 
 use super::keys::shortest;
 use super::scalar;
+use crate::sort;
 
 /// A key that is longer stands on a line of its own, after a question mark.
 const SIMPLE_KEY_MAX: usize = 128;
@@ -45,7 +46,7 @@ fn node(out: &mut String, value: &Value, indent: usize, items: usize) {
 
 fn map(out: &mut String, fields: &Map<String, Value>, indent: usize) {
     let mut sorted: Vec<_> = fields.iter().collect();
-    sorted.sort_by(|(a, _), (b, _)| natural(a, b));
+    sort::tolerant(&mut sorted, &|(a, _), (b, _)| natural(a, b));
     for (at, (key, value)) in sorted.into_iter().enumerate() {
         if at > 0 {
             new_line(out, indent);
@@ -86,7 +87,8 @@ fn new_line(out: &mut String, indent: usize) {
     out.extend(std::iter::repeat_n(' ', indent));
 }
 
-/// The order of keys: numbers in them count by their value, and letters come after everything else.
+/// The order of keys: numbers in them count by their value, and letters come after everything else. It is go-yaml's, to its
+/// contradictions: of three odd keys each may come before the next and the last before the first.
 fn natural(a: &str, b: &str) -> Ordering {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let Some(at) = a.iter().zip(&b).position(|(a, b)| a != b) else {
