@@ -20,6 +20,8 @@ struct Marks {
     /// Starts or continues in a way that means something in YAML.
     indicators: bool,
     breaks: bool,
+    /// A line break of YAML 1.1 that is none in 1.2.
+    old_break: bool,
     /// Control characters, tabs and the like.
     special: bool,
     space_at_an_end: bool,
@@ -67,6 +69,7 @@ fn marks(text: &str) -> Marks {
             marks.space_after_break |= before.is_some_and(is_break);
         } else if is_break(c) {
             marks.breaks = true;
+            marks.old_break |= c != '\n';
             marks.space_before_break |= before == Some(' ');
         }
     }
@@ -75,7 +78,9 @@ fn marks(text: &str) -> Marks {
 
 fn style(text: &str, key: bool) -> Style {
     let marks = marks(text);
-    let block_allowed = !key && !marks.space_last && !marks.space_before_break && !marks.special;
+    // Go writes a block around an old break too, which readers of YAML 1.2 take for another text.
+    let in_lines = !marks.space_last && !marks.space_before_break && !marks.old_break;
+    let block_allowed = !key && in_lines && !marks.special;
     let single_allowed = !marks.space_after_break && !marks.space_before_break && !marks.special;
     let plain_allowed = single_allowed && !marks.breaks && !marks.space_at_an_end && !marks.indicators;
     if text.contains('\n') {
@@ -233,6 +238,7 @@ mod tests {
             (" one\ntwo", "|2-\n   one\n  two"),
             ("one \ntwo", "\"one \\ntwo\""),
             ("ends \n\u{9}", "\"ends \\n\\t\""),
+            ("one\ntwo\u{2029}", "\"one\\ntwo\\P\""),
         ] {
             assert_eq!(written(text), want, "{text:?}");
         }
