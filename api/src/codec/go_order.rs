@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use self::moved::MOVED;
 use super::conform::schema_type;
+use super::json::html_escaped;
 use crate::table::{Item, Outer, Shape, Ty, Type};
 
 /// An object of a type. Where `opened` is an object, Go has read the value as a map and written it again, sorted by name; so it
@@ -60,17 +61,9 @@ fn write(value: &Value, ty: Option<Ty>, opened: &Value, text: &mut String) {
     }
 }
 
-/// A scalar in JSON, with what means something in HTML escaped, as Go writes it.
+/// A scalar in JSON, as Go writes it.
 fn escaped(value: &Value) -> String {
-    let text = value.to_string();
-    if !value.is_string() || !text.contains(['<', '>', '&', '\u{2028}', '\u{2029}']) {
-        return text;
-    }
-    text.replace('<', "\\u003c")
-        .replace('>', "\\u003e")
-        .replace('&', "\\u0026")
-        .replace('\u{2028}', "\\u2028")
-        .replace('\u{2029}', "\\u2029")
+    html_escaped(&value.to_string()).into_owned()
 }
 
 /// The struct that a value of this type is, if it is one. Keys of maps have no order of their own. What may be a schema or

@@ -3,6 +3,7 @@
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::map::Entry;
 use serde_json::{Map, Number, Value};
+use std::borrow::Cow;
 
 use super::conform::conform_as_given;
 use super::overlaid::Overlaid;
@@ -231,6 +232,20 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
         }
         Ok(Value::Object(map))
     }
+}
+
+/// JSON with `<`, `>`, `&` and the two line ends of JavaScript escaped, as Go writes it: they stand in strings only.
+pub(crate) fn html_escaped(text: &str) -> Cow<'_, str> {
+    if !text.contains(['<', '>', '&', '\u{2028}', '\u{2029}']) {
+        return text.into();
+    }
+    let escaped = text
+        .replace('<', "\\u003c")
+        .replace('>', "\\u003e")
+        .replace('&', "\\u0026")
+        .replace('\u{2028}', "\\u2028")
+        .replace('\u{2029}', "\\u2029");
+    escaped.into()
 }
 
 #[cfg(test)]

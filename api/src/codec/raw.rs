@@ -178,7 +178,9 @@ pub fn peel(value: &Value) -> Cow<'_, Value> {
 /// and others do not. Upstream tells these apart, too, and so refuses to patch the labels of what such a client has made;
 /// here clients that are not written in Go, of which the controllers are, are not to suffer for that.
 pub(crate) fn same(a: &Value, b: &Value) -> bool {
-    let text = |value: &Value| text_of(value).map_or_else(|| canonical(value), escaped);
+    let text = |value: &Value| {
+        text_of(value).map_or_else(|| canonical(value), |text| json::html_escaped(text).into_owned())
+    };
     a == b || text(a) == text(b)
 }
 
@@ -278,23 +280,7 @@ fn compact(text: &str) -> String {
         after_backslash = within && letter == '\\' && !after_backslash;
         out.push(letter);
     }
-    escaped(&out)
-}
-
-/// JSON with `<`, `>`, `&` and the two line ends of JavaScript escaped: they stand in strings only.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '<' => out.push_str("\\u003c"),
-            '>' => out.push_str("\\u003e"),
-            '&' => out.push_str("\\u0026"),
-            '\u{2028}' => out.push_str("\\u2028"),
-            '\u{2029}' => out.push_str("\\u2029"),
-            other => out.push(other),
-        }
-    }
-    out
+    json::html_escaped(&out).into_owned()
 }
 
 /// The type of what a field holds, where there are such fields in that.
