@@ -9,6 +9,7 @@ use http_body_util::BodyExt;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::in_flight::Ticket;
+use super::when_woken::WhenWoken;
 use crate::audit::Recorder;
 use crate::request::ResponseBody;
 
@@ -42,7 +43,7 @@ impl Guard {
 /// Ties a guard to a body.
 pub(super) fn guard(body: ResponseBody, guard: Guard) -> ResponseBody {
     let Guard { ticket, shutdown, .. } = guard;
-    let ended = shutdown.map(|token| Box::pin(token.cancelled_owned()));
+    let ended = shutdown.map(|token| WhenWoken::new(Box::pin(token.cancelled_owned())));
     if ticket.is_none() && ended.is_none() {
         return body;
     }
@@ -56,7 +57,7 @@ pub(super) fn guard(body: ResponseBody, guard: Guard) -> ResponseBody {
 
 struct Guarded {
     body: ResponseBody,
-    ended: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    ended: Option<WhenWoken<Pin<Box<WaitForCancellationFutureOwned>>>>,
     _ticket: Option<Ticket>,
 }
 
@@ -71,7 +72,7 @@ impl Body for Guarded {
         let next = Pin::new(&mut self.body).poll_frame(context);
         if next.is_pending()
             && let Some(ended) = &mut self.ended
-            && ended.as_mut().poll(context).is_ready()
+            && Pin::new(ended).poll(context).is_ready()
         {
             return Poll::Ready(None);
         }

@@ -5,15 +5,18 @@
 //! is dropped with its task.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Request;
 use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
 use jiff::Timestamp;
 use tokio::io;
 use tokio::net::{TcpListener, TcpStream};
@@ -25,6 +28,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
+use super::gathering::{BoxError, Gathering};
+use super::when_woken::WhenWoken;
 use super::{Front, Origin};
 use crate::authn::ClientCertificates;
 use crate::request::RequestBody;
@@ -175,42 +180,67 @@ impl Connections {
                 )
             }
         });
-        let builder = self.builder(speaks_http2);
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), answering);
-        tokio::pin!(connection);
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = self.shutdown.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.as_mut().await
-            }
+        // Both sides agreed on the protocol in the handshake: waiting for the first bytes would be one more place to be kept
+        // waiting.
+        let ended = if speaks_http2 {
+            let (stream, mut turns) = Gathering::new(stream);
+            let connection = self.http2().serve_connection(TokioIo::new(stream), answering);
+            let turn = |connection: Pin<&mut _>, cx: &mut Context<'_>| turns.poll(connection, cx);
+            self.until_shutdown(connection, turn, http2::Connection::graceful_shutdown)
+                .await
+        } else {
+            let connection = self.http1().serve_connection(TokioIo::new(stream), answering);
+            let connection = connection.with_upgrades();
+            let turn = |connection: Pin<&mut http1::UpgradeableConnection<_, _>>, cx: &mut Context<'_>| {
+                connection.poll(cx).map_err(BoxError::from)
+            };
+            self.until_shutdown(connection, turn, http1::UpgradeableConnection::graceful_shutdown)
+                .await
         };
         if let Err(error) = ended {
             debug!(%error, "a connection ended early");
         }
     }
 
-    fn builder(&self, http2: bool) -> auto::Builder<TrackedExecutor> {
-        let mut builder = auto::Builder::new(TrackedExecutor(self.tasks.clone()));
+    /// Serves a connection turn by turn. On shutdown it is told to end, and may finish what it has begun.
+    async fn until_shutdown<C>(
+        &self,
+        connection: C,
+        mut turn: impl FnMut(Pin<&mut C>, &mut Context<'_>) -> Poll<Result<(), BoxError>>,
+        tell: impl FnOnce(Pin<&mut C>),
+    ) -> Result<(), BoxError> {
+        let mut connection = pin!(connection);
+        let shutdown = pin!(self.shutdown.cancelled());
+        let mut shutdown = WhenWoken::new(shutdown);
+        let ended = poll_fn(|cx| match turn(connection.as_mut(), cx) {
+            Poll::Ready(ended) => Poll::Ready(Some(ended)),
+            Poll::Pending => Pin::new(&mut shutdown).poll(cx).map(|()| None),
+        });
+        if let Some(ended) = ended.await {
+            return ended;
+        }
+        tell(connection.as_mut());
+        poll_fn(|cx| turn(connection.as_mut(), cx)).await
+    }
+
+    fn http1(&self) -> http1::Builder {
+        let mut builder = http1::Builder::new();
         builder
-            .http1()
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.headers)
             .max_buf_size(self.limits.header_bytes as usize);
         builder
-            .http2()
+    }
+
+    fn http2(&self) -> http2::Builder<TrackedExecutor> {
+        let mut builder = http2::Builder::new(TrackedExecutor(self.tasks.clone()));
+        builder
             .timer(TokioTimer::new())
             .max_concurrent_streams(self.limits.streams)
             .max_header_list_size(self.limits.header_bytes)
             .keep_alive_interval(PING.0)
             .keep_alive_timeout(PING.1);
-        // Both sides agreed on the protocol in the handshake: waiting for the first bytes would be one more place to
-        // be kept waiting.
-        if http2 {
-            builder.http2_only()
-        } else {
-            builder.http1_only()
-        }
+        builder
     }
 }
 

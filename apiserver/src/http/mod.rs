@@ -3,12 +3,14 @@
 //! `listener` owns sockets, TLS and connections. [`Front`] is the chain every request passes, the same for those that come
 //! over TCP and those of parts in this process (`in_process`): who asks, as whom, is there room, may they; then `router`
 //! finds who answers. The rest are its steps: reading a path ([`request_info`]), writing answers (`respond`, `compress`),
-//! and bodies that hold on to what the request holds on to (`guarded_body`).
+//! bodies that hold on to what the request holds on to (`guarded_body`), and
+//! HTTP/2's writes put together (`gathering`), futures that are seldom asked (`when_woken`).
 
 pub(crate) mod catalogue;
 mod compress;
 pub(crate) mod document;
 mod front;
+mod gathering;
 pub(crate) mod go_duration;
 mod guarded_body;
 mod in_flight;
@@ -17,6 +19,7 @@ mod listener;
 pub mod request_info;
 pub(crate) mod respond;
 pub(crate) mod router;
+mod when_woken;
 
 pub use self::front::{Front, FrontLimits, FrontParts, Origin};
 pub use self::in_process::InProcessService;

@@ -1,7 +1,8 @@
 //! `watch`: where it begins, and the stream of frames that follows.
 //!
 //! Frames come from the events themselves, which encode each telling once for all watchers. A watcher that is too slow
-//! is cut off by the cache (its channel ends) and takes the watch up again from the last revision it saw.
+//! is cut off by the cache (its channel ends) and takes the watch up again from the last revision it saw. When the server ends,
+//! whoever asked for the body ends it.
 
 mod first;
 
@@ -18,7 +19,6 @@ use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use tokio::sync::mpsc::{self, error::TryRecvError};
 use tokio::time::{Instant, Interval, Sleep};
-use tokio_util::sync::CancellationToken;
 
 use self::first::First;
 use super::conversion::ByShown;
@@ -95,7 +95,6 @@ impl Registry {
             due: None,
             ticker: ticker(),
             deadline: Box::pin(tokio::time::sleep(self.watch_time(&options))),
-            cancel: self.cancel.clone(),
             ending: false,
             asks: conversion::asks(served),
             by_shown,
@@ -209,7 +208,6 @@ struct Watcher {
     due: Option<u64>,
     ticker: Interval,
     deadline: Pin<Box<Sleep>>,
-    cancel: CancellationToken,
     ending: bool,
     /// Whether a webhook converts what is told.
     asks: bool,
@@ -243,7 +241,6 @@ impl Watcher {
             }
             tokio::select! {
                 biased;
-                () = self.cancel.cancelled() => return None,
                 notice = self.receiver.recv() => {
                     let (kind, event) = notice?;
                     if event.revision() > self.live_after {
