@@ -176,7 +176,7 @@ fn a_variable_without_an_expression_is_none() {
         expression
             .program
             .as_ref()
-            .map(drop)
+            .map(|_| ())
             .map_err(|why| why.lines().next().unwrap_or_default().to_owned())
     };
     let other = json!({"name": "w", "expression": "1"});
