@@ -96,6 +96,10 @@ bench: build kubectl ## Measure into docs/figures.md; WHAT=alone or WHAT=compare
 wire: build ## Replay recorded requests, and write the score into docs/figures.md
 	@CORACLE=$(CORACLE) tools/wire
 
+.PHONY: wire-live
+wire-live: build ## Ask Coracle and a kube-apiserver the same, over every kind, and write the score into docs/figures.md
+	@CORACLE=$(CORACLE) tools/wire-live
+
 .PHONY: corpora
 corpora: prepare ## Hold the API against published test data, and write the counts into docs/figures.md
 	@tools/corpora

@@ -149,7 +149,8 @@ impl Policy {
         let mut environment = Environment::admission(object.clone(), params.clone(), true);
         environment.patches = spec.has("mutations");
         let conditions = conditions(spec, &environment);
-        environment.composed = Some(Vec::new());
+        // Where there are none, expressions do not even know the name.
+        environment.composed = (spec.count("variables") > 0).then(Vec::new);
         let mut variables = Vec::new();
         for variable in spec.items("variables") {
             let program = compile(variable.text("expression"), &environment)
@@ -158,10 +159,11 @@ impl Policy {
                 .as_ref()
                 .map_or(Type::Dyn, |program| declared(program.output()));
             let name = variable.text("name").to_owned();
-            environment
-                .composed
-                .get_or_insert_default()
-                .push((name.clone(), output));
+            // Without an expression there is no variable.
+            if !variable.text("expression").trim().is_empty() {
+                let composed = environment.composed.get_or_insert_default();
+                composed.push((name.clone(), output));
+            }
             variables.push(Variable { name, program });
         }
         // Messages do not see the authorizer, whose variables come last.

@@ -175,7 +175,71 @@ fn set_list(map: &mut Map<String, Value>, name: &str, items: Vec<Value>) {
 /// Adds an annotation, unless there is nothing to say in it.
 fn keep(annotations: &mut Map<String, Value>, name: &str, value: Value) {
     if !value.is_null() && value.as_array().is_none_or(|items| !items.is_empty()) {
-        annotations.insert(name.to_owned(), value.to_string().into());
+        annotations.insert(name.to_owned(), in_order(&value).into());
+    }
+}
+
+/// The fields of metrics and conditions in the order in which Go's types have them.
+const ORDER: [&str; 31] = [
+    "type",
+    "status",
+    "lastTransitionTime",
+    "reason",
+    "message",
+    "observedGeneration",
+    "object",
+    "pods",
+    "resource",
+    "containerResource",
+    "external",
+    "kind",
+    "target",
+    "name",
+    "apiVersion",
+    "metricName",
+    "metricSelector",
+    "targetValue",
+    "currentValue",
+    "targetAverageUtilization",
+    "currentAverageUtilization",
+    "targetAverageValue",
+    "currentAverageValue",
+    "selector",
+    "averageValue",
+    "container",
+    "matchLabels",
+    "matchExpressions",
+    "key",
+    "operator",
+    "values",
+];
+
+/// JSON with its fields in Go's order, which people who read annotations are used to.
+fn in_order(value: &Value) -> String {
+    match value {
+        Value::Array(items) => format!("[{}]", items.iter().map(in_order).collect::<Vec<_>>().join(",")),
+        Value::Object(fields) => {
+            let mut fields: Vec<(&String, &Value)> = fields.iter().collect();
+            fields.sort_by_key(|(name, _)| ORDER.iter().position(|known| known == name));
+            let written = fields.into_iter().map(|(name, value)| match name.as_str() {
+                // Its keys are anybody's.
+                "matchLabels" => format!("\"{name}\":{value}"),
+                _ => format!("\"{name}\":{}", in_order(value)),
+            });
+            format!("{{{}}}", written.collect::<Vec<_>>().join(","))
+        }
+        other => other.to_string(),
+    }
+}
+
+/// The value that v1 has of a source whether or not there is one in v2.
+fn always_there(source: &str, side: Side) -> Option<&'static str> {
+    match source {
+        "object" => Some("value"),
+        "pods" => Some("averageValue"),
+        "external" if !side.typed => Some("value"),
+        "resource" | "containerResource" if !side.typed => Some("averageValue"),
+        _ => None,
     }
 }
 
@@ -236,6 +300,9 @@ fn metric_to_v1(metric: &Value, side: Side) -> Value {
                 details.get(side.values).and_then(|values| values.get(value)),
                 v1_name(source, value, side),
             );
+        }
+        if let Some(value) = always_there(source, side) {
+            flat.entry(v1_name(source, value, side)).or_insert("0".into());
         }
         out.insert(source.to_owned(), Value::Object(flat));
     }
@@ -320,4 +387,33 @@ fn lower_first(text: &str) -> String {
         .into_iter()
         .chain(chars)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_v1_has_no_fields_for_is_written_as_go_writes_it() {
+        let metric =
+            json!({"type": "Resource", "resource": {"name": "cpu", "current": {"averageUtilization": 40}}});
+        let object = json!({"type": "Object", "object": {"metric": {"name": "m", "selector": {"matchLabels": {"b": "1", "a": "2"}}},
+            "describedObject": {"apiVersion": "v1", "kind": "Service", "name": "s"}, "current": {"averageValue": "3"}}});
+        let mut scaler = json!({"status": {"currentMetrics": [metric, object],
+            "conditions": [{"type": "AbleToScale", "status": "True", "reason": "r"}]}});
+        v2_to_v1(&mut scaler);
+        let annotations = &scaler["metadata"]["annotations"];
+        assert_eq!(
+            annotations[CURRENT_METRICS],
+            concat!(
+                r#"[{"type":"Resource","resource":{"name":"cpu","currentAverageUtilization":40,"currentAverageValue":"0"}},"#,
+                r#"{"type":"Object","object":{"target":{"kind":"Service","name":"s","apiVersion":"v1"},"metricName":"m","#,
+                r#""currentValue":"0","selector":{"matchLabels":{"a":"2","b":"1"}},"averageValue":"3"}}]"#
+            )
+        );
+        assert_eq!(
+            annotations[CONDITIONS],
+            r#"[{"type":"AbleToScale","status":"True","reason":"r"}]"#
+        );
+    }
 }

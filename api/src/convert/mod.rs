@@ -171,7 +171,7 @@ mod tests {
             .as_str()
             .unwrap();
         assert!(
-            metrics.contains(r#""pods":{"metricName":"m","selector":"#),
+            metrics.contains(r#""pods":{"metricName":"m","targetAverageValue":"5","selector":"#),
             "{metrics}"
         );
         assert_eq!(convert(v1, HPA_V1, HPA_V2).unwrap(), v2);

@@ -83,6 +83,13 @@ pub fn stored(value: &mut Value, schema: &Schema) {
     defaults::fill(value, schema);
 }
 
+/// An object as the store will give it back, which keeps it in a version of its own: it has what the schema of that version has,
+/// and its defaults.
+pub fn kept(value: &mut Value, storage: &Resource, schema: &Schema) {
+    converted(value, storage, schema);
+    stored(value, schema);
+}
+
 /// The same object in another version, which has its own schema. Nothing is converted but the version's name.
 pub fn converted(value: &mut Value, to: &Resource, schema: &Schema) {
     if let Some(fields) = value.as_object_mut() {
@@ -164,6 +171,24 @@ mod tests {
 
     fn widget(spec: Value) -> Value {
         json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "a"}, "spec": spec})
+    }
+
+    #[test]
+    fn the_store_keeps_what_its_version_has() {
+        let definition = json!({"spec": {"group": "example.com", "scope": "Namespaced", "versions": [{
+                "name": "v1", "storage": true, "schema": {"openAPIV3Schema": {"type": "object", "properties": {
+                    "size": {"type": "integer"}, "color": {"type": "string", "default": "green"}}}}}]},
+            "status": {"acceptedNames": {"kind": "Widget", "plural": "widgets"}}});
+        let storage = Definition::read(&definition).versions.remove(0);
+        let mut sent = json!({"apiVersion": "example.com/v2", "kind": "Widget", "metadata": {"name": "a"}, "size": 1, "free": 2});
+        kept(
+            &mut sent,
+            &storage.resource,
+            &Definition::schema(&definition, "v1"),
+        );
+        let want = json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "a", "generation": 1},
+            "size": 1, "color": "green"});
+        assert_eq!(sent, want);
     }
 
     #[test]

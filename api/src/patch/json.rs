@@ -3,19 +3,49 @@
 use crate::codec::body::json_kind;
 use serde_json::{Map, Value};
 
-use super::PatchError;
+use super::{PatchError, spelling};
 
 /// The most operations in one patch, as upstream has it.
 pub const OPERATIONS_MAX: usize = 10_000;
 /// The most bytes that all `copy` operations of a patch may add, as upstream has it.
 pub const COPY_BYTES_MAX: usize = 3 * 1024 * 1024;
 
-/// Applies `patch` to `object`.
+/// Applies `patch`, whose texts and numbers are taken as Go writes them, to `object`.
 ///
 /// # Errors
 /// When the patch is malformed or has too many operations, and when an operation fails; `object` is then left in between, so give
 /// a copy.
 pub fn apply(object: &mut Value, patch: &Value) -> Result<(), PatchError> {
+    apply_with(object, patch, patch, |value| value.to_string().len())
+}
+
+/// Applies `patch`, which was sent as `text`, to `object`. What it tests is compared as upstream compares it: as bytes.
+///
+/// # Errors
+/// Those of [`apply`].
+pub fn apply_sent(object: &mut Value, patch: &Value, text: &str) -> Result<(), PatchError> {
+    let operations = patch.as_array().map(Vec::as_slice).unwrap_or_default();
+    let tests = operations.iter().any(|operation| operation["op"] == "test");
+    let spelled = tests.then(|| spelling::sent(text)).flatten();
+    match spelled.filter(|spelled| *spelled != spelling::written(patch)) {
+        None => apply(object, patch),
+        Some(spelled) => {
+            let mut written = spelling::written(object);
+            let size = |value: &Value| spelling::meant(value.clone()).to_string().len();
+            apply_with(&mut written, patch, &spelled, size)?;
+            *object = spelling::meant(written);
+            Ok(())
+        }
+    }
+}
+
+/// Applies a patch whose operations have the values of those in `values`; `size` is how many bytes a value takes.
+fn apply_with(
+    object: &mut Value,
+    patch: &Value,
+    values: &Value,
+    size: impl Fn(&Value) -> usize,
+) -> Result<(), PatchError> {
     // Nothing is no operations, as Go reads it.
     if patch.is_null() {
         return Ok(());
@@ -32,13 +62,16 @@ pub fn apply(object: &mut Value, patch: &Value) -> Result<(), PatchError> {
         });
     }
     let mut copied = 0;
-    for operation in operations {
+    for (index, operation) in operations.iter().enumerate() {
         let Value::Object(operation) = operation else {
             let kind = json_kind(operation);
             let message = format!("json: cannot unmarshal {kind} into Go value of type jsonpatch.Operation");
             return Err(PatchError::Malformed(message));
         };
-        step(object, operation, &mut copied)?;
+        step(object, operation, &values[index]["value"], |source| {
+            copied += size(source);
+            copied
+        })?;
     }
     Ok(())
 }
@@ -47,17 +80,22 @@ fn fails<T>(message: String) -> Result<T, PatchError> {
     Err(PatchError::DoesNotApply(message))
 }
 
-fn step(object: &mut Value, operation: &Map<String, Value>, copied: &mut usize) -> Result<(), PatchError> {
+/// One operation with its value; `copied` is told what is copied and tells how many bytes that makes with all before.
+fn step(
+    object: &mut Value,
+    operation: &Map<String, Value>,
+    value: &Value,
+    copied: impl FnOnce(&Value) -> usize,
+) -> Result<(), PatchError> {
     let text = |name: &str| match operation.get(name).and_then(Value::as_str) {
         Some(text) => Ok(text),
         None => fails(format!("operation has no {name}")),
     };
-    let value = || operation.get("value").cloned().unwrap_or_default();
     let path = pointer(text("path")?)?;
     match text("op")? {
-        "add" => add(object, &path, value()),
+        "add" => add(object, &path, value.clone()),
         "remove" => remove(object, &path).map(drop),
-        "replace" => replace(object, &path, value()),
+        "replace" => replace(object, &path, value.clone()),
         "move" => {
             let from = pointer(text("from")?)?;
             if path.len() > from.len() && path.starts_with(&from) {
@@ -68,15 +106,15 @@ fn step(object: &mut Value, operation: &Map<String, Value>, copied: &mut usize) 
         }
         "copy" => {
             let source = get(object, &pointer(text("from")?)?)?;
-            *copied += source.to_string().len();
-            if *copied > COPY_BYTES_MAX {
+            let copied = copied(&source);
+            if copied > COPY_BYTES_MAX {
                 return fails(format!(
                     "Unable to complete the copy, the accumulated size increase of copy is {copied}, exceeding the limit {COPY_BYTES_MAX}"
                 ));
             }
             add(object, &path, source)
         }
-        "test" => test(object, &path, text("path")?, &value()),
+        "test" => test(object, &path, text("path")?, value),
         other => fails(format!("Unexpected kind: {other}")),
     }
 }
@@ -276,6 +314,34 @@ mod tests {
         for (mut object, patch, want) in cases {
             apply(&mut object, &patch).unwrap();
             assert_eq!(object, want, "{patch}");
+        }
+    }
+
+    #[test]
+    fn what_is_tested_is_compared_as_it_was_sent() {
+        let test = |object: Value, text: &str| {
+            let patch: Value = serde_json::from_str(text).unwrap();
+            let mut patched = object;
+            apply_sent(&mut patched, &patch, text).map(|()| patched)
+        };
+        let object = || json!({"a": "<b>", "n": 1, "o": {"t": "é"}});
+        let same = [
+            r#"[{"op": "test", "path": "/a", "value": "\u003cb\u003e"}]"#,
+            r#"[{"op": "test", "path": "/o", "value": {"t": "é"}}]"#,
+            r#"[{"op": "test", "path": "/n", "value": 1}]"#,
+            r#"[{"op": "test", "path": "/none", "value": null}]"#,
+            r#"[{"op": "add", "path": "/x", "value": "<"}, {"op": "test", "path": "/x", "value": "<"}, {"op": "remove", "path": "/x"}]"#,
+        ];
+        for text in same {
+            assert_eq!(test(object(), text), Ok(object()), "{text}");
+        }
+        let other = [
+            r#"[{"op": "test", "path": "/a", "value": "<b>"}]"#,
+            r#"[{"op": "test", "path": "/o", "value": {"t": "\u00e9"}}]"#,
+            r#"[{"op": "test", "path": "/n", "value": 1.0}]"#,
+        ];
+        for text in other {
+            assert!(test(object(), text).is_err(), "{text}");
         }
     }
 

@@ -3,6 +3,7 @@
 
 pub mod json;
 pub mod merge;
+mod spelling;
 pub mod strategic;
 
 use serde_json::Value;

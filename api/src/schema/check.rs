@@ -6,6 +6,7 @@
 mod numbers;
 mod types;
 
+pub(crate) use self::types::type_fault;
 use serde_json::{Map, Value};
 
 use super::{Additional, Checks, Schema, formats};

@@ -74,6 +74,7 @@ pub fn prepare_create(gvk: Gvk, object: &mut Value, now: Timestamp) {
     match (gvk.group, gvk.kind) {
         ("", "Pod") => {
             pod::new_status(fields);
+            pod::select_by_label_keys(fields);
             app_armor::sync(fields);
         }
         ("", "Namespace") => new_namespace(fields),

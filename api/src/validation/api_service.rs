@@ -16,11 +16,13 @@ const BYTES_OF_FOUR: usize = 3;
 pub(super) fn api_service(object: &Value, errors: &mut FieldErrors) {
     let (spec, at) = (&object["spec"], Path::new("spec"));
     let (group, version) = (spec.text("group"), spec.text("version"));
-    let name = object["metadata"].text("name");
     let wanted = format!("{version}.{group}");
-    if !name.is_empty() && names::path_segment(name).is_empty() && name != wanted {
-        let rule = format!("must be `spec.version+\".\"+spec.group`: {}", quote(&wanted));
-        errors.invalid(&Path::new("metadata.name"), name, rule);
+    for field in ["generateName", "name"] {
+        let name = object["metadata"].text(field);
+        if !name.is_empty() && names::path_segment(name).is_empty() && name != wanted {
+            let rule = format!("must be `spec.version+\".\"+spec.group`: {}", quote(&wanted));
+            errors.invalid(&Path::new("metadata").child(field), name, rule);
+        }
     }
     match group {
         "" if version == "v1" => {}
@@ -86,4 +88,47 @@ fn remote(spec: &Value, service: &Value, at: &Path<'_>, errors: &mut FieldErrors
 
 pub(super) fn api_service_update(new: &Value, _: &Value, errors: &mut FieldErrors) {
     api_service(new, errors);
+}
+
+/// A condition holds, does not, or nobody knows.
+pub(super) fn api_service_status(new: &Value, _: &Value, errors: &mut FieldErrors) {
+    let (status, known) = (Path::new("status"), ["True", "False", "Unknown"]);
+    let list = status.child("conditions");
+    for (index, condition) in new["status"].items("conditions").iter().enumerate() {
+        let found = condition.text("status");
+        if !known.contains(&found) {
+            errors.not_supported(&list.index(index).child("status"), found, &known);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_group_and_version() {
+        let mut errors = FieldErrors::new();
+        let service = json!({"metadata": {"generateName": "a-", "name": "a-1"}, "spec": {
+            "group": "example.com", "version": "v1", "groupPriorityMinimum": 1, "versionPriority": 1}});
+        api_service(&service, &mut errors);
+        let rule = r#"must be `spec.version+"."+spec.group`: "v1.example.com""#;
+        let want = format!(
+            "[metadata.generateName: Invalid value: \"a-\": {rule}, metadata.name: Invalid value: \"a-1\": {rule}]"
+        );
+        assert_eq!(errors.aggregate(), want);
+    }
+
+    #[test]
+    fn conditions_have_one_of_three_statuses() {
+        let mut errors = FieldErrors::new();
+        let service = json!({"status": {"conditions": [{"status": "False"}, {}]}});
+        api_service_status(&service, &Value::Null, &mut errors);
+        assert_eq!(
+            errors.aggregate(),
+            r#"status.conditions[1].status: Unsupported value: "": supported values: "True", "False", "Unknown""#
+        );
+    }
 }

@@ -7,6 +7,7 @@ mod options;
 mod rules;
 mod schema;
 mod structural;
+mod words;
 
 use serde_json::Value;
 
@@ -35,14 +36,13 @@ const COLUMN_FORMATS: [&str; 8] = [
 pub(super) fn definition(object: &Value, errors: &mut FieldErrors) {
     let spec = &object["spec"];
     let required = format!("{}.{}", spec["names"].text("plural"), spec.text("group"));
-    let name = object["metadata"].text("name");
-    if !name.is_empty() && name != required {
-        let at = Path::new("metadata");
-        errors.invalid(
-            &at.child("name"),
-            name,
-            r#"must be spec.names.plural+"."+spec.group"#,
-        );
+    let at = Path::new("metadata");
+    for field in ["generateName", "name"] {
+        let name = object["metadata"].text(field);
+        if !name.is_empty() && name != required {
+            let rule = r#"must be spec.names.plural+"."+spec.group"#;
+            errors.invalid(&at.child(field), name, rule);
+        }
     }
     self::spec(spec, Options::NEW, None, &Path::new("spec"), errors);
     accepted_names(object, errors);
@@ -222,10 +222,18 @@ fn versions(spec: &Value, options: Options, old: Option<&Value>, at: &Path<'_>, 
             columns(version, &at, errors);
         }
         if !shared(versions, "selectableFields") {
-            selectable_fields(version, old, &at, errors);
+            if version["schema"].has("openAPIV3Schema") {
+                selectable_fields(version, old, &at, errors);
+            } else if version.count("selectableFields") > 0 {
+                let rule = "may only be set when `version.schema.openAPIV3Schema` is not included";
+                errors.invalid(&at.child("selectableFields"), "", rule);
+            }
         }
     }
-    let shown = || BadValue::rendered(internal(versions));
+    let shown = || match spec.get("versions") {
+        Some(Value::Array(none)) if none.is_empty() => BadValue::rendered("[]"),
+        _ => BadValue::rendered(internal(versions)),
+    };
     let earlier = |index: usize| versions[..index].iter().map(|version| version.text("name"));
     let twice = |(index, version): (usize, &Value)| earlier(index).any(|name| name == version.text("name"));
     if versions.iter().enumerate().any(twice) {
@@ -234,6 +242,12 @@ fn versions(spec: &Value, options: Options, old: Option<&Value>, at: &Path<'_>, 
     if versions.iter().filter(|version| version.flag("storage")).count() != 1 {
         let rule = "must have exactly one version marked as storage version";
         errors.invalid(&list, shown(), rule);
+    }
+    // Of a field that was there before there were several versions, and that upstream still has, the first version's name.
+    let first = versions.first().map_or("", |version| version.text("name"));
+    let wrong = names::dns1035_label(first);
+    if !first.is_empty() && !wrong.is_empty() {
+        errors.invalid(&at.child("version"), first, wrong.join(","));
     }
 }
 
@@ -340,8 +354,12 @@ fn stored_versions(object: &Value, errors: &mut FieldErrors) {
         return;
     }
     let versions = object["spec"].items("versions");
-    for version in versions.iter().filter(|version| version.flag("storage")) {
-        if !stored.contains(&version["name"]) {
+    for (index, version) in versions.iter().enumerate() {
+        // Each stands for one version, even where several have its name.
+        let is_taken = versions[..index]
+            .iter()
+            .any(|other| other["name"] == version["name"]);
+        if version.flag("storage") && (is_taken || !stored.contains(&version["name"])) {
             let rule = format!("must have the storage version {}", version.text("name"));
             errors.invalid(&at, &object["status"]["storedVersions"], rule);
         }

@@ -1,5 +1,7 @@
 //! FlowSchemas and PriorityLevelConfigurations.
 
+mod mandatory;
+
 use serde_json::Value;
 
 use super::field::{FieldErrors, Path};
@@ -45,6 +47,7 @@ pub(super) fn flow_schema(schema: &Value, errors: &mut FieldErrors) {
     for (index, rule) in spec.items("rules").iter().enumerate() {
         policy_rule(rule, &list.index(index), errors);
     }
+    mandatory::flow_schema(schema, errors);
 }
 
 /// Conditions in a status, each of which is told once.
@@ -271,6 +274,7 @@ pub(super) fn priority_level(level: &Value, errors: &mut FieldErrors) {
         ("", ..) => errors.required(&at.child("type"), ""),
         (other, ..) => errors.not_supported(&at.child("type"), other, &["Exempt", "Limited"]),
     }
+    mandatory::priority_level(level, errors);
 }
 
 fn shares(level: &Value, at: &Path<'_>, errors: &mut FieldErrors) {

@@ -225,7 +225,8 @@ fn group_rules(group: &str, version: &str, kind: &str) -> Option<Rules> {
         }
         ("apiregistration.k8s.io", "APIService") => Rules::new(api_service::api_service)
             .named(names::path_segment)
-            .on_update(api_service::api_service_update),
+            .on_update(api_service::api_service_update)
+            .on_status(api_service::api_service_status),
         ("apiextensions.k8s.io", "CustomResourceDefinition") => {
             Rules::new(custom_resources::definition).on_update(custom_resources::definition_update)
         }

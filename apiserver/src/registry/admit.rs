@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::options::DeleteOptions;
 use super::served::Served;
 use super::shapes::{of_kind, versions};
-use super::{Registry, raw_parts};
+use super::{Registry, meta, raw_parts};
 use crate::admission::{Attributes, Operation};
 use crate::request::RequestContext;
 use crate::webhook::{Asked, Rounds, Shapes, Webhooks, options_head, query_options};
@@ -40,13 +40,17 @@ impl Registry {
         object: &mut Value,
         old: Option<&Value>,
     ) -> Result<(), ApiError> {
-        let Some(ty) = write.served.raw else {
-            return self.admit_opened(write, object, old).await;
-        };
-        let old = old.map(|old| raw::opened(old, ty));
-        let texts = raw::open(object, ty);
-        self.admit_opened(write, object, old.as_deref()).await?;
-        raw_parts::put_back(write.served, texts, object);
+        match write.served.raw {
+            None => self.admit_opened(write, object, old).await?,
+            Some(ty) => {
+                let old = old.map(|old| raw::opened(old, ty));
+                let texts = raw::open(object, ty);
+                self.admit_opened(write, object, old.as_deref()).await?;
+                raw_parts::put_back(write.served, texts, object);
+            }
+        }
+        let doubled = meta::single_owners(object, " after mutating admission happens");
+        write.ctx.warnings.extend(&doubled);
         Ok(())
     }
 

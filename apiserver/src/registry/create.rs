@@ -60,6 +60,7 @@ impl Registry {
         let object = body::object(served, ctx, &bytes, options.field_validation)?;
         let mut object = meta::in_namespace(served, &ctx.info.namespace, object)?;
         meta::wipe(&mut object);
+        ctx.warnings.extend(&meta::single_owners(&mut object, ""));
         self.track(ctx, served, None, &mut object).await;
         let entry = self.create_object(ctx, served, object, &options).await?;
         ctx.warnings

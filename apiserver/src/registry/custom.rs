@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use coracle_api::custom::{Definition, Version, decode};
 use coracle_api::object::Fields as _;
+use coracle_api::resources::Resource;
 use coracle_api::schema::Schema;
 use serde_json::Value;
 
@@ -102,6 +103,14 @@ impl Custom {
             list_kind: self.definition.list_kind,
             mark: self.mark,
             schema: Arc::new(move || schemas.json(version)),
+        }
+    }
+
+    /// An object of this version as the store will give it back, where no webhook converts it.
+    pub(crate) fn keep(&self, object: &mut Value, storage: &Resource) {
+        let converts_itself = self.definition.conversion.is_none();
+        if converts_itself && self.version.resource.version != storage.version {
+            decode::kept(object, storage, &self.schemas.get(storage.version));
         }
     }
 

@@ -111,6 +111,34 @@ pub(super) fn wipe(object: &mut Value) {
     }
 }
 
+/// Leaves an owner that stands several times standing once. Its writer is warned, with where in the life of the write it was seen.
+pub(super) fn single_owners(object: &mut Value, seen: &str) -> Vec<String> {
+    let owners = object
+        .get_mut("metadata")
+        .and_then(|meta| meta.get_mut("ownerReferences"));
+    let Some(Value::Array(owners)) = owners else {
+        return Vec::new();
+    };
+    let mut first: Vec<Value> = Vec::with_capacity(owners.len());
+    let mut again: Vec<String> = Vec::new();
+    for owner in owners.drain(..) {
+        if first.contains(&owner) {
+            again.push(owner["uid"].as_str().unwrap_or_default().to_owned());
+        } else {
+            first.push(owner);
+        }
+    }
+    *owners = first;
+    if again.is_empty() {
+        return Vec::new();
+    }
+    vec![format!(
+        ".metadata.ownerReferences contains duplicate entries{seen}; API server dedups owner references in 1.20+, and may reject such \
+         requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+        again.join(", ")
+    )]
+}
+
 /// What a new object gets from the server.
 pub(super) fn prepare_create(object: &mut Value, now: Timestamp, uid: String) {
     set(object, "creationTimestamp", time(now));
@@ -162,6 +190,19 @@ pub(super) fn mark_deleting(object: &mut Value, now: Timestamp) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_owner_that_stands_twice_is_told_of_and_stands_once() {
+        let (a, b) = (json!({"kind": "A", "uid": "1"}), json!({"kind": "B", "uid": "1"}));
+        let mut object = json!({"metadata": {"ownerReferences": [a, b, a]}});
+        let warnings = single_owners(&mut object, "");
+        assert_eq!(object, json!({"metadata": {"ownerReferences": [a, b]}}));
+        assert!(
+            warnings.len() == 1 && warnings[0].ends_with("duplicate UID(s) observed: 1"),
+            "{warnings:?}"
+        );
+        assert_eq!(single_owners(&mut object, ""), Vec::<String>::new());
+    }
 
     #[test]
     fn an_update_cannot_undo_a_deletion_or_claim_another_birth() {

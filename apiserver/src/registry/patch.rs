@@ -57,9 +57,11 @@ pub(super) enum Patched<'a> {
 }
 
 /// A patch that was read and is not applied yet.
-pub(super) struct Patch {
+pub(super) struct Patch<'a> {
     kind: PatchType,
     body: Value,
+    /// The body as it was sent.
+    text: &'a str,
     /// Keys that stand twice in the body, where that is to be told.
     duplicates: Vec<String>,
 }
@@ -165,10 +167,10 @@ impl Patched<'_> {
     }
 }
 
-impl Patch {
+impl<'a> Patch<'a> {
     /// # Errors
     /// 400 for what is no patch of its kind, in the words of the decoder that upstream has for the kind.
-    pub(super) fn read(sent: Sent<'_>) -> Result<Self, ApiError> {
+    pub(super) fn read(sent: Sent<'a>) -> Result<Self, ApiError> {
         let told = sent.validation != FieldValidation::Ignore;
         let refused = |why: String| match sent.kind {
             PatchType::Json | PatchType::Merge if told => {
@@ -188,6 +190,8 @@ impl Patch {
         Ok(Self {
             kind: sent.kind,
             body: parsed.value,
+            // What was parsed is UTF-8, and of what is not nothing is compared.
+            text: std::str::from_utf8(sent.bytes).unwrap_or_default(),
             duplicates: duplicates.collect(),
         })
     }
@@ -255,7 +259,7 @@ impl Patch {
 
     fn apply(&self, object: &mut Value, ty: &'static Type) -> Result<(), ApiError> {
         match self.kind {
-            PatchType::Json => json::apply(object, &self.body)?,
+            PatchType::Json => json::apply_sent(object, &self.body, self.text)?,
             PatchType::Merge => merge::apply(object, &self.body)?,
             PatchType::Strategic if self.body.is_null() => {}
             PatchType::Strategic => strategic::apply(object, &self.body, ty)?,
@@ -266,7 +270,7 @@ impl Patch {
     /// The same for an object without a type, which no strategic patch comes to.
     fn apply_untyped(&self, object: &mut Value) -> Result<(), ApiError> {
         match self.kind {
-            PatchType::Json => json::apply(object, &self.body)?,
+            PatchType::Json => json::apply_sent(object, &self.body, self.text)?,
             PatchType::Merge | PatchType::Strategic => merge::apply(object, &self.body)?,
         }
         Ok(())

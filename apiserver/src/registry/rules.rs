@@ -117,12 +117,13 @@ pub(crate) fn settle(served: &Served, object: &mut Value) {
     }
 }
 
-/// Brings an object that is answered without having been stored into the shape that storing gives it.
+/// Brings an object into the shape that storing gives it, whether or not it is then stored.
 ///
 /// # Errors
 /// Where it does not fit its type, which decoding has made sure of.
 pub(crate) fn canonical(served: &Served, object: &mut Value) -> Result<(), ApiError> {
-    if served.custom.is_some() {
+    if let Some(custom) = &served.custom {
+        custom.keep(object, &served.stored);
         return Ok(());
     }
     conform::conform(object, served.stored.ty())

@@ -48,8 +48,9 @@ impl Registry {
         } else {
             ""
         };
-        let object = meta::in_namespace(served, namespace, object)?;
+        let mut object = meta::in_namespace(served, namespace, object)?;
         meta::check_name(&object, &ctx.info.name, namespace)?;
+        ctx.warnings.extend(&meta::single_owners(&mut object, ""));
         let (entry, old) = self.update_object(ctx, served, &object, &options).await?;
         let status = if old.is_none() {
             StatusCode::CREATED

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use coracle_api::status::ApiError;
 use coracle_store::Store;
+use http::HeaderValue;
 use jiff::Timestamp;
 
 use self::assembly::{Lifetime, Prepared};
@@ -150,7 +151,8 @@ impl ApiServer {
         let running = prepared
             .run(store, resources, registry.webhooks(), authorizer)
             .await?;
-        let (reader, own) = (registry.reader(), running.client(UserInfo::server()));
+        let itself = HeaderValue::from_static("kube-apiserver");
+        let (reader, own) = (registry.reader(), running.client_by(itself, UserInfo::server()));
         tasks.spawn(keep_last_used(to_be_marked, own.clone(), shutdown.clone()));
         tasks.spawn(bootstrap::keep_conditions(reader, own.clone(), shutdown.clone()));
         tasks.spawn(aggregation::keep(

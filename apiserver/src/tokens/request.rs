@@ -156,12 +156,17 @@ impl TokenRequests {
         };
         let text = |field: &str| reference.get(field).and_then(Value::as_str).unwrap_or_default();
         let (kind, name, api_version) = (text("kind"), text("name"), text("apiVersion"));
-        let (resource, home) = match (api_version, kind) {
-            ("v1", "Pod") => ("pods", namespace),
-            ("v1", "Secret") => ("secrets", namespace),
-            ("v1", "Node") => ("nodes", ""),
+        // Upstream looks at the group, whatever the version.
+        let (resource, home) = match kind {
+            _ if api_version.contains('/') => return Err(unbindable(api_version, kind)),
+            "Pod" => ("pods", namespace),
+            "Secret" => ("secrets", namespace),
+            "Node" => ("nodes", ""),
             _ => return Err(unbindable(api_version, kind)),
         };
+        if name.is_empty() {
+            return Err(ApiError::bad_request("Name parameter required."));
+        }
         let found = self.reader.get(&GroupResource::new("", resource), home, name);
         let found = found.ok_or_else(|| ApiError::not_found("", resource, name))?;
         let uid = string_at(&found, "/metadata/uid");
@@ -476,6 +481,16 @@ mod tests {
                 json!({"kind": "Pod", "apiVersion": "v1", "name": "web"}),
                 "other",
                 "cannot bind token for serviceaccount \"other\" to pod running with different serviceaccount name.",
+            ),
+            (
+                json!({"kind": "Pod", "apiVersion": "", "name": "none"}),
+                "bot",
+                "pods \"none\" not found",
+            ),
+            (
+                json!({"kind": "Pod", "apiVersion": "v1"}),
+                "bot",
+                "Name parameter required.",
             ),
             (
                 json!({"kind": "Deployment", "apiVersion": "apps/v1", "name": "web"}),

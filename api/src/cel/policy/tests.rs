@@ -166,3 +166,26 @@ fn expressions_about_custom_resources_are_checked_by_what_is_published() {
         {"apiGroups": ["apps", "*"], "apiVersions": ["v1"], "resources": ["deployments"]}]}});
     assert!(Published::wanted(&built_in).is_empty());
 }
+
+#[test]
+fn a_variable_without_an_expression_is_none() {
+    let why = |variables: Json| {
+        let policy = Policy::compile(&json!({
+            "variables": variables, "auditAnnotations": [{"key": "k", "valueExpression": "string(variables.v)"}]}));
+        let (_, expression) = &policy.annotations[0];
+        expression
+            .program
+            .as_ref()
+            .map(|_| ())
+            .map_err(|why| why.lines().next().unwrap_or_default().to_owned())
+    };
+    let other = json!({"name": "w", "expression": "1"});
+    assert_eq!(why(json!([other, {"name": "v", "expression": "2"}])), Ok(()));
+    let unknown = why(json!([other, {"name": "v", "expression": " "}])).unwrap_err();
+    assert!(unknown.ends_with("undefined field 'v'"), "{unknown}");
+    let undeclared = why(json!([])).unwrap_err();
+    assert!(
+        undeclared.ends_with("undeclared reference to 'variables' (in container '')"),
+        "{undeclared}"
+    );
+}

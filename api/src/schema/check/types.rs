@@ -11,6 +11,20 @@ pub(super) fn applies(schema: &Schema, checks: &Checks) -> bool {
     schema.kind.is_some() || schema.int_or_string || checks.format.is_some()
 }
 
+/// What a value is, and what is said of it where it is to be of a type that it is not.
+pub(crate) fn type_fault(value: &Value, wanted: &str) -> (&'static str, String) {
+    let found = match value {
+        Value::Null => "null",
+        Value::Bool(_) => name(Kind::Boolean),
+        Value::String(_) => name(Kind::String),
+        Value::Array(_) => name(Kind::Array),
+        Value::Object(_) => name(Kind::Object),
+        Value::Number(number) if number.is_i64() => name(Kind::Integer),
+        Value::Number(_) => name(Kind::Number),
+    };
+    (found, fault("", wanted, found).message)
+}
+
 /// `in body must be of type`, with what the value is.
 pub(super) fn fault(path: &str, wanted: &str, found: &str) -> Fault {
     Fault {

@@ -24,10 +24,25 @@ pub(in crate::validation) fn node(node: &Value, errors: &mut FieldErrors) {
     for (index, block) in blocks.iter().enumerate() {
         ip::cidr(block, &at.index(index), errors);
     }
-    let v6 = blocks.iter().filter(|block| block.contains(':')).count();
-    if blocks.len() > 2 || blocks.len() == 2 && v6 != 1 {
-        let rule = "may specify no more than one CIDR for each IP family";
-        errors.invalid(&at, &node["spec"]["podCIDRs"], rule);
+    if blocks.len() > 1 {
+        families(&blocks, &node["spec"]["podCIDRs"], &at, errors);
+    }
+}
+
+/// Of several blocks there is one of each family.
+fn families(blocks: &[&str], shown: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
+    let parsed: Vec<_> = blocks.iter().map(|block| ip::parse_cidr(block)).collect();
+    if let Some(wrong) = parsed.iter().position(Option::is_none) {
+        let fault = format!(
+            "invalid PodCIDRs. failed to check with dual stack with error:invalid CIDR[{wrong}]: <nil> (invalid CIDR address: {})",
+            blocks[wrong]
+        );
+        errors.internal(at, fault);
+    }
+    let is_of = |v4: bool| parsed.iter().flatten().any(|(ip, _)| ip.is_ipv4() == v4);
+    let is_dual = parsed.iter().all(Option::is_some) && is_of(true) && is_of(false);
+    if !is_dual || blocks.len() > 2 {
+        errors.invalid(at, shown, "may specify no more than one CIDR for each IP family");
     }
 }
 

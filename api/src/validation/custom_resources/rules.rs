@@ -6,7 +6,9 @@
 
 use serde_json::Value;
 
-use crate::cel::rules::{Judged, Rules, field_path};
+use super::schema::TYPES;
+use super::words;
+use crate::cel::rules::{Judged, Rules};
 use crate::cel::sizes::Sizes;
 use crate::object::Fields;
 use crate::validation::field::{BadValue, FieldErrors, Path};
@@ -19,12 +21,6 @@ const TOTAL_MAX: u64 = 100_000_000;
 const NAMED: usize = 4;
 
 const RULES: &str = "x-kubernetes-validations";
-const REASONS: [&str; 4] = [
-    "FieldValueDuplicate",
-    "FieldValueForbidden",
-    "FieldValueInvalid",
-    "FieldValueRequired",
-];
 
 /// What all rules of a schema cost together.
 #[derive(Default)]
@@ -57,18 +53,33 @@ struct Node<'a> {
     count: Option<u64>,
     /// The first schema around whose values cannot be told from older ones.
     unrelated: Option<String>,
+    /// Whether it and all around it are of types that there are: CEL knows no others.
+    typed: bool,
 }
 
 struct Judge<'a> {
     unchanged: bool,
+    /// Where schemas are wrong in another way than their rules.
+    broken: &'a [String],
+    /// How many rules were found wrong before they were read as CEL.
+    unspoken: usize,
     total: Total,
     errors: &'a mut FieldErrors,
 }
 
-/// Judges all rules of a schema; `unchanged` where it is as it was.
-pub(super) fn validate(schema: &Value, at: &Path<'_>, unchanged: bool, errors: &mut FieldErrors) {
+/// Judges all rules of a schema; `unchanged` where it is as it was. What is wrong with it otherwise is `broken`: around it no rule is
+/// read, for what would be said of it goes away with that.
+pub(super) fn validate(
+    schema: &Value,
+    at: &Path<'_>,
+    unchanged: bool,
+    broken: &[String],
+    errors: &mut FieldErrors,
+) {
     let mut judge = Judge {
         unchanged,
+        broken,
+        unspoken: 0,
         total: Total::default(),
         errors,
     };
@@ -78,6 +89,7 @@ pub(super) fn validate(schema: &Value, at: &Path<'_>, unchanged: bool, errors: &
         sizes: None,
         count: Some(1),
         unrelated: None,
+        typed: is_typed(schema),
     };
     judge.node(&root, at);
     let Total { cost, dearest } = judge.total;
@@ -101,6 +113,7 @@ impl Judge<'_> {
             .then(|| Sizes::of(schema, node.resource))
             .flatten();
         let sizes = node.sizes.or(made.as_ref());
+        let unspoken = self.unspoken;
         self.below(node, sizes, at);
         if own.is_empty() {
             return;
@@ -108,11 +121,19 @@ impl Judge<'_> {
         let list = at.child(RULES);
         let before = self.errors.len();
         for (index, rule) in own.iter().enumerate() {
-            self.words(schema, rule, &list.index(index));
+            words::rule(schema, rule, &list.index(index), self.errors);
         }
-        let Some(sizes) = sizes.filter(|_| self.errors.len() == before) else {
+        self.unspoken += self.errors.len() - before;
+        if self.unspoken != unspoken || self.is_broken(at) {
             return;
-        };
+        }
+        if !node.typed {
+            let why = "internal error: failed to construct type information for x-kubernetes-validations rules: unable to convert \
+                       structural schema to CEL declarations";
+            self.errors.internal(&list, why);
+            return;
+        }
+        let Some(sizes) = sizes else { return };
         for (index, judged) in Rules::judge(schema, node.resource, sizes).into_iter().enumerate() {
             if let Some(judged) = judged {
                 let at = list.index(index);
@@ -120,6 +141,16 @@ impl Judge<'_> {
                 self.faults(&own[index], &judged, node, &at);
             }
         }
+    }
+
+    /// Whether something else is wrong with a schema or one within it.
+    fn is_broken(&self, at: &Path<'_>) -> bool {
+        let at = at.to_string();
+        let inside = |path: &String| {
+            path.strip_prefix(&at)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        self.broken.iter().any(inside)
     }
 
     fn below(&mut self, node: &Node<'_>, sizes: Option<&Sizes>, at: &Path<'_>) {
@@ -139,6 +170,7 @@ impl Judge<'_> {
             sizes,
             count,
             unrelated,
+            typed: node.typed && is_typed(schema),
         };
         if let Some(items) = schema.field("items") {
             let related = unrelated(schema.text("x-kubernetes-list-type") == "map");
@@ -157,48 +189,6 @@ impl Judge<'_> {
             let count = times(schema.number("maxProperties"));
             let values = child(values, sizes.and_then(Sizes::items), count, unrelated(true));
             self.node(&values, &at.child("additionalProperties"));
-        }
-    }
-
-    /// What a rule must say.
-    fn words(&mut self, schema: &Value, rule: &Value, at: &Path<'_>) {
-        let (text, message) = (rule.text("rule").trim(), rule.text("message"));
-        let at_message = at.child("message");
-        if text.is_empty() {
-            self.errors.required(&at.child("rule"), "rule is not specified");
-        } else if !message.is_empty() && message.trim().is_empty() {
-            self.errors
-                .invalid(&at_message, message, "must be non-empty if specified");
-        } else if has_breaks(message.trim()) {
-            self.errors
-                .invalid(&at_message, message, "must not contain line breaks");
-        } else if has_breaks(text) && message.is_empty() {
-            let why = "message must be specified if rule contains line breaks";
-            self.errors.required(&at_message, why);
-        }
-        let expression = rule.text("messageExpression");
-        if !expression.is_empty() && expression.trim().is_empty() {
-            let why = "messageExpression must be non-empty if specified";
-            self.errors.required(&at.child("messageExpression"), why);
-        }
-        if let Some(reason) = rule.field("reason")
-            && !REASONS.iter().any(|known| reason == known)
-        {
-            self.errors.not_supported(&at.child("reason"), reason, &REASONS);
-        }
-        let path = rule.text("fieldPath");
-        let at = at.child("fieldPath");
-        if path.is_empty() {
-            return;
-        }
-        if path.trim().is_empty() {
-            self.errors.invalid(&at, path, "must be non-empty if specified");
-        }
-        if has_breaks(path) {
-            self.errors.invalid(&at, path, "must not contain line breaks");
-        }
-        if !field_path::leads_somewhere(schema, path) {
-            self.errors.invalid(&at, path, "must be a valid path");
         }
     }
 
@@ -248,8 +238,9 @@ impl Judge<'_> {
     }
 }
 
-fn has_breaks(text: &str) -> bool {
-    text.contains(['\n', '\r'])
+fn is_typed(schema: &Value) -> bool {
+    let name = schema.text("type");
+    name.is_empty() || TYPES.contains(&name)
 }
 
 #[allow(clippy::cast_precision_loss, reason = "it is shown with one digit")]

@@ -62,6 +62,9 @@ pub(super) fn validation(validation: &Value, at: &Path<'_>, case: Case, errors: 
     if schema.flag("nullable") {
         errors.forbidden(&at.child("nullable"), "nullable cannot be true at the root");
     }
+    let mut otherwise = FieldErrors::new();
+    let around = Around::default();
+    open_api(schema, Level::Root, around, case.options, &at, &mut otherwise);
     let unreadable = structural::unreadable(schema).filter(|_| case.options.structural);
     if case.options.structural && unreadable.is_none() {
         let faults = structural::faults(schema, &at);
@@ -69,13 +72,13 @@ pub(super) fn validation(validation: &Value, at: &Path<'_>, case: Case, errors: 
             let before = errors.len();
             defaults(schema, &at, case.options, errors);
             if errors.len() == before {
-                rules::validate(schema, &at, case.unchanged, errors);
+                let broken: Vec<String> = otherwise.iter().map(|fault| fault.field.clone()).collect();
+                rules::validate(schema, &at, case.unchanged, &broken, errors);
             }
         }
         errors.extend(faults);
     }
-    let around = Around::default();
-    open_api(schema, Level::Root, around, case.options, &at, errors);
+    errors.extend(otherwise);
     if let Some(why) = unreadable.filter(|_| errors.len() == before) {
         errors.invalid(&at, "", why);
     }
@@ -111,7 +114,12 @@ fn defaults(schema: &Value, at: &Path<'_>, options: Options, errors: &mut FieldE
         if options.pruned_defaults && !prune::keeps(default, &node) {
             errors.invalid(&at, default, "must not have unknown fields");
         }
-        let mut coerced = default.clone();
+        let (wanted, mut coerced) = (schema.text("type"), default.clone());
+        // Nothing is of a type that there is not.
+        if !wanted.is_empty() && !TYPES.contains(&wanted) {
+            let (found, why) = check::type_fault(default, wanted);
+            errors.type_invalid(&at, found, why);
+        }
         match embedded::coerce(&mut coerced, &node) {
             Err(_) => errors.invalid(&at, default, "must result in valid metadata"),
             Ok(_) => check::check(default, &node, &at, errors),

@@ -129,7 +129,7 @@ fn one_placement(
         node_selector(selector, &at, errors);
         // Selectors of slices are merged, which is simple for one term.
         if object.has("pool") && selector.count("nodeSelectorTerms") != 1 {
-            let terms = internal::shown_list(selector.items("nodeSelectorTerms"), internal::NODE_TERM);
+            let terms = internal::shown_items(selector, "nodeSelectorTerms", internal::NODE_TERM);
             let at = at.child("nodeSelectorTerms");
             errors.invalid(&at, terms, "must have exactly one node selector term");
         }

@@ -191,6 +191,15 @@ pub(in crate::validation) fn shown_list(items: &[Value], shape: Shape) -> BadVal
     BadValue::rendered(format!("[{}]", items.collect::<Vec<_>>().join(",")))
 }
 
+/// The list that a field is, as upstream shows it: `null` where it is not there.
+pub(in crate::validation) fn shown_items(of: &Value, name: &str, shape: Shape) -> BadValue {
+    if of.has(name) {
+        shown_list(of.items(name), shape)
+    } else {
+        BadValue::from(&Value::Null)
+    }
+}
+
 /// As [`shown`], where upstream has a pointer, which may be `null`.
 pub(in crate::validation) fn shown_pointer(value: Option<&Value>, shape: Shape) -> BadValue {
     match value {

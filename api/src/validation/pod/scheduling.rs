@@ -96,7 +96,7 @@ fn label_keys(term: &Value, at: &Path<'_>, errors: &mut FieldErrors) {
             .iter()
             .map(|expression| expression.text("key"))
         {
-            let place = matched.iter().position(|one| one.as_str() == Some(key));
+            let place = matched.iter().rposition(|one| one.as_str() == Some(key));
             if let Some(index) = place.filter(|_| seen.contains(key)) {
                 errors.invalid(
                     &at.index(index),

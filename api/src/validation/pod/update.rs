@@ -125,19 +125,18 @@ fn narrowed(spec: &Value, before: &Value, at: &Path<'_>, errors: &mut FieldError
         errors.invalid(&at.child("nodeSelector"), new, rule);
     }
     const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
-    let terms = |spec: &'_ Value| {
-        let required = &spec["affinity"]["nodeAffinity"][REQUIRED];
-        required.items("nodeSelectorTerms").to_vec()
-    };
-    let (now, then) = (terms(spec), terms(before));
+    let selector = &spec["affinity"]["nodeAffinity"][REQUIRED];
+    let now = selector.items("nodeSelectorTerms");
+    let then = before["affinity"]["nodeAffinity"][REQUIRED].items("nodeSelectorTerms");
     let list =
         at.child("affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms");
     if !then.is_empty() && now.len() != then.len() {
         let rule = "no additions/deletions to non-empty NodeSelectorTerms list are allowed";
-        errors.invalid(&list, internal::shown_list(&now, internal::NODE_TERM), rule);
+        let shown = internal::shown_items(selector, "nodeSelectorTerms", internal::NODE_TERM);
+        errors.invalid(&list, shown, rule);
         return;
     }
-    for (index, (now, then)) in now.iter().zip(&then).enumerate() {
+    for (index, (now, then)) in now.iter().zip(then).enumerate() {
         if !only_adds(now, then) {
             let rule = "only additions are allowed (no mutations or deletions)";
             errors.invalid(

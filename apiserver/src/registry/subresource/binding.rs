@@ -62,6 +62,9 @@ impl Registry {
         }
         self.webhooks.create(ctx, BINDING, &mut binding).await?;
         check(&binding)?;
+        if name.is_empty() {
+            return Err(ApiError::bad_request("Name parameter required."));
+        }
         for _ in 0..TRIES {
             let Some(current) = self.current(pods, &ctx.info.namespace, name).await? else {
                 return Err(self.not_found(pods, name));
