@@ -180,7 +180,7 @@ enum Input {
     End,
     /// It is time to sync.
     Due,
-    Service(Event<Service>),
+    Service(Box<Event<Service>>),
     Slice(Event<EndpointSlice>),
     /// It is time to look whether the rules are still there.
     Probe,
@@ -229,7 +229,7 @@ impl Inputs {
                 () = sleep_until(schedule.overdue()) => return Input::Due,
                 Some(event) = self.services.next() => {
                     if let Some(event) = received("services", event) {
-                        return Input::Service(event);
+                        return Input::Service(Box::new(event));
                     }
                 }
                 Some(event) = self.slices.next() => {
