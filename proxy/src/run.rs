@@ -2,34 +2,33 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::pin::pin;
 use std::time::Duration;
 
 use futures::StreamExt;
+use futures::stream::BoxStream;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
-use tokio::time::Instant;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use crate::facts::cidr::{Cidr, Family};
 use crate::facts::service::SERVICE_PROXY_NAME_LABEL;
-use crate::health::{HealthServers, health_checks};
+use crate::family::FamilyProxy;
 use crate::kernel::iptables::{Iptables, IptablesError};
-use crate::kernel::{conntrack, sysctl};
-use crate::rules::compile::{Compiler, NodeView};
-use crate::rules::diff::{Installed, diff};
-use crate::rules::flows::{UdpView, stale_flows, udp_view};
-use crate::world::World;
+use crate::kernel::sysctl;
+use crate::rules::compile::NodeView;
+use crate::schedule::Schedule;
+use crate::world::{Change, World};
 
 /// Slices of headless services have no virtual address and need no rules.
 const HEADLESS_LABEL: &str = "service.kubernetes.io/headless";
 
-/// The first and the longest pause before a failed restore is tried again.
-const RETRY_PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// How long the rule that refuses a new service's clients may wait: most often endpoints follow in a moment, and it is not needed.
+const ENDPOINTS_FOLLOW: Duration = Duration::from_millis(50);
 
 /// What a proxy needs to know. Defaults are upstream's where upstream has the setting.
 #[derive(Clone, Debug)]
@@ -45,11 +44,12 @@ pub struct Config {
     /// Masquerade what pods send to places outside the cluster. Off where the CNI plugin does that; the configuration that
     /// Coracle's node agent writes leaves it to the proxy.
     pub masquerade_pods: bool,
-    /// The shortest time between two restores. Changes in between are applied together. After a restore that took longer, the
-    /// proxy rests for as long as that took, so that many rules that change all the time take half a processor at most.
+    /// The shortest time from one sync to the next. Changes in between are applied together.
     pub min_sync_period: Duration,
     /// How often to look whether another program flushed the tables.
     pub probe_period: Duration,
+    /// How often to read what the kernel holds and write every rule, whatever is believed to be there.
+    pub renewal_period: Duration,
 }
 
 impl Config {
@@ -64,6 +64,7 @@ impl Config {
             masquerade_pods: true,
             min_sync_period: Duration::from_millis(10),
             probe_period: Duration::from_secs(30),
+            renewal_period: Duration::from_secs(60 * 60),
         }
     }
 
@@ -113,49 +114,135 @@ pub enum RunError {
 /// When iptables cannot be used at all. Later failures are logged and tried again.
 pub async fn run(client: Client, config: Config, shutdown: CancellationToken) -> Result<(), RunError> {
     let mut proxies = start(&config).await?;
-    let ours = format!("!{SERVICE_PROXY_NAME_LABEL}");
-    let services = watcher::Config::default().labels(&ours);
-    let slices = watcher::Config::default().labels(&format!("{ours},!{HEADLESS_LABEL}"));
-    let mut services =
-        pin!(watcher::watcher(Api::<Service>::all(client.clone()), services).default_backoff());
-    let mut slices = pin!(watcher::watcher(Api::<EndpointSlice>::all(client), slices).default_backoff());
-    let mut probe = tokio::time::interval(config.probe_period);
-    probe.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut inputs = Inputs::new(client, &config, shutdown);
     let mut schedule = Schedule::new(config.min_sync_period);
     loop {
-        tokio::select! {
-            biased;
-            () = shutdown.cancelled() => break,
-            () = sleep_until(schedule.due) => {
-                let (began, mut result) = (Instant::now(), Ok(()));
-                for proxy in &mut proxies {
-                    result = result.and(proxy.sync().await);
-                }
+        let change = match inputs.next(&schedule).await {
+            Input::End => break,
+            Input::Due => {
+                let began = Instant::now();
+                let result = sync(&mut proxies).await;
                 schedule.synced(began, Instant::now(), result);
+                continue;
             }
-            Some(event) = services.next() => {
-                if let Some(event) = received("services", event) && apply(&mut proxies, |world| world.service(&event)) {
-                    schedule.request(Instant::now());
-                }
+            Input::Service(event) => take_in(&mut proxies, |world| world.service(&event)),
+            Input::Slice(event) => take_in(&mut proxies, |world| world.slice(&event)),
+            Input::Probe => probe(&mut proxies).await,
+            Input::Renewal => {
+                proxies.iter_mut().for_each(FamilyProxy::forget_installed);
+                Change::Rules
             }
-            Some(event) = slices.next() => {
-                if let Some(event) = received("endpointslices", event) && apply(&mut proxies, |world| world.slice(&event)) {
-                    schedule.request(Instant::now());
-                }
-            }
-            _ = probe.tick() => {
-                for proxy in &mut proxies {
-                    if proxy.was_flushed().await {
-                        schedule.request(Instant::now());
-                    }
-                }
-            }
+        };
+        match change {
+            Change::Nothing => {}
+            Change::Refusal => schedule.request(Instant::now() + ENDPOINTS_FOLLOW),
+            Change::Rules => schedule.request(Instant::now()),
         }
     }
     for proxy in proxies {
-        proxy.health.close().await;
+        proxy.close().await;
     }
     Ok(())
+}
+
+/// All families, though one may fail.
+async fn sync(proxies: &mut [FamilyProxy]) -> Result<(), IptablesError> {
+    let mut result = Ok(());
+    for proxy in proxies {
+        result = result.and(proxy.sync().await);
+    }
+    result
+}
+
+async fn probe(proxies: &mut [FamilyProxy]) -> Change {
+    let mut change = Change::Nothing;
+    for proxy in proxies {
+        if proxy.was_flushed().await {
+            change = Change::Rules;
+        }
+    }
+    change
+}
+
+/// Hands an event to all families, and tells the most that it changes for one of them.
+fn take_in(proxies: &mut [FamilyProxy], event: impl Fn(&mut World) -> Change) -> Change {
+    let changes = proxies.iter_mut().map(|proxy| event(&mut proxy.world));
+    let change = changes.max().unwrap_or(Change::Nothing);
+    if proxies.iter().all(|proxy| proxy.world.is_complete()) {
+        change
+    } else {
+        Change::Nothing
+    }
+}
+
+/// What the proxy reacts to.
+enum Input {
+    End,
+    /// It is time to sync.
+    Due,
+    Service(Box<Event<Service>>),
+    Slice(Event<EndpointSlice>),
+    /// It is time to look whether the rules are still there.
+    Probe,
+    /// It is time to write everything again.
+    Renewal,
+}
+
+/// Where inputs come from.
+struct Inputs {
+    shutdown: CancellationToken,
+    services: BoxStream<'static, watcher::Result<Event<Service>>>,
+    slices: BoxStream<'static, watcher::Result<Event<EndpointSlice>>>,
+    probe: Interval,
+    renewal: Interval,
+}
+
+impl Inputs {
+    fn new(client: Client, config: &Config, shutdown: CancellationToken) -> Self {
+        let ours = format!("!{SERVICE_PROXY_NAME_LABEL}");
+        let services = watcher::Config::default().labels(&ours);
+        let slices = watcher::Config::default().labels(&format!("{ours},!{HEADLESS_LABEL}"));
+        let every = |period: Duration| {
+            let mut interval = interval_at(Instant::now() + period, period);
+            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            interval
+        };
+        Self {
+            shutdown,
+            services: watcher::watcher(Api::all(client.clone()), services)
+                .default_backoff()
+                .boxed(),
+            slices: watcher::watcher(Api::all(client), slices)
+                .default_backoff()
+                .boxed(),
+            probe: every(config.probe_period),
+            renewal: every(config.renewal_period),
+        }
+    }
+
+    /// The next input. Changes that have come in already are taken before a sync that is due, so that one sync does for all.
+    async fn next(&mut self, schedule: &Schedule) -> Input {
+        loop {
+            tokio::select! {
+                biased;
+                () = self.shutdown.cancelled() => return Input::End,
+                () = sleep_until(schedule.overdue()) => return Input::Due,
+                Some(event) = self.services.next() => {
+                    if let Some(event) = received("services", event) {
+                        return Input::Service(Box::new(event));
+                    }
+                }
+                Some(event) = self.slices.next() => {
+                    if let Some(event) = received("endpointslices", event) {
+                        return Input::Slice(event);
+                    }
+                }
+                () = sleep_until(schedule.due()) => return Input::Due,
+                _ = self.probe.tick() => return Input::Probe,
+                _ = self.renewal.tick() => return Input::Renewal,
+            }
+        }
+    }
 }
 
 /// Removes every chain and rule that a proxy made, in every family that this machine has.
@@ -184,7 +271,7 @@ pub async fn cleanup() -> Result<(), IptablesError> {
 async fn start(config: &Config) -> Result<Vec<FamilyProxy>, RunError> {
     let mut proxies = Vec::new();
     for family in config.families() {
-        let iptables = Iptables::new(family);
+        let mut iptables = Iptables::new(family);
         match iptables.probe().await {
             Ok(()) => {}
             Err(error) if proxies.is_empty() => return Err(error.into()),
@@ -194,14 +281,7 @@ async fn start(config: &Config) -> Result<Vec<FamilyProxy>, RunError> {
             }
         }
         sysctl::enable(family);
-        proxies.push(FamilyProxy {
-            compiler: Compiler::new(config.view(family)),
-            world: World::new(family, &config.node_name),
-            iptables,
-            installed: None,
-            udp: UdpView::new(),
-            health: HealthServers::new(family),
-        });
+        proxies.push(FamilyProxy::new(config.view(family), &config.node_name, iptables));
     }
     if proxies.is_empty() {
         Err(RunError::NoNodeAddress)
@@ -217,173 +297,10 @@ fn received<K>(resource: &str, event: watcher::Result<Event<K>>) -> Option<Event
         .ok()
 }
 
-fn apply(proxies: &mut [FamilyProxy], mut event: impl FnMut(&mut World) -> bool) -> bool {
-    let mut changed = false;
-    for proxy in proxies.iter_mut() {
-        changed |= event(&mut proxy.world);
-    }
-    changed && proxies.iter().all(|proxy| proxy.world.is_complete())
-}
-
-/// The proxy of one family.
-struct FamilyProxy {
-    compiler: Compiler,
-    world: World,
-    iptables: Iptables,
-    /// What the kernel holds; nothing when that must be read first.
-    installed: Option<Installed>,
-    udp: UdpView,
-    health: HealthServers,
-}
-
-impl FamilyProxy {
-    /// Brings the kernel to what the API says.
-    async fn sync(&mut self) -> Result<(), IptablesError> {
-        if !self.world.is_complete() {
-            return Ok(());
-        }
-        let (services, endpoints) = self.world.snapshot();
-        let rules = self.compiler.compile(&services, &endpoints);
-        // Taken out: should anything fail from here on, what the kernel holds is not known any more.
-        let installed = match self.installed.take() {
-            Some(installed) => installed,
-            None => self.iptables.read().await?,
-        };
-        let batch = diff(&installed, &rules);
-        if !batch.is_empty() {
-            self.iptables.restore(&batch.to_string()).await?;
-            debug!(family = ?self.compiler.family(), chains = batch.chains_written(), "service rules written");
-        }
-        self.installed = Some(Installed::after(rules));
-        self.forget_stale_flows(udp_view(&services, &endpoints)).await;
-        self.health.update(health_checks(&services, &endpoints)).await;
-        Ok(())
-    }
-
-    async fn forget_stale_flows(&mut self, udp: UdpView) {
-        let stale = stale_flows(&self.udp, &udp);
-        self.udp = udp;
-        if let Err(error) = conntrack::delete(&stale, self.compiler.family()).await {
-            debug!(%error, "conntrack cannot be run; stale UDP flows end by their own timeout");
-        }
-    }
-
-    /// Looks whether the rules were flushed behind our back; then they must be read and written again.
-    async fn was_flushed(&mut self) -> bool {
-        if self.installed.is_none() {
-            return false;
-        }
-        match self.iptables.has_jumps().await {
-            Ok(true) => false,
-            Ok(false) => {
-                info!(family = ?self.compiler.family(), "service rules were removed by another program and are written again");
-                self.installed = None;
-                true
-            }
-            Err(error) => {
-                warn!(%error, "service rules cannot be looked at");
-                false
-            }
-        }
-    }
-}
-
-/// When to sync: soon after a change, not more often than the period or than syncing takes, later after failures. Asks no clock
-/// itself.
-#[derive(Debug)]
-struct Schedule {
-    period: Duration,
-    due: Option<Instant>,
-    earliest: Option<Instant>,
-    pause: Duration,
-}
-
-impl Schedule {
-    fn new(period: Duration) -> Self {
-        Self {
-            period,
-            due: None,
-            earliest: None,
-            pause: RETRY_PAUSES.0,
-        }
-    }
-
-    /// Something changed.
-    fn request(&mut self, now: Instant) {
-        let soonest = self.earliest.map_or(now, |earliest| earliest.max(now));
-        self.due = Some(self.due.map_or(soonest, |due| due.min(soonest)));
-    }
-
-    /// A sync came to its end.
-    fn synced(&mut self, began: Instant, now: Instant, result: Result<(), IptablesError>) {
-        match result {
-            Ok(()) => {
-                self.pause = RETRY_PAUSES.0;
-                self.due = None;
-                self.earliest = Some(now + self.period.max(now - began));
-            }
-            Err(error) => {
-                warn!(%error, retry_in = ?self.pause, "service rules could not be written");
-                self.due = Some(now + self.pause);
-                self.earliest = self.due;
-                self.pause = (self.pause * 2).min(RETRY_PAUSES.1);
-            }
-        }
-    }
-}
-
 /// Ends at that time; never when there is none.
 async fn sleep_until(due: Option<Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due).await,
         None => std::future::pending().await,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn failure() -> Result<(), IptablesError> {
-        Err(IptablesError::Missing {
-            program: "iptables-restore",
-        })
-    }
-
-    #[test]
-    fn changes_close_together_are_one_sync() {
-        let period = Duration::from_secs(1);
-        let mut schedule = Schedule::new(period);
-        let start = Instant::now();
-        schedule.request(start);
-        assert_eq!(schedule.due, Some(start));
-        schedule.synced(start, start, Ok(()));
-        assert_eq!(schedule.due, None);
-        schedule.request(start + period / 4);
-        schedule.request(start + period / 2);
-        assert_eq!(schedule.due, Some(start + period));
-        schedule.synced(start + period, start + period, Ok(()));
-        schedule.request(start + period * 5);
-        assert_eq!(schedule.due, Some(start + period * 5));
-        schedule.synced(start + period * 5, start + period * 8, Ok(()));
-        schedule.request(start + period * 9);
-        assert_eq!(schedule.due, Some(start + period * 11));
-    }
-
-    #[test]
-    fn failures_are_tried_again_ever_later() {
-        let mut schedule = Schedule::new(Duration::from_millis(1));
-        let mut now = Instant::now();
-        let mut pauses = Vec::new();
-        for _ in 0..8 {
-            schedule.synced(now, now, failure());
-            schedule.request(now);
-            let due = schedule.due.unwrap();
-            pauses.push((due - now).as_millis());
-            now = due;
-        }
-        assert_eq!(pauses, [500, 1000, 2000, 4000, 8000, 16000, 30000, 30000]);
-        schedule.synced(now, now, Ok(()));
-        assert_eq!(schedule.due, None);
     }
 }

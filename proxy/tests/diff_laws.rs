@@ -29,9 +29,15 @@ impl Kernel {
         Self(chains)
     }
 
-    /// What a restore does, with the complaints that iptables would have.
+    /// What a restore does, with the complaints that iptables would have. Before its table's last commit it changes nothing that
+    /// was there.
     fn restore(&mut self, input: &str) {
-        let mut table = None;
+        let mut table: Option<String> = None;
+        let mut before = self.clone();
+        let commits = |table: &str| input.matches(&format!("*{table}\n")).count();
+        let mut left: BTreeMap<_, _> = ["filter", "nat"]
+            .map(|table| (table.to_owned(), commits(table)))
+            .into();
         for line in input.lines() {
             let (command, rest) =
                 line.split_at(line.find([' ', '*', ':']).map_or(line.len(), |at| at.max(1)));
@@ -69,7 +75,17 @@ impl Kernel {
                 ),
                 "COMMIT" => {
                     self.assert_targets_exist();
-                    table = None;
+                    let left = left
+                        .get_mut(&table.take().expect("a table is open"))
+                        .expect("a table");
+                    *left -= 1;
+                    if *left > 0 {
+                        for (chain, rules) in &before.0 {
+                            assert_eq!(self.0.get(chain), Some(rules), "{chain:?} is as it was");
+                        }
+                    } else {
+                        before = self.clone();
+                    }
                 }
                 _ => panic!("{line}"),
             }
@@ -124,6 +140,29 @@ impl Kernel {
     }
 }
 
+/// A rule set in which rules that are for packets of their own stand in the order of those. Others keep theirs, at the end.
+fn settled(rules: &Rules) -> Rules {
+    let packets = |line: &str| {
+        let matches = line
+            .rsplit_once("\" ")
+            .and_then(|(_, rest)| rest.split_once(" -j "));
+        let matches = matches.map(|(matches, _)| matches.to_owned());
+        let own = matches.filter(|matches| matches.contains("--dport"));
+        (own.is_none(), own)
+    };
+    let mut settled = rules.clone();
+    for table in Table::ALL {
+        for (chain, body) in settled.table_mut(table) {
+            if chain.is_shared() {
+                let mut lines: Vec<_> = body.lines().map(|line| format!("{line}\n")).collect();
+                lines.sort_by_key(|line| packets(line));
+                *body = lines.concat().into();
+            }
+        }
+    }
+    settled
+}
+
 fn policy() -> impl Strategy<Value = TrafficPolicy> {
     prop_oneof![Just(TrafficPolicy::Cluster), Just(TrafficPolicy::Local)]
 }
@@ -172,6 +211,43 @@ prop_compose! {
     }
 }
 
+/// Enough services to make the shared chains long.
+fn long((mut services, mut endpoints): Cluster) -> Cluster {
+    for host in 0..60 {
+        let name = ServicePortName::new("long", &format!("web-{host}"), "");
+        let port = ServicePort {
+            protocol: Protocol::Tcp,
+            cluster_ip: [10, 97, 0, host].into(),
+            port: 80,
+            node_port: Some(31100 + u16::from(host)),
+            internal_policy: TrafficPolicy::Cluster,
+            external_policy: TrafficPolicy::Cluster,
+            external_ips: Vec::new(),
+            load_balancer_ips: Vec::new(),
+            source_ranges: Vec::new(),
+            affinity_seconds: None,
+            health_check_node_port: None,
+        };
+        services.insert(name.clone(), port);
+        let address = ([10, 244, 1, host], 8080).into();
+        let endpoint = Endpoint {
+            address,
+            ready: true,
+            serving: true,
+            terminating: false,
+            local: false,
+        };
+        endpoints.insert(name, vec![endpoint]);
+    }
+    (services, endpoints)
+}
+
+prop_compose! {
+    fn long_rules()((services, endpoints) in cluster().prop_map(long), view in view()) -> Rules {
+        compile(&services, &endpoints, &view)
+    }
+}
+
 prop_compose! {
     fn view()(masquerade_pods in any::<bool>(), masquerade_all in any::<bool>()) -> NodeView {
         let (node_ips, cidr) = (vec![[192, 0, 2, 1].into()], "10.244.0.0/16".parse().unwrap());
@@ -197,6 +273,34 @@ proptest! {
         kernel.restore(&diff(&installed, &new).to_string());
         prop_assert_eq!(kernel.ours(), new.clone());
         prop_assert!(diff(&Installed::after(new.clone()), &new).is_empty());
+    }
+
+    #[test]
+    fn long_chains_come_to_hold_the_new_rules_by_edits(states in prop::collection::vec(long_rules(), 2..6)) {
+        let (mut kernel, mut installed) = (Kernel::new(), Installed::default());
+        for rules in states {
+            kernel.restore(&diff(&installed, &rules).to_string());
+            prop_assert_eq!(settled(&kernel.ours()), settled(&rules));
+            let services = kernel.ours().nat[&Chain::SERVICES].clone();
+            prop_assert!(services.trim_end().ends_with("-j KUBE-NODEPORTS"), "{}", services);
+            installed = Installed::after(rules);
+            for (table, chain, amount) in installed.edited_chains() {
+                prop_assert_eq!(kernel.ours().table(table)[chain].lines().count(), amount);
+            }
+        }
+    }
+
+    #[test]
+    fn stages_come_to_the_same_as_one_commit(old in rules(), new in long_rules()) {
+        let mut kernel = Kernel::new();
+        kernel.restore(&diff(&Installed::default(), &old).to_string());
+        let (mut at_once, mut by_and_by) = (kernel.clone(), kernel);
+        let installed = Installed::after(old);
+        let batch = diff(&installed, &new);
+        at_once.restore(&batch.to_string());
+        by_and_by.restore(&batch.in_stages().to_string());
+        prop_assert!(batch.in_stages().to_string().matches("*nat").count() > 1);
+        prop_assert_eq!(at_once, by_and_by);
     }
 
     #[test]

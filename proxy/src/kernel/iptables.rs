@@ -1,5 +1,6 @@
 //! The iptables programs: reading what the kernel holds, applying a restore. No decisions here.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::process::Stdio;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use tokio::process::Command;
 
 use super::search_path;
 use crate::facts::cidr::Family;
+use crate::rules::batch::Batch;
 use crate::rules::diff::Installed;
 use crate::rules::{JUMPS, Table};
 
@@ -58,6 +60,28 @@ pub struct Iptables {
     list: &'static str,
     save: &'static str,
     restore: &'static str,
+    backend: Backend,
+}
+
+/// What the programs speak to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Backend {
+    /// nf_tables, to which a commit brings what changed.
+    NfTables,
+    /// The older interface, to which every commit brings the whole table.
+    Legacy,
+}
+
+impl Backend {
+    /// Takes it from what a program says about its version: `iptables-restore v1.8.9 (nf_tables)`. Programs older than nf_tables
+    /// name nothing.
+    fn of(version: &str) -> Self {
+        if version.contains("(nf_tables)") {
+            Self::NfTables
+        } else {
+            Self::Legacy
+        }
+    }
 }
 
 impl Iptables {
@@ -68,28 +92,24 @@ impl Iptables {
                 list: "iptables",
                 save: "iptables-save",
                 restore: "iptables-restore",
+                backend: Backend::Legacy,
             },
             Family::V6 => Self {
                 list: "ip6tables",
                 save: "ip6tables-save",
                 restore: "ip6tables-restore",
+                backend: Backend::Legacy,
             },
         }
     }
 
-    /// Whether the programs are there and the kernel lets them in.
+    /// Looks whether the programs are there and the kernel lets them in, and which kind they are.
     ///
     /// # Errors
     /// When it is not so.
-    pub async fn probe(&self) -> Result<(), IptablesError> {
-        run_program(self.restore, &["--version"], "").await?;
-        run_program(
-            self.list,
-            &["--wait", LOCK_WAIT_SECONDS, "-t", "nat", "-S", "PREROUTING"],
-            "",
-        )
-        .await
-        .map(drop)
+    pub async fn probe(&mut self) -> Result<(), IptablesError> {
+        self.backend = Backend::of(&run_program(self.restore, &["--version"], "").await?);
+        self.chain(Table::Nat, "PREROUTING").await.map(drop)
     }
 
     /// Reads what an earlier process, or this one, left in the kernel.
@@ -104,33 +124,50 @@ impl Iptables {
         Ok(installed)
     }
 
-    /// Whether the jumps into the rule set still stand. Another program that flushes the tables takes these with
-    /// everything else, and the chains they stand in are short.
+    /// Whether the kernel still has the jumps into the rule set, and as many rules as it should in the chains that are edited.
+    /// Another program that flushes the tables takes the jumps with everything else, and the chains they stand in are short.
     ///
     /// # Errors
     /// When a chain cannot be listed.
-    pub async fn has_jumps(&self) -> Result<bool, IptablesError> {
-        let mut last = None;
-        for jump in &JUMPS {
-            let place = (jump.table, jump.from);
-            if last.replace(place) == Some(place) {
-                continue;
+    pub async fn still_has(&self, installed: &Installed) -> Result<bool, IptablesError> {
+        let places: BTreeSet<_> = JUMPS.iter().map(|jump| (jump.table, jump.from)).collect();
+        for (table, from) in places {
+            let mut found = Installed::default();
+            found.observe(table, &self.chain(table, from).await?);
+            if !found.has_jumps(table, from) {
+                return Ok(false);
             }
-            let mut installed = Installed::default();
-            let arguments = [
-                "--wait",
-                LOCK_WAIT_SECONDS,
-                "-t",
-                jump.table.as_str(),
-                "-S",
-                jump.from,
-            ];
-            installed.observe(jump.table, &run_program(self.list, &arguments, "").await?);
-            if !installed.has_jumps(jump.table, jump.from) {
+        }
+        for (table, chain, amount) in installed.edited_chains() {
+            let listed = match self.chain(table, chain.as_str()).await {
+                Ok(listed) => listed,
+                // Not there any more: that the kernel can be read has shown above.
+                Err(IptablesError::Failed { .. }) => return Ok(false),
+                Err(error) => return Err(error),
+            };
+            if listed.lines().filter(|line| line.starts_with("-A ")).count() != amount {
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    /// Lists one chain.
+    async fn chain(&self, table: Table, chain: &str) -> Result<String, IptablesError> {
+        let arguments = ["--wait", LOCK_WAIT_SECONDS, "-t", table.as_str(), "-S", chain];
+        run_program(self.list, &arguments, "").await
+    }
+
+    /// Applies a batch, what packets can meet in one step a table.
+    ///
+    /// # Errors
+    /// As [`Self::restore`].
+    pub async fn apply(&self, batch: &Batch<'_>) -> Result<(), IptablesError> {
+        let input = match self.backend {
+            Backend::NfTables => batch.in_stages().to_string(),
+            Backend::Legacy => batch.to_string(),
+        };
+        self.restore(&input).await
     }
 
     /// Applies a restore input, each table in one step.
@@ -185,4 +222,20 @@ async fn run_program(
         program,
         message: format!("{message} ({})", output.status),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_tell_what_they_speak_to() {
+        for (version, backend) in [
+            ("iptables-restore v1.8.9 (nf_tables)\n", Backend::NfTables),
+            ("iptables-restore v1.8.9 (legacy)\n", Backend::Legacy),
+            ("iptables-restore v1.6.1\n", Backend::Legacy),
+        ] {
+            assert_eq!(Backend::of(version), backend, "{version}");
+        }
+    }
 }

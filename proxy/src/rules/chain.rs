@@ -94,6 +94,22 @@ impl Chain {
         Self::FIXED.contains(self)
     }
 
+    /// How many chains a packet meets at most from here on; none for chains that the kernel's own lead to. A chain leads only to
+    /// chains of less depth.
+    pub(super) fn depth(&self) -> Option<u8> {
+        const DEPTHS: [(&str, u8); 6] = [
+            ("KUBE-MARK-MASQ", 0),
+            ("KUBE-SEP-", 1),
+            ("KUBE-SVC-", 2),
+            ("KUBE-SVL-", 2),
+            ("KUBE-EXT-", 3),
+            ("KUBE-FW-", 4),
+        ];
+        let mut depths = DEPTHS.iter();
+        let found = depths.find(|(prefix, _)| self.0.starts_with(prefix));
+        found.map(|(_, depth)| *depth)
+    }
+
     /// The name as iptables reads it.
     pub fn as_str(&self) -> &str {
         &self.0

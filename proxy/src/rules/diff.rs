@@ -1,13 +1,12 @@
-//! What the kernel holds against what it should hold, and the `iptables-restore` input that leads from one to the other.
-//!
-//! Only chains that differ are written. A chain named in the input (`:CHAIN - [0:0]`) is made or emptied, then filled;
-//! one that is no longer wanted is emptied and deleted (`-X`). Both happen in the table's one commit, so no packet sees a
-//! state in between.
+//! What the kernel holds against what it should hold. Only chains that differ are written, and of long ones only the rules that
+//! differ.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use super::batch::{Batch, Write};
+use super::edit::{self, EDITED_FROM, edit};
 use crate::rules::chain::Chain;
 use crate::rules::{Body, JUMPS, Jump, Rules, Table};
 
@@ -21,7 +20,7 @@ pub struct Installed {
 /// What is known of a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Contents {
-    /// It holds exactly this: we wrote it.
+    /// It holds exactly this, as we wrote it; after an edit perhaps in another order, which then means nothing.
     Known(Body),
     /// It exists: an earlier process wrote it.
     Unknown,
@@ -96,6 +95,21 @@ impl Installed {
         wanted.all(|jump| self.jumps.iter().any(|found| found.is(jump)))
     }
 
+    /// Chains that are long enough to be edited, with the number of rules that each should have. Of what another program has done
+    /// to them the next change would not find out.
+    pub fn edited_chains(&self) -> impl Iterator<Item = (Table, &Chain, usize)> {
+        let tables = self.chains.iter();
+        let chains =
+            tables.flat_map(|(table, chains)| chains.iter().map(|(chain, body)| (*table, chain, body)));
+        chains
+            .filter(|(_, chain, _)| chain.is_shared())
+            .filter_map(|(table, chain, contents)| match contents {
+                Contents::Known(body) => Some((table, chain, edit::amount(body))),
+                Contents::Unknown => None,
+            })
+            .filter(|(.., amount)| *amount >= EDITED_FROM)
+    }
+
     /// The restore input that removes every chain and jump of ours; nothing when there is none.
     pub fn removal(&self) -> Option<String> {
         use fmt::Write;
@@ -138,35 +152,25 @@ fn found_jump(table: Table, rule: &str) -> Option<FoundJump> {
     })
 }
 
-/// The changes that lead from one state to another.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Batch<'a> {
-    write: Vec<(Table, &'a Chain, &'a Body)>,
-    delete: Vec<(Table, &'a Chain)>,
-    jumps: Vec<&'a Jump>,
-}
-
-impl Batch<'_> {
-    /// Whether there is nothing to do.
-    pub fn is_empty(&self) -> bool {
-        self.write.is_empty() && self.delete.is_empty() && self.jumps.is_empty()
-    }
-
-    /// How many chains are written.
-    pub fn chains_written(&self) -> usize {
-        self.write.len()
-    }
-}
-
 /// Compares what is installed with what should be.
 pub fn diff<'a>(installed: &'a Installed, rules: &'a Rules) -> Batch<'a> {
     let mut batch = Batch::default();
     for table in Table::ALL {
         let known = installed.chains.get(&table);
         for (chain, body) in rules.table(table) {
-            let known = known.and_then(|known| known.get(chain));
-            if !matches!(known, Some(Contents::Known(known)) if same(known, body)) {
-                batch.write.push((table, chain, body));
+            let write = |is_new| Write {
+                table,
+                chain,
+                body,
+                is_new,
+            };
+            match known.and_then(|known| known.get(chain)) {
+                Some(Contents::Known(known)) if same(known, body) => {}
+                Some(Contents::Known(known)) if chain.is_shared() => match edit(known, body) {
+                    Some(edit) => batch.edit.push((table, edit)),
+                    None => batch.write.push(write(false)),
+                },
+                known => batch.write.push(write(known.is_none())),
             }
         }
         for chain in known.into_iter().flat_map(BTreeMap::keys) {
@@ -183,32 +187,6 @@ pub fn diff<'a>(installed: &'a Installed, rules: &'a Rules) -> Batch<'a> {
 /// Most bodies are not only equal but shared with the rule set before.
 fn same(one: &Body, other: &Body) -> bool {
     Arc::ptr_eq(one, other) || one == other
-}
-
-/// The batch as the input of `iptables-restore --noflush`. Tables without a change are left out.
-impl fmt::Display for Batch<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for table in Table::ALL {
-            let write = || self.write.iter().filter(|(of, ..)| *of == table);
-            let delete = || self.delete.iter().filter(|(of, _)| *of == table);
-            let jumps = || self.jumps.iter().filter(|jump| jump.table == table);
-            if write().next().is_none() && delete().next().is_none() && jumps().next().is_none() {
-                continue;
-            }
-            writeln!(f, "*{table}")?;
-            write().try_for_each(|(_, chain, _)| writeln!(f, ":{chain} - [0:0]"))?;
-            delete().try_for_each(|(_, chain)| writeln!(f, ":{chain} - [0:0]"))?;
-            jumps().try_for_each(
-                |Jump {
-                     from, to, matches, ..
-                 }| writeln!(f, "-I {from} {matches} -j {to}"),
-            )?;
-            write().try_for_each(|(_, _, body)| f.write_str(body))?;
-            delete().try_for_each(|(_, chain)| writeln!(f, "-X {chain}"))?;
-            writeln!(f, "COMMIT")?;
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

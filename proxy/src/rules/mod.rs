@@ -1,15 +1,17 @@
 //! The rule set of one family: tables of chains, each with the rules it holds. Pure, with everything below.
 //!
-//! [`compile`] makes a rule set, [`diff`] leads from one to another, [`chain`] has the names, [`flows`] knows what a change leaves
-//! behind.
+//! [`compile`] makes a rule set, [`diff`] leads from one to another, [`batch`] writes that down, [`chain`] has the names, [`flows`]
+//! knows what a change leaves behind.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+pub mod batch;
 pub mod chain;
 pub mod compile;
 pub mod diff;
+mod edit;
 pub mod flows;
 mod port;
 
