@@ -164,7 +164,7 @@ impl Registry {
             old: Some(old),
             dry_run: options.dry_run,
         };
-        let reservation = self.services.reserve(served, &mut object, held, self.chance())?;
+        let reservation = self.reserve(served, &mut object, held).await?;
         verdict?;
         self.admit_finally(&admission, &object, Some(old)).await?;
         rules::settle_change(served, &ctx.info.subresource, &mut object);
@@ -179,26 +179,30 @@ impl Registry {
         }
         if super::delete::is_finished(served, &object) {
             let also = self.without_addresses(served, old)?;
+            let (also, _turn) = self.without_ports(served, old, also).await?;
             let removed = self.remove(served, &key, current.revision(), also).await?;
             return match removed {
                 Some(revision) => {
-                    self.services.release(served, &object);
+                    self.services.release(served, old);
                     Ok(Tried::Done(served.entry(&key, revision, object)))
                 }
                 None => self.overtaken(served, &key, unconditional),
             };
         }
         let also = self.with_addresses(&reservation, &object, charges.txn())?;
+        let Some((also, _turn)) = self.with_ports(&reservation, also).await? else {
+            return Ok(Tried::Overtaken);
+        };
         match self.put(served, &key, object, current.revision(), also).await? {
             Written::Done(entry) => {
                 reservation.keep();
                 Ok(Tried::Done(entry))
             }
             Written::Conflict => {
-                // Where the object is as it was, it is a quota that others charged meanwhile, or an address.
+                // Where the object is as it was, it is a quota that others charged meanwhile, or an address, or a port.
                 let now = self.current(served, current.namespace(), current.name()).await?;
                 let same = now.is_some_and(|now| now.revision() == current.revision());
-                let shares = !charges.is_empty() || reservation.writes_addresses();
+                let shares = !charges.is_empty() || reservation.shares();
                 let again = unconditional || same && shares;
                 self.overtaken(served, current.name(), again)
             }
