@@ -45,6 +45,69 @@ pub fn raise(total: &mut Amounts, least: &Amounts) {
     }
 }
 
+/// What containers amount to, one by one and together.
+pub trait Sum: Clone + Default {
+    /// Adds every amount of `more`.
+    fn add(&mut self, more: &Self);
+    /// Makes every amount at least that of `least`.
+    fn raise(&mut self, least: &Self);
+}
+
+impl Sum for Amounts {
+    fn add(&mut self, more: &Self) {
+        add(self, more);
+    }
+
+    fn raise(&mut self, least: &Self) {
+        raise(self, least);
+    }
+}
+
+/// When an init container runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Init {
+    /// Until it has ended, before the next one begins.
+    ToItsEnd,
+    /// From then on, beside the others: a sidecar (KEP-753).
+    Always,
+}
+
+impl Init {
+    /// By a container's restart policy.
+    pub fn of(restart_policy: &str) -> Self {
+        if restart_policy == "Always" {
+            Self::Always
+        } else {
+            Self::ToItsEnd
+        }
+    }
+}
+
+/// What containers need at most at any time: together with all sidecars, or one init container with the sidecars before it.
+pub fn together<S: Sum>(
+    containers: impl IntoIterator<Item = S>,
+    init: impl IntoIterator<Item = (Init, S)>,
+) -> S {
+    let mut running = S::default();
+    containers.into_iter().for_each(|own| running.add(&own));
+    let (mut sidecars, mut at_start) = (S::default(), S::default());
+    for (when, mut own) in init {
+        match when {
+            Init::Always => {
+                running.add(&own);
+                sidecars.add(&own);
+                at_start.raise(&sidecars);
+            }
+            Init::ToItsEnd => {
+                own.add(&sidecars);
+                at_start.raise(&own);
+            }
+        }
+    }
+    running.raise(&at_start);
+    running
+}
+
 /// Whether a pod may state this resource for itself as a whole (KEP-2837).
 pub fn is_of_pods(name: &str) -> bool {
     matches!(name, "cpu" | "memory") || name.starts_with("hugepages-")
@@ -59,29 +122,23 @@ pub struct Counting {
     pub overhead: bool,
 }
 
-/// What a pod needs at most at any time, in `requests` or `limits`: its containers together with sidecars, or an init
-/// container with the sidecars before it; what it states for itself as a whole counts instead.
+/// What a pod needs at most at any time, in `requests` or `limits`: its containers [`together`]; what it states for itself as a
+/// whole counts instead.
 pub fn of_pod(pod: &Value, kind: &str, counting: Counting) -> Amounts {
     let spec = &pod["spec"];
     let of = |container: &Value, statuses: &str| of_container(pod, container, kind, statuses, counting);
-    let mut total = Amounts::new();
-    for container in spec.items("containers") {
-        add(&mut total, &of(container, "containerStatuses"));
-    }
-    let (mut sidecars, mut at_start) = (Amounts::new(), Amounts::new());
-    for container in spec.items("initContainers") {
-        if container.text("restartPolicy") == "Always" {
-            let own = of(container, "initContainerStatuses");
-            add(&mut total, &own);
-            add(&mut sidecars, &own);
-            raise(&mut at_start, &sidecars);
-        } else {
-            let mut with_sidecars = read(&container["resources"][kind]);
-            add(&mut with_sidecars, &sidecars);
-            raise(&mut at_start, &with_sidecars);
+    let containers = spec.items("containers").iter();
+    let init = spec.items("initContainers").iter().map(|container| {
+        let when = Init::of(container.text("restartPolicy"));
+        match when {
+            Init::Always => (when, of(container, "initContainerStatuses")),
+            Init::ToItsEnd => (when, read(&container["resources"][kind])),
         }
-    }
-    raise(&mut total, &at_start);
+    });
+    let mut total = together(
+        containers.map(|container| of(container, "containerStatuses")),
+        init,
+    );
     let whole = read(&spec["resources"][kind]).into_iter();
     total.extend(whole.filter(|(name, _)| is_of_pods(name)));
     if counting.overhead {

@@ -19,6 +19,7 @@ pub mod quote;
 pub mod references;
 pub mod resources;
 pub mod schema;
+pub mod seldom;
 pub mod selector;
 mod sort;
 pub mod status;

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use coracle_api::amounts::{self, Amounts, Init};
 use coracle_api::quantity::Quantity as Amount;
 use k8s_openapi::api::core::v1::{Container, PodSpec, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -11,17 +12,11 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use crate::resources::milli;
 
 type Quantities = BTreeMap<String, Quantity>;
-type Amounts = BTreeMap<String, Amount>;
 /// Requests or limits.
 type Side = fn(&ResourceRequirements) -> Option<&Quantities>;
 
 const REQUESTS: Side = |resources| resources.requests.as_ref();
 const LIMITS: Side = |resources| resources.limits.as_ref();
-
-/// What a pod may ask for as a whole.
-fn is_pod_level(name: &str) -> bool {
-    matches!(name, "cpu" | "memory") || name.starts_with("hugepages-")
-}
 
 fn not_zero(quantity: &&Quantity) -> bool {
     milli(quantity) != 0
@@ -74,18 +69,10 @@ pub(crate) fn whole(spec: &PodSpec) -> ResourceRequirements {
 fn total(spec: &PodSpec, side: Side, overhead_alone: bool) -> Option<Quantities> {
     let mut all = aggregate(spec, side);
     let own = spec.resources.as_ref().and_then(side).into_iter().flatten();
-    all.extend(
-        own.filter(|(name, _)| is_pod_level(name))
-            .map(|(name, quantity)| (name.clone(), parse(quantity))),
-    );
-    for (name, quantity) in spec.overhead.iter().flatten() {
-        let counts = all
-            .get(name)
-            .map_or(overhead_alone, |set| overhead_alone || !set.is_zero());
-        if counts {
-            add(&mut all, name, &parse(quantity));
-        }
-    }
+    all.extend(parsed(own.filter(|(name, _)| amounts::is_of_pods(name))));
+    let mut overhead = parsed(spec.overhead.iter().flatten());
+    overhead.retain(|name, _| overhead_alone || all.get(name).is_some_and(|set| !set.is_zero()));
+    amounts::add(&mut all, &overhead);
     let text = |(name, amount): (String, Amount)| (name, Quantity(amount.to_string()));
     (!all.is_empty()).then(|| all.into_iter().map(text).collect())
 }
@@ -98,47 +85,23 @@ pub(crate) fn without_overhead(spec: &PodSpec, name: &str, quantity: &Quantity) 
     }
 }
 
-/// What containers set together. Init containers run one after the other, those that stay run on beside the others.
+/// What containers set together.
 fn aggregate(spec: &PodSpec, side: Side) -> Amounts {
-    let set = |container: &Container| container.resources.as_ref().and_then(side).cloned();
-    let add_all = |to: &mut Amounts, container: &Container| {
-        for (name, quantity) in set(container).iter().flatten() {
-            add(to, name, &parse(quantity));
-        }
+    let set = |container: &Container| {
+        let quantities = container.resources.as_ref().and_then(side);
+        parsed(quantities.into_iter().flatten())
     };
-    let mut sum = Amounts::new();
-    for container in &spec.containers {
-        add_all(&mut sum, container);
-    }
-    let (mut sidecars, mut peak) = (Amounts::new(), Amounts::new());
-    for init in spec.init_containers.iter().flatten() {
-        if init.restart_policy.as_deref() == Some("Always") {
-            add_all(&mut sum, init);
-            add_all(&mut sidecars, init);
-            raise(&mut peak, &sidecars);
-        } else {
-            let mut now = sidecars.clone();
-            add_all(&mut now, init);
-            raise(&mut peak, &now);
-        }
-    }
-    raise(&mut sum, &peak);
-    sum
+    let init = spec.init_containers.iter().flatten();
+    let init = init.map(|container| {
+        let policy = container.restart_policy.as_deref();
+        (Init::of(policy.unwrap_or_default()), set(container))
+    });
+    amounts::together(spec.containers.iter().map(&set), init)
 }
 
-fn add(to: &mut Amounts, name: &str, amount: &Amount) {
-    let sum = to
-        .get(name)
-        .map_or_else(|| amount.clone(), |sum| sum.plus(amount));
-    to.insert(name.to_owned(), sum);
-}
-
-fn raise(to: &mut Amounts, least: &Amounts) {
-    for (name, amount) in least {
-        if to.get(name).is_none_or(|has| has < amount) {
-            to.insert(name.clone(), amount.clone());
-        }
-    }
+fn parsed<'a>(quantities: impl Iterator<Item = (&'a String, &'a Quantity)>) -> Amounts {
+    let amounts = quantities.map(|(name, quantity)| (name.clone(), parse(quantity)));
+    amounts.collect()
 }
 
 /// What does not parse counts as none, for the API validated it.

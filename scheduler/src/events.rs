@@ -3,6 +3,7 @@
 //! Recording never waits: what does not fit into the bounded channel is dropped.
 
 use crate::placed::Placed;
+use coracle_api::seldom::Seldom;
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use k8s_openapi::api::events::v1::{Event, EventSeries};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
@@ -10,8 +11,6 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -108,7 +107,7 @@ fn reference(pod: &Pod) -> ObjectReference {
 #[derive(Clone)]
 pub(crate) struct Recorder {
     notes: mpsc::Sender<Note>,
-    dropped: Arc<AtomicU64>,
+    dropped: Seldom,
 }
 
 impl Recorder {
@@ -129,17 +128,15 @@ impl Recorder {
                 }
             }
         };
-        let dropped = Arc::default();
+        let dropped = Seldom::default();
         (Self { notes, dropped }, write)
     }
 
     pub(crate) fn record(&self, note: Note) {
-        if self.notes.try_send(note).is_err() {
-            let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
-            // Told ever more seldom, for where one is dropped many are.
-            if dropped.is_power_of_two() {
-                tracing::warn!(dropped, "an event was dropped: too many wait to be written");
-            }
+        if self.notes.try_send(note).is_err()
+            && let Some(dropped) = self.dropped.again()
+        {
+            tracing::warn!(dropped, "an event was dropped: too many wait to be written");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What a pod asks for and a node has: numbers, from quantities. Pure.
 
+use coracle_api::amounts::{Init, Sum, together};
 use coracle_api::quantity::Quantity;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Written;
@@ -54,11 +55,6 @@ impl Amounts {
         self.combine(other, i64::saturating_sub);
     }
 
-    /// Keeps the larger of each.
-    fn at_least(&mut self, other: &Self) {
-        self.combine(other, i64::max);
-    }
-
     fn combine(&mut self, other: &Self, with: impl Fn(i64, i64) -> i64) {
         self.milli_cpu = with(self.milli_cpu, other.milli_cpu);
         self.memory = with(self.memory, other.memory);
@@ -67,6 +63,16 @@ impl Amounts {
             let own = self.others.entry(name.clone()).or_insert(0);
             *own = with(*own, *amount);
         }
+    }
+}
+
+impl Sum for Amounts {
+    fn add(&mut self, more: &Self) {
+        Self::add(self, more);
+    }
+
+    fn raise(&mut self, least: &Self) {
+        self.combine(least, i64::max);
     }
 }
 
@@ -123,25 +129,12 @@ fn total(
     of: impl Fn(&Container) -> Amounts,
     pod_level: &BTreeMap<String, Written>,
 ) -> Amounts {
-    let mut running = Amounts::default();
-    for container in &spec.containers {
-        running.add(&of(container));
-    }
-    let mut sidecars = Amounts::default();
-    let mut starting = Amounts::default();
-    for container in spec.init_containers.iter().flatten() {
-        let own = of(container);
-        if container.restart_policy.as_deref() == Some("Always") {
-            running.add(&own);
-            sidecars.add(&own);
-            starting.at_least(&sidecars);
-        } else {
-            let mut while_it_runs = sidecars.clone();
-            while_it_runs.add(&own);
-            starting.at_least(&while_it_runs);
-        }
-    }
-    running.at_least(&starting);
+    let init = spec.init_containers.iter().flatten();
+    let init = init.map(|container| {
+        let policy = container.restart_policy.as_deref();
+        (Init::of(policy.unwrap_or_default()), of(container))
+    });
+    let mut running = together(spec.containers.iter().map(&of), init);
     let stated = Amounts::read(Some(pod_level));
     for name in pod_level.keys() {
         match name.as_str() {

@@ -82,17 +82,21 @@ fn keep_if_empty(spec: &mut Object, before: &Object, name: &str) {
     }
 }
 
-/// A port without a node port gets that of the old port with its protocol and number, unless another port has it.
+/// A port without a node port gets that of the old port of its name, unless it stays with another port.
 fn keep_node_ports(spec: &mut Object, before: &Object) {
     let node_port = |port: &Value| port.number("nodePort").filter(|&number| number != 0);
-    let mut used: Vec<i64> = spec.items("ports").iter().filter_map(node_port).collect();
+    let used = |spec: &Object| -> Vec<i64> { spec.items("ports").iter().filter_map(node_port).collect() };
+    let (had, mut stay) = (used(before), used(spec));
+    stay.retain(|number| had.contains(number));
     for port in objects_in(spec, "ports").filter(|port| port.number("nodePort").unwrap_or_default() == 0) {
-        let is_same = |old: &&Value| {
-            old.text("protocol") == port.text("protocol") && old.number("port") == port.number("port")
-        };
-        let kept = before.items("ports").iter().find(is_same).and_then(node_port);
-        if let Some(number) = kept.filter(|number| !used.contains(number)) {
-            used.push(number);
+        // Upstream maps numbers by name, so of several ports of one name the last counts.
+        let mut of_name = before
+            .items("ports")
+            .iter()
+            .rev()
+            .filter(|old| old.text("name") == port.text("name"));
+        let kept = of_name.next().and_then(node_port);
+        if let Some(number) = kept.filter(|number| !stay.contains(number)) {
             port.insert("nodePort".into(), number.into());
         }
     }
@@ -159,14 +163,17 @@ mod tests {
     #[test]
     fn allocations_stay_with_the_service() {
         let before = json!({"type": "NodePort", "clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1"],
-            "ports": [{"port": 80, "protocol": "TCP", "nodePort": 30080}]});
-        let after = update(
-            json!({"type": "NodePort", "ports": [{"port": 80, "protocol": "TCP"}, {"port": 81, "protocol": "TCP"}]}),
-            before.clone(),
-        );
+            "ports": [{"name": "a", "port": 80, "nodePort": 30080}, {"name": "b", "port": 81, "nodePort": 30081}]});
+        let ports = json!([{"name": "b", "port": 80}, {"name": "c", "port": 81}, {"name": "a", "port": 82}]);
+        let after = update(json!({"type": "NodePort", "ports": ports}), before.clone());
         assert_eq!(after["clusterIPs"], json!(["10.0.0.1"]));
-        assert_eq!(after["ports"][0]["nodePort"], 30080);
+        // A port is known by its name, whatever its number.
+        assert_eq!(after["ports"][0]["nodePort"], 30081);
         assert_eq!(after["ports"][1].get("nodePort"), None);
+        assert_eq!(after["ports"][2]["nodePort"], 30080);
+        let moved = json!([{"name": "b", "port": 81}, {"name": "c", "port": 82, "nodePort": 30081}]);
+        let after = update(json!({"type": "NodePort", "ports": moved}), before.clone());
+        assert_eq!(after["ports"][0].get("nodePort"), None);
         let mut plain = before.clone();
         plain["type"] = json!("ClusterIP");
         assert_eq!(update(plain, before)["ports"][0].get("nodePort"), None);

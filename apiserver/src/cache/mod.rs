@@ -11,6 +11,7 @@ mod feed;
 mod handed;
 mod history;
 pub(crate) mod ordered;
+mod past;
 mod recent;
 pub(crate) mod resource;
 mod ring;
@@ -26,18 +27,15 @@ use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use coracle_store::{
-    Event, KeyRange, ListRequest, ReadError, Revision, Store, WatchError, WatchItem, WatchRequest,
-};
-use futures::StreamExt;
+use coracle_store::{KeyRange, ListRequest, ReadError, Revision, Store};
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
 
 use entry::Entry;
 use handed::{Handed, Ticket};
-use ordered::Ordered;
+pub(crate) use past::PastError;
 use recent::Recent;
-use resource::{ResourceCache, Snapshot, StoredKind};
+use resource::{ResourceCache, StoredKind};
 
 /// The prefix of every key.
 pub(crate) const ROOT: &str = "/registry/";
@@ -84,22 +82,6 @@ pub(crate) enum WaitError {
         /// How far the cache came.
         current: u64,
     },
-}
-
-/// Why changes of the past could not be told.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum PastError {
-    /// They have been forgotten.
-    #[error("changes after revision {after} are gone; {oldest} is the oldest")]
-    Expired {
-        /// The revision after which changes were asked for.
-        after: u64,
-        /// The oldest revision that still can be asked for.
-        oldest: u64,
-    },
-    /// The store failed.
-    #[error("the store could not be read")]
-    Watch(#[source] WatchError),
 }
 
 type Loaded = BTreeMap<String, Vec<Entry>>;
@@ -248,64 +230,6 @@ impl Cache {
         }
     }
 
-    /// The state of a resource at an older revision: kept here, or read from the store.
-    ///
-    /// # Errors
-    /// Where the store no longer has it.
-    pub(crate) async fn at(&self, resource: &ResourceCache, revision: u64) -> Result<Snapshot, ReadError> {
-        if let Some(snapshot) = resource.snapshot_at(revision) {
-            // What is kept here lives no longer than the store's own history: a list in pieces expires in time.
-            self.store.get(b"/", Some(Revision(revision))).await?;
-            return Ok(snapshot);
-        }
-        let mut entries = Ordered::default();
-        let prefix = resource.kind().prefix.clone();
-        self.read(&prefix, Some(Revision(revision)), |kv| {
-            if let Some(entry) = entry_in(resource, kv) {
-                entries.insert(Arc::new(entry));
-            }
-        })
-        .await?;
-        Ok(Snapshot { revision, entries })
-    }
-
-    /// The changes of a resource after one revision up to another, read from the store's history.
-    ///
-    /// # Errors
-    /// Where that history is gone.
-    pub(crate) async fn past(
-        &self,
-        resource: &ResourceCache,
-        after: u64,
-        until: u64,
-    ) -> Result<Vec<Arc<event::Event>>, PastError> {
-        let request = WatchRequest::after(KeyRange::prefix(resource.kind().prefix.clone()), Revision(after));
-        let mut stream = self.store.watch(request).await.map_err(PastError::of)?;
-        self.store
-            .request_progress()
-            .await
-            .map_err(|fault| PastError::Watch(WatchError::Fault(fault)))?;
-        let mut events = Vec::new();
-        while let Some(item) = stream.next().await {
-            let reached = match item.map_err(PastError::of)? {
-                WatchItem::Progress(revision) => revision.0,
-                WatchItem::Changes(batch) if batch.revision.0 > until => break,
-                WatchItem::Changes(batch) => {
-                    let told = batch
-                        .events
-                        .iter()
-                        .filter_map(|e| past_event(resource, e, batch.revision.0));
-                    events.extend(told.map(Arc::new));
-                    batch.revision.0
-                }
-            };
-            if reached >= until {
-                break;
-            }
-        }
-        Ok(events)
-    }
-
     async fn load(&self) -> Result<(u64, Loaded), LoadError> {
         let mut loaded = Loaded::new();
         for resource in self.resources.values() {
@@ -386,18 +310,6 @@ fn prefixed<'m, 'k, T>(map: &'m BTreeMap<String, T>, key: &'k str) -> Option<(&'
     Some((found, key.strip_prefix(prefix.as_str())?))
 }
 
-impl PastError {
-    fn of(error: WatchError) -> Self {
-        match error {
-            WatchError::Compacted { after, oldest } => Self::Expired {
-                after: after.0,
-                oldest: oldest.0,
-            },
-            other => Self::Watch(other),
-        }
-    }
-}
-
 fn key_in<'a>(resource: &ResourceCache, kv: &'a coracle_store::KeyValue) -> Option<&'a str> {
     let key = std::str::from_utf8(&kv.key).ok()?;
     key.strip_prefix(&resource.kind().prefix)
@@ -406,23 +318,4 @@ fn key_in<'a>(resource: &ResourceCache, kv: &'a coracle_store::KeyValue) -> Opti
 fn entry_in(resource: &ResourceCache, kv: &coracle_store::KeyValue) -> Option<Entry> {
     let (entry, _) = feed::entry_of(resource, key_in(resource, kv)?, kv).ok()?;
     Some(entry)
-}
-
-fn past_event(resource: &ResourceCache, event: &Event, revision: u64) -> Option<event::Event> {
-    match event {
-        Event::Put { kv, prev } => {
-            let previous = prev
-                .as_ref()
-                .and_then(|prev| entry_in(resource, prev))
-                .map(Arc::new);
-            Some(event::Event::put(Arc::new(entry_in(resource, kv)?), previous))
-        }
-        Event::Delete { prev } => {
-            let previous = Arc::new(entry_in(resource, prev)?);
-            Some(event::Event::removal(
-                Arc::new(previous.restamped(revision)),
-                previous,
-            ))
-        }
-    }
 }

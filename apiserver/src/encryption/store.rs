@@ -16,6 +16,7 @@ use futures::StreamExt;
 
 use super::{Encryption, Named};
 use crate::cache::ROOT;
+use crate::registry::services::PORTS_KEY;
 
 /// What stands in place of a value that nobody can read, before why: no object begins like this.
 pub(crate) const UNREADABLE: &[u8] = b"\0unreadable\0";
@@ -38,7 +39,8 @@ pub(super) fn built_in_prefixes() -> BTreeMap<String, Named> {
         .collect()
 }
 
-/// The resource that a key belongs to: a built-in one, or a custom one, whose keys begin with its group and name.
+/// The resource that a key belongs to: a built-in one, which need not be served, or a custom one, whose keys begin with its
+/// group and name.
 fn resource_of(prefixes: &BTreeMap<String, Named>, key: &[u8]) -> Option<Named> {
     let key = std::str::from_utf8(key).ok()?;
     let below = (Bound::Unbounded, Bound::Included(key));
@@ -47,6 +49,9 @@ fn resource_of(prefixes: &BTreeMap<String, Named>, key: &[u8]) -> Option<Named> 
         && key.starts_with(prefix.as_str())
     {
         return Some(named.clone());
+    }
+    if key == PORTS_KEY {
+        return Some((String::new(), "servicenodeportallocations".to_owned()));
     }
     let (group, rest) = key.strip_prefix(ROOT)?.split_once('/')?;
     let (resource, _) = rest.split_once('/')?;
@@ -220,6 +225,7 @@ mod tests {
                 ("apiregistration.k8s.io", "apiservices"),
             ),
             ("/registry/example.com/widgets/a/b", ("example.com", "widgets")),
+            (PORTS_KEY, ("", "servicenodeportallocations")),
         ];
         for (key, (group, resource)) in table {
             assert_eq!(of(key), (group.to_owned(), resource.to_owned()), "{key}");

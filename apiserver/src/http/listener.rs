@@ -12,12 +12,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::Request;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use jiff::Timestamp;
 use tokio::io;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -30,9 +31,6 @@ use tracing::{debug, warn};
 
 use super::gathering::{BoxError, Gathering};
 use super::when_woken::WhenWoken;
-use super::{Front, Origin};
-use crate::authn::ClientCertificates;
-use crate::request::RequestBody;
 
 /// How patient the server is with a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,15 +70,31 @@ pub struct Listeners {
     sockets: Vec<(SocketAddr, TcpListener)>,
 }
 
+/// Who answers what comes over connections.
+pub trait Answering: Clone + Send + Sync + 'static {
+    /// What is known of a connection's other end, for each of its requests.
+    type Caller: Clone + Send + Sync;
+    /// What answers consist of.
+    type Body: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static;
+
+    /// Who is at the other end of a connection.
+    fn caller(&self, stream: &TlsStream<TcpStream>) -> Self::Caller;
+
+    /// Answers a request.
+    fn answer(
+        &self,
+        request: Request<Incoming>,
+        caller: Self::Caller,
+    ) -> impl Future<Output = Response<Self::Body>> + Send;
+}
+
 /// What is needed to serve a connection; shared by all.
 #[derive(Clone)]
-pub struct Connections {
+pub struct Connections<A> {
     /// Answers.
-    pub front: Front,
+    pub answering: A,
     /// Greets.
     pub tls: TlsAcceptor,
-    /// Says what a peer's certificate is worth.
-    pub certificates: Arc<ClientCertificates>,
     /// How patient to be.
     pub limits: ListenerLimits,
     /// Where tasks are tracked.
@@ -101,13 +115,24 @@ impl Listeners {
         Ok(Self { sockets })
     }
 
+    /// One that listens already.
+    ///
+    /// # Errors
+    /// Where the system does not say at which address.
+    pub fn of(socket: TcpListener) -> io::Result<Self> {
+        let address = socket.local_addr()?;
+        Ok(Self {
+            sockets: vec![(address, socket)],
+        })
+    }
+
     /// Where it is listened in fact: with the port that was found for port 0.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.sockets.iter().map(|(address, _)| *address).collect()
     }
 
     /// Serves until shutdown. Returns at once.
-    pub fn serve(self, connections: &Connections) {
+    pub fn serve<A: Answering>(self, connections: &Connections<A>) {
         let room = Arc::new(Semaphore::new(connections.limits.connections));
         for (_, socket) in self.sockets {
             let accepting = accept(socket, connections.clone(), room.clone());
@@ -116,7 +141,7 @@ impl Listeners {
     }
 }
 
-async fn accept(socket: TcpListener, connections: Connections, room: Arc<Semaphore>) {
+async fn accept<A: Answering>(socket: TcpListener, connections: Connections<A>, room: Arc<Semaphore>) {
     loop {
         let accepted = tokio::select! {
             () = connections.shutdown.cancelled() => return,
@@ -148,7 +173,7 @@ async fn accept_one(
     Ok((stream, place))
 }
 
-impl Connections {
+impl<A: Answering> Connections<A> {
     async fn serve(self, stream: TcpStream) {
         let greeted = tokio::select! {
             () = self.shutdown.cancelled() => return,
@@ -162,23 +187,12 @@ impl Connections {
     }
 
     async fn serve_http(self, stream: TlsStream<TcpStream>) {
-        let (socket, session) = stream.get_ref();
-        let peer = socket.peer_addr().ok();
-        let identity = self
-            .certificates
-            .identify(session.peer_certificates(), Timestamp::now());
-        let origin = Origin::Connection(identity.map(Arc::new));
-        let speaks_http2 = session.alpn_protocol() == Some(b"h2");
-        let front = self.front.clone();
+        let speaks_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        let caller = self.answering.caller(&stream);
+        let answering = self.answering.clone();
         let answering = service_fn(move |request: Request<Incoming>| {
-            let (front, origin) = (front.clone(), origin.clone());
-            async move {
-                Ok::<_, Infallible>(
-                    front
-                        .handle_from(request.map(RequestBody::new), origin, peer)
-                        .await,
-                )
-            }
+            let (answering, caller) = (answering.clone(), caller.clone());
+            async move { Ok::<_, Infallible>(answering.answer(request, caller).await) }
         });
         // Both sides agreed on the protocol in the handshake: waiting for the first bytes would be one more place to be kept
         // waiting.

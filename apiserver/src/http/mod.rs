@@ -1,12 +1,13 @@
 //! From bytes on a socket to a request whose sender is known and allowed to ask, and back.
 //!
-//! `listener` owns sockets, TLS and connections. [`Front`] is the chain every request passes, the same for those that come
+//! `listener` owns sockets, TLS and connections, for whatever answers; `certified` says of the front who is connected. [`Front`] is the chain every request passes, the same for those that come
 //! over TCP and those of parts in this process (`in_process`): who asks, as whom, is there room, may they; then `router`
 //! finds who answers. The rest are its steps: reading a path ([`request_info`]), writing answers (`respond`, `compress`),
 //! bodies that hold on to what the request holds on to (`guarded_body`), and
 //! HTTP/2's writes put together (`gathering`), futures that are seldom asked (`when_woken`).
 
 pub(crate) mod catalogue;
+mod certified;
 mod compress;
 pub(crate) mod document;
 mod front;
@@ -21,7 +22,8 @@ pub(crate) mod respond;
 pub(crate) mod router;
 mod when_woken;
 
+pub use self::certified::CertifiedFront;
 pub use self::front::{Front, FrontLimits, FrontParts, Origin};
 pub use self::in_process::InProcessService;
-pub use self::listener::{Connections, ListenerLimits, Listeners};
+pub use self::listener::{Answering, Connections, ListenerLimits, Listeners};
 pub(crate) use self::router::Router;

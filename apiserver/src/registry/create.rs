@@ -33,7 +33,7 @@ enum Made {
     Done(Arc<Entry>),
     /// There is one of that name.
     NameTaken,
-    /// Somebody else has got an address that it was to have.
+    /// Somebody else has got an address or a port that it was to have.
     Forestalled,
 }
 
@@ -167,14 +167,14 @@ impl Registry {
         let denied = self.check_new_devices(served, &object);
         let verdict = rules::validate_create(served, &object, denied);
         let mut verdict = Some(verdict);
-        // Where somebody else is faster at an address, another is looked for.
+        // Where somebody else is faster at an address or a port, another is looked for.
         let spare = services::concern(served).then(|| object.clone());
         let held = Held {
             old: None,
             dry_run: options.dry_run,
         };
         for _ in 0..quota::TRIES {
-            let reservation = self.services.reserve(served, &mut object, held, self.chance())?;
+            let reservation = self.reserve(served, &mut object, held).await?;
             verdict.take().unwrap_or(Ok(()))?;
             self.admit_finally(&admission, &object, None).await?;
             rules::settle(served, &mut object);
@@ -195,7 +195,7 @@ impl Registry {
         Err(self.modified(served, &name))
     }
 
-    /// Charges a new object to the quotas of its namespace and commits both, with the addresses it has got.
+    /// Charges a new object to the quotas of its namespace and commits both, with the addresses and ports it has got.
     async fn commit_new(
         &self,
         served: &Arc<Served>,
@@ -224,14 +224,17 @@ impl Registry {
                 let entry = Entry::unversioned(&key, &object, served.cache.kind());
                 return Ok(Made::Done(Arc::new(entry)));
             }
-            // Only what is charged to a quota or has an address may have to be tried again.
-            let shares = !charges.is_empty() || reservation.writes_addresses();
+            // Only what is charged to a quota or has an address or a port may have to be tried again.
+            let shares = !charges.is_empty() || reservation.shares();
             let kept = shares.then(|| object.clone());
             let also = self.with_addresses(reservation, &object, charges.txn())?;
+            let Some((also, _turn)) = self.with_ports(reservation, also).await? else {
+                return Ok(Made::Forestalled);
+            };
             match (self.put(served, &key, object, 0, also).await?, kept) {
                 (Written::Done(entry), _) => return Ok(Made::Done(entry)),
                 (Written::Conflict, None) => return Ok(Made::NameTaken),
-                // It is the name that is taken, or an address, or a quota that others charged meanwhile.
+                // It is the name that is taken, or an address, or ports or a quota that others changed meanwhile.
                 (Written::Conflict, Some(kept)) => object = kept,
             }
             self.current(served, attributes.namespace, attributes.name)

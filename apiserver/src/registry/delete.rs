@@ -191,9 +191,11 @@ impl Registry {
             }
             Decision::Remove(object) => {
                 let also = self.without_addresses(served, &object)?;
+                let (also, turn) = self.without_ports(served, &object, also).await?;
                 let Some(revision) = self.remove(served, &key, current.revision(), also).await? else {
                     return Ok(None);
                 };
+                drop(turn);
                 self.services.release(served, &object);
                 let revision = if deletion::shows_old_revision(&served.resource) {
                     current.revision()

@@ -165,7 +165,7 @@ impl Registry {
             old: Some(old),
             dry_run: options.dry_run,
         };
-        let reservation = self.services.reserve(served, &mut object, held, self.chance())?;
+        let reservation = self.reserve(served, &mut object, held).await?;
         verdict?;
         self.admit_finally(&admission, &object, Some(old)).await?;
         rules::settle_change(served, &ctx.info.subresource, &mut object);
@@ -179,28 +179,45 @@ impl Registry {
             return Ok(Tried::Done(served.entry(&key, current.revision(), object)));
         }
         if super::delete::is_finished(served, &object) {
-            let also = self.without_addresses(served, old)?;
-            let removed = self.remove(served, &key, current.revision(), also).await?;
-            return match removed {
-                Some(revision) => {
-                    self.services.release(served, &object);
-                    Ok(Tried::Done(served.entry(&key, revision, object)))
-                }
-                None => self.overtaken(served, &key, unconditional),
-            };
+            return self.finish(served, (current, old), object, unconditional).await;
         }
         let also = self.with_addresses(&reservation, &object, charges.txn())?;
+        let Some((also, _turn)) = self.with_ports(&reservation, also).await? else {
+            return Ok(Tried::Overtaken);
+        };
         match self.put(served, &key, object, current.revision(), also).await? {
             Written::Done(entry) => {
                 reservation.keep();
                 Ok(Tried::Done(entry))
             }
             Written::Conflict => {
-                // Where the object is as it was, it is a quota that others charged meanwhile, or an address.
-                let now = self.current(served, current.namespace(), current.name()).await?;
-                let same = now.is_some_and(|now| now.revision() == current.revision());
-                let shares = !charges.is_empty() || reservation.writes_addresses();
-                let again = unconditional || same && shares;
+                // Where the object is as it was, it is a quota that others charged meanwhile, or an address, or a port.
+                let shares = !charges.is_empty() || reservation.shares();
+                let again = unconditional || shares && self.is_as_it_was(served, current).await?;
+                self.overtaken(served, current.name(), again)
+            }
+        }
+    }
+
+    /// An object that was only waiting for its finalizers goes, and what it holds with it.
+    async fn finish(
+        &self,
+        served: &Arc<Served>,
+        (current, old): (&Entry, &Value),
+        object: Value,
+        unconditional: bool,
+    ) -> Result<Tried, ApiError> {
+        let key = served.key(current.namespace(), current.name());
+        let also = self.without_addresses(served, old)?;
+        let (also, _turn) = self.without_ports(served, old, also).await?;
+        match self.remove(served, &key, current.revision(), also).await? {
+            Some(revision) => {
+                self.services.release(served, old);
+                Ok(Tried::Done(served.entry(&key, revision, object)))
+            }
+            None => {
+                // What changed meanwhile may be something that goes along.
+                let again = unconditional || self.is_as_it_was(served, current).await?;
                 self.overtaken(served, current.name(), again)
             }
         }
@@ -228,6 +245,12 @@ impl Registry {
         dry_run: bool,
     ) -> Result<bool, ApiError> {
         Ok(current.is_stale() || (!dry_run && self.is_stale(served, key).await?))
+    }
+
+    /// Whether nobody has changed an object, so that it is something else that has changed with a conflict.
+    async fn is_as_it_was(&self, served: &Served, current: &Entry) -> Result<bool, ApiError> {
+        let now = self.current(served, current.namespace(), current.name()).await?;
+        Ok(now.is_some_and(|now| now.revision() == current.revision()))
     }
 
     fn overtaken(&self, served: &Served, name: &str, unconditional: bool) -> Result<Tried, ApiError> {

@@ -25,7 +25,7 @@ use crate::encryption::Encryption;
 use crate::flow_control::FlowControl;
 use crate::health::{Health, Started};
 use crate::http::catalogue::Catalogue;
-use crate::http::{Connections, Front, FrontParts, Listeners, Router};
+use crate::http::{CertifiedFront, Connections, Front, FrontParts, Listeners, Router};
 use crate::metrics::Metrics;
 use crate::node_proxy::{Dialer, NodeProxy, NodeTls};
 use crate::pki::{Pki, PkiError};
@@ -187,9 +187,11 @@ impl Assembly {
             .await?;
         let tls = certificates::Tls::load(&self.config, &self.pki, callers)?;
         listeners.serve(&Connections {
-            front: front.clone(),
+            answering: CertifiedFront {
+                front: front.clone(),
+                certificates: tls.clients(),
+            },
             tls: tls.acceptor(),
-            certificates: tls.clients(),
             limits: self.config.listener_limits.clone(),
             tasks: tasks.clone(),
             shutdown: shutdown.clone(),

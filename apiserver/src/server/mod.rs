@@ -171,7 +171,7 @@ impl ApiServer {
             let registry = registry.clone();
             tasks.spawn(registry.expire_events(running.event_ttl(), shutdown.clone()));
         }
-        tasks.spawn(registry.clone().keep_addresses(shutdown.clone()));
+        tasks.spawn(registry.clone().keep_services(shutdown.clone()));
         tasks.spawn(bootstrap::publish(registry, running.advertised(), shutdown));
         running.set_started();
         Ok(running)

@@ -4,6 +4,7 @@
 //! about one object beyond a burst (upstream's spam filter: 25 at once, one more every five minutes).
 
 use super::key::ObjectKey;
+use coracle_api::seldom::Seldom;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -11,8 +12,6 @@ use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -84,7 +83,7 @@ pub(crate) fn reference(api_version: &str, kind: &str, meta: &ObjectMeta) -> Obj
 #[derive(Clone)]
 pub(crate) struct Recorder {
     notes: mpsc::Sender<(ObjectReference, Note)>,
-    dropped: Arc<AtomicU64>,
+    dropped: Seldom,
 }
 
 impl Recorder {
@@ -100,21 +99,19 @@ impl Recorder {
                 .run_until_cancelled(write_all(client, component, waiting))
                 .await;
         };
-        let dropped = Arc::default();
+        let dropped = Seldom::default();
         (Self { notes, dropped }, write)
     }
 
     pub(crate) fn record(&self, about: &ObjectReference, note: Note) {
-        if self.notes.try_send((about.clone(), note)).is_err() {
-            let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
-            // Told ever more seldom, for where one is dropped many are.
-            if dropped.is_power_of_two() {
-                tracing::warn!(
-                    object = about.name,
-                    dropped,
-                    "an event was dropped: too many wait to be written"
-                );
-            }
+        if self.notes.try_send((about.clone(), note)).is_err()
+            && let Some(dropped) = self.dropped.again()
+        {
+            tracing::warn!(
+                object = about.name,
+                dropped,
+                "an event was dropped: too many wait to be written"
+            );
         }
     }
 }

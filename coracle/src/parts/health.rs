@@ -3,7 +3,6 @@
 //! Whoever asks is answered whether the part runs, as upstream's `--authorization-always-allow-paths` has it; nothing else is
 //! shown to anybody.
 
-use std::convert::Infallible;
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -15,23 +14,23 @@ use clap::Args;
 use coracle_api::quote::quote;
 use coracle_api::status::ApiError;
 use coracle_apiserver::components::Alive;
+use coracle_apiserver::http::{Answering, Connections, ListenerLimits, Listeners};
 use coracle_apiserver::pki::ServingCertificate;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// For how long a caller may take over a handshake and over a request's head.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How many are answered at a time.
 const CONNECTIONS_MAX: usize = 64;
-const PAUSE: Duration = Duration::from_millis(100);
+/// For how long a part that ends waits for answers under way.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Where a part tells how it is, in upstream's flags.
 #[derive(Clone, Debug, Args)]
@@ -54,8 +53,25 @@ pub(crate) struct HealthFlags {
 pub(crate) struct Door {
     socket: TcpListener,
     tls: TlsAcceptor,
-    part: &'static str,
+    part: Part,
+}
+
+/// What is asked about.
+#[derive(Clone)]
+struct Part {
+    name: &'static str,
     alive: Alive,
+}
+
+impl Answering for Part {
+    type Caller = ();
+    type Body = String;
+
+    fn caller(&self, _: &TlsStream<TcpStream>) {}
+
+    async fn answer(&self, request: Request<Incoming>, (): ()) -> Response<String> {
+        answer(self.name, self.alive.get(), &request)
+    }
 }
 
 impl Door {
@@ -81,57 +97,37 @@ impl Door {
         Ok(Some(Self {
             socket,
             tls: TlsAcceptor::from(Arc::new(greeting(flags)?)),
-            part,
-            alive: alive.clone(),
+            part: Part {
+                name: part,
+                alive: alive.clone(),
+            },
         }))
     }
 
     /// Answers until shutdown.
     ///
     /// # Errors
-    /// None: a connection that fails concerns its caller alone.
+    /// Where the system does not say at which address it listens.
     pub(crate) async fn keep(self, shutdown: CancellationToken) -> Result<()> {
-        let door = Arc::new(self);
-        let mut connections = JoinSet::new();
-        loop {
-            let accepted = tokio::select! {
-                () = shutdown.cancelled() => return Ok(()),
-                Some(_) = connections.join_next(), if !connections.is_empty() => continue,
-                accepted = door.socket.accept(), if connections.len() < CONNECTIONS_MAX => accepted,
-            };
-            match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(door.clone().serve(stream));
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "no connection could be accepted");
-                    tokio::time::sleep(PAUSE).await;
-                }
-            }
-        }
-    }
-
-    async fn serve(self: Arc<Self>, stream: TcpStream) {
-        let Ok(Ok(stream)) = timeout(PATIENCE, self.tls.accept(stream)).await else {
-            return;
+        let tasks = TaskTracker::new();
+        let limits = ListenerLimits {
+            handshake: PATIENCE,
+            headers: PATIENCE,
+            connections: CONNECTIONS_MAX,
+            ..ListenerLimits::default()
         };
-        let answering = service_fn(move |request: Request<Incoming>| {
-            let answer = answer(self.part, self.alive.get(), &request);
-            async move { Ok::<_, Infallible>(answer) }
+        Listeners::of(self.socket)?.serve(&Connections {
+            answering: self.part,
+            tls: self.tls,
+            limits,
+            tasks: tasks.clone(),
+            shutdown: shutdown.clone(),
         });
-        let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(PATIENCE);
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .keep_alive_interval(PATIENCE)
-            .keep_alive_timeout(PATIENCE);
-        if let Err(error) = builder.serve_connection(TokioIo::new(stream), answering).await {
-            tracing::debug!(%error, "a connection ended early");
-        }
+        shutdown.cancelled().await;
+        tasks.close();
+        // Who has not been answered by then does not keep the part from ending.
+        let _ = timeout(GRACE, tasks.wait()).await;
+        Ok(())
     }
 }
 
@@ -232,6 +228,8 @@ fn text(code: StatusCode, body: String) -> Response<String> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
 
     #[test]
@@ -267,17 +265,69 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_door_greets_and_answers() {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let alive = Alive::default();
+    async fn a_door_is_opened_where_one_is_wanted() {
         let flags = HealthFlags {
             bind_address: IpAddr::from([127, 0, 0, 1]),
             secure_port: None,
             tls_cert_file: None,
             tls_private_key_file: None,
         };
-        let unwanted = Door::open(&flags, "kube-scheduler", 0, &alive).await.unwrap();
+        let unwanted = Door::open(&flags, "kube-scheduler", 0, &Alive::default())
+            .await
+            .unwrap();
         assert!(unwanted.is_none());
-        assert!(greeting(&flags).is_ok());
+    }
+
+    /// A door that is open, and what its certificate is verified with.
+    async fn door(dir: &std::path::Path, alive: &Alive) -> (Door, rustls::RootCertStore) {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (cert, key) = (dir.join("cert"), dir.join("key"));
+        std::fs::write(&cert, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        let flags = HealthFlags {
+            bind_address: IpAddr::from([127, 0, 0, 1]),
+            secure_port: None,
+            tls_cert_file: Some(cert),
+            tls_private_key_file: Some(key),
+        };
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(made.cert.der().clone()).unwrap();
+        let door = Door {
+            socket: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+            tls: TlsAcceptor::from(Arc::new(greeting(&flags).unwrap())),
+            part: Part {
+                name: "kube-scheduler",
+                alive: alive.clone(),
+            },
+        };
+        (door, roots)
+    }
+
+    #[tokio::test]
+    async fn a_door_greets_and_answers_until_the_end() {
+        let (dir, alive) = (tempfile::tempdir().unwrap(), Alive::default());
+        let (door, roots) = door(dir.path(), &alive).await;
+        let address = door.socket.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let asking = async {
+            let config = rustls::ClientConfig::builder().with_root_certificates(roots);
+            let stream = TcpStream::connect(address).await.unwrap();
+            let name = "localhost".try_into().unwrap();
+            let connector = tokio_rustls::TlsConnector::from(Arc::new(config.with_no_client_auth()));
+            let mut stream = connector.connect(name, stream).await.unwrap();
+            let request = b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n";
+            stream.write_all(request).await.unwrap();
+            let mut answer = Vec::new();
+            while !answer.ends_with(b"livez check failed\n") {
+                let read = stream.read_buf(&mut answer).await.unwrap();
+                assert!(read > 0, "{}", String::from_utf8_lossy(&answer));
+            }
+            assert!(answer.starts_with(b"HTTP/1.1 500"));
+            // The connection stands, and does not keep the part from ending.
+            shutdown.cancel();
+        };
+        let (kept, ()) = tokio::join!(door.keep(shutdown.clone()), asking);
+        kept.unwrap();
     }
 }

@@ -10,6 +10,7 @@ use super::schema::TYPES;
 use super::words;
 use crate::cel::rules::{Judged, Rules};
 use crate::cel::sizes::Sizes;
+use crate::codec::json::html_escaped;
 use crate::object::Fields;
 use crate::validation::field::{BadValue, FieldErrors, Path};
 
@@ -278,12 +279,7 @@ fn as_in_go(rule: &Value) -> BadValue {
         .iter()
         .map(|(name, value)| format!("\"{name}\":{value}"))
         .collect();
-    let escaped = fields
-        .join(",")
-        .replace('<', "\\u003c")
-        .replace('>', "\\u003e")
-        .replace('&', "\\u0026");
-    BadValue::rendered(format!("{{{escaped}}}"))
+    BadValue::rendered(format!("{{{}}}", html_escaped(&fields.join(","))))
 }
 
 #[cfg(test)]
@@ -300,6 +296,17 @@ mod tests {
 
     fn with(property: Value) -> Value {
         json!({"type": "object", "properties": {"x": property}})
+    }
+
+    #[test]
+    fn a_rule_is_shown_as_go_writes_json() {
+        let schema =
+            with(json!({"type": "string", "x-kubernetes-validations": [{"rule": "self <\u{2028}& 'a'"}]}));
+        let told = faults(&schema, false).concat();
+        assert!(
+            told.contains("{\"Rule\":\"self \\u003c\\u2028\\u0026 'a'\",\"Message\":"),
+            "{told}"
+        );
     }
 
     #[test]

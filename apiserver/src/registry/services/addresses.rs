@@ -165,7 +165,7 @@ impl Cidr {
 }
 
 /// A free number from `low` to `high`, looked for upwards from where `chance` says and then around.
-pub(super) fn free_in(used: &BTreeSet<u128>, low: u128, high: u128, chance: u64) -> Option<u128> {
+fn free_in(used: &BTreeSet<u128>, low: u128, high: u128, chance: u64) -> Option<u128> {
     if low > high {
         return None;
     }

@@ -1,4 +1,4 @@
-//! Keeps services and IPAddresses together: looks a while after the start and after each change.
+//! Keeps services and what is stored of their addresses and ports together: looks a while after the start and after each change.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -6,19 +6,24 @@ use std::time::Duration;
 
 use coracle_api::status::ApiError;
 use coracle_store::Txn;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use super::ports;
+use super::ports::repair::Leaks;
 use super::repair::{self, Finding, Plan};
 use crate::reader::{GroupResource, ObjectReader};
 use crate::registry::Registry;
 use crate::registry::list::wait_error;
 
-/// How long after a change it is looked at what it has led to. What this server writes is right from the start, and what it
-/// finds without IPAddresses it gives to nobody, so there is no haste.
+/// How long after a change it is looked at what it has led to. What this server writes is right from the start, and what
+/// services had before it gives to nobody else, so there is no haste.
 const SETTLED_AFTER: Duration = Duration::from_secs(5);
 /// How many times as long as a look took the next one waits: many services may cost a hundredth of a processor.
 const RESTS: u32 = 100;
 const LONGEST_REST: Duration = Duration::from_secs(60);
+/// How often it is tried again when others change the node ports.
+const TRIES: usize = 10;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn resources() -> [GroupResource; 3] {
@@ -30,9 +35,13 @@ fn resources() -> [GroupResource; 3] {
     .map(|(group, resource)| GroupResource::new(group, resource))
 }
 
-/// What was told already, so that it is told once.
+/// What earlier looks have found.
 #[derive(Debug, Default)]
-pub(crate) struct Told(HashSet<Finding>);
+pub(crate) struct Told {
+    /// What was told already, so that it is told once.
+    findings: HashSet<Finding>,
+    leaks: Leaks,
+}
 
 impl Told {
     /// What is new; what is no longer found is forgotten.
@@ -40,35 +49,71 @@ impl Told {
         let found: HashSet<Finding> = findings.iter().cloned().collect();
         let news = findings
             .iter()
-            .filter(|finding| !self.0.contains(finding))
+            .filter(|finding| !self.findings.contains(finding))
             .cloned()
             .collect();
-        self.0 = found;
+        self.findings = found;
         news
     }
 }
 
 impl Registry {
-    /// Looks at all services and IPAddresses and puts right what is amiss. Answers when it wants to look again though nothing
-    /// changes.
+    /// Looks at all services and what is stored of their addresses and ports, and puts right what is amiss. Answers when it
+    /// wants to look again though nothing changes.
     ///
     /// # Errors
     /// Where the store does not take what is to be written.
-    pub(crate) async fn repair_addresses(&self, told: &mut Told) -> Result<Option<Duration>, ApiError> {
-        self.cache.current(PATIENCE).await.map_err(wait_error)?;
-        let [services, addresses, service_cidrs] =
-            resources().map(|resource| self.reader.list(&resource, ""));
-        let plan = repair::plan(&services, &addresses, &service_cidrs, self.now());
-        let again = plan.again.and_then(|again| Duration::try_from(again).ok());
-        let news = told.news(&plan.findings);
+    pub(crate) async fn repair_services(&self, told: &mut Told) -> Result<Option<Duration>, ApiError> {
+        let (services, ports) = self.repair_ports(told).await?;
+        let [_, addresses, service_cidrs] = resources();
+        let [addresses, service_cidrs] =
+            [addresses, service_cidrs].map(|resource| self.reader.list(&resource, ""));
+        let mut plan = repair::plan(&services, &addresses, &service_cidrs, self.now());
+        let again = plan.again.into_iter().chain(ports.again).min();
+        let findings = [std::mem::take(&mut plan.findings), ports.findings].concat();
         self.repair(plan).await?;
-        self.services.set_listed();
+        self.services.set_addresses_listed();
+        self.tell(told, &findings).await?;
+        Ok(again.and_then(|again| Duration::try_from(again).ok()))
+    }
+
+    async fn tell(&self, told: &mut Told, findings: &[Finding]) -> Result<(), ApiError> {
+        let news = told.news(findings);
         let events = news
             .iter()
             .map(|finding| repair::event(finding, self.now()))
             .collect();
-        self.ensure(events, |_, _| None).await?;
-        Ok(again)
+        self.ensure(events, |_, _| None).await
+    }
+
+    /// Has those node ports held that services name. Answers the services, for more is asked of them.
+    async fn repair_ports(
+        &self,
+        told: &mut Told,
+    ) -> Result<(Vec<Arc<Value>>, ports::repair::Plan), ApiError> {
+        let range = self.services.port_range();
+        for _ in 0..TRIES {
+            // Read before the services are: a service that is made afterwards changes it, and then this is tried again.
+            let stored = self.stored_ports().await?;
+            self.cache.current(PATIENCE).await.map_err(wait_error)?;
+            let [services, ..] = resources();
+            let services = self.reader.list(&services, "");
+            let mut plan = ports::repair::plan(&services, &stored.held, range, &told.leaks, self.now());
+            if plan.held == stored.held || self.replace_ports(&stored, &plan.held).await? {
+                told.leaks = std::mem::take(&mut plan.leaks);
+                self.services.set_ports_listed();
+                return Ok((services, plan));
+            }
+        }
+        Err(ApiError::internal(
+            "node ports are being changed by somebody else",
+        ))
+    }
+
+    /// A changed range of node ports is in use once it has been looked at; upstream's server waits for that at its start.
+    async fn begin_ports(&self, told: &mut Told) -> Result<(), ApiError> {
+        let (_, plan) = self.repair_ports(told).await?;
+        self.tell(told, &plan.findings).await
     }
 
     async fn repair(&self, plan: Plan) -> Result<(), ApiError> {
@@ -94,9 +139,12 @@ impl Registry {
     }
 
     /// Keeps looking until cancelled.
-    pub(crate) async fn keep_addresses(self: Arc<Self>, cancel: CancellationToken) {
+    pub(crate) async fn keep_services(self: Arc<Self>, cancel: CancellationToken) {
         let mut changes = resources().map(|resource| self.reader.changes(&resource));
         let mut told = Told::default();
+        if let Err(error) = self.begin_ports(&mut told).await {
+            tracing::error!(%error, "it could not be looked at who has which node port");
+        }
         let mut rest = SETTLED_AFTER;
         loop {
             // Many changes are looked at together.
@@ -108,10 +156,10 @@ impl Registry {
                 changes.borrow_and_update();
             });
             let begun = tokio::time::Instant::now();
-            let again = match self.repair_addresses(&mut told).await {
+            let again = match self.repair_services(&mut told).await {
                 Ok(again) => again,
                 Err(error) => {
-                    tracing::error!(%error, "services and their addresses could not be kept together");
+                    tracing::error!(%error, "services and their addresses and ports could not be kept together");
                     Some(PATIENCE)
                 }
             };

@@ -144,7 +144,7 @@ impl Registry {
             return Ok(txn);
         }
         let (namespace, name) = (meta::text(service, "namespace"), meta::text(service, "name"));
-        for address in demands::holdings(service).addresses {
+        for address in demands::addresses_held(service) {
             txn = self.free(address, (namespace, name), txn)?;
         }
         Ok(txn)

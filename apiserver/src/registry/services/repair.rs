@@ -45,6 +45,8 @@ pub(super) struct Finding {
     pub reason: &'static str,
     pub action: &'static str,
     pub note: String,
+    /// Who tells it, by upstream's name.
+    pub controller: &'static str,
 }
 
 impl Finding {
@@ -52,18 +54,21 @@ impl Finding {
         let is_service = about["kind"] == "Service";
         let version = if is_service { "v1" } else { "networking.k8s.io/v1" };
         let kind = if is_service { "Service" } else { "IPAddress" };
-        let of = |field| meta::text(about, field).to_owned();
+        let [namespace, name, uid] = ["namespace", "name", "uid"].map(|field| meta::text(about, field));
         Self {
-            about: [
-                version.to_owned(),
-                kind.to_owned(),
-                of("namespace"),
-                of("name"),
-                of("uid"),
-            ],
+            about: [version, kind, namespace, name, uid].map(str::to_owned),
             reason,
             action,
             note,
+            controller: "ipallocator-repair-controller",
+        }
+    }
+
+    /// Something about a node port of a service.
+    pub(super) fn of_port(service: &Value, reason: &'static str, note: String) -> Self {
+        Self {
+            controller: "portallocator-repair-controller",
+            ..Self::new(service, reason, "PortAllocation", note)
         }
     }
 }
@@ -259,7 +264,6 @@ fn go_reference(parent: &Value) -> String {
 
 /// The event that tells of a finding, as upstream's recorder for `events.k8s.io` writes it.
 pub(super) fn event(finding: &Finding, now: Timestamp) -> Value {
-    const CONTROLLER: &str = "ipallocator-repair-controller";
     let [version, kind, namespace, name, uid] = &finding.about;
     let home = if namespace.is_empty() {
         "default"
@@ -272,7 +276,7 @@ pub(super) fn event(finding: &Finding, now: Timestamp) -> Value {
         "involvedObject": {"apiVersion": version, "kind": kind, "namespace": namespace, "name": name, "uid": uid},
         "reason": finding.reason, "message": finding.note, "type": "Warning", "action": finding.action,
         "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string(),
-        "reportingComponent": CONTROLLER, "reportingInstance": CONTROLLER, "source": {},
+        "reportingComponent": finding.controller, "reportingInstance": finding.controller, "source": {},
     })
 }
 

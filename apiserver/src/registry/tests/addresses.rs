@@ -237,7 +237,7 @@ async fn after_a_restart_what_is_missing_is_made() {
     let refused = try_create(&second, asking_for("b", "10.96.0.9")).await;
     assert!(refused.message().ends_with("provided IP is already allocated"));
     let mut told = Told::default();
-    second.registry.repair_addresses(&mut told).await.unwrap();
+    second.registry.repair_services(&mut told).await.unwrap();
     assert_eq!(names(&second).await, ["10.96.0.9"]);
     let events = second.get("/api/v1/namespaces/default/events").await.json();
     let event = &events["items"][0];
@@ -251,7 +251,7 @@ async fn after_a_restart_what_is_missing_is_made() {
     );
     let refused = try_create(&second, asking_for("b", "10.96.0.9")).await;
     assert!(refused.message().ends_with("provided IP is already allocated"));
-    second.registry.repair_addresses(&mut told).await.unwrap();
+    second.registry.repair_services(&mut told).await.unwrap();
     let events = second.get("/api/v1/namespaces/default/events").await.json();
     assert_eq!(events["items"].as_array().unwrap().len(), 1);
 }

@@ -7,6 +7,7 @@ mod custom_objects;
 mod customs;
 mod device_claims;
 mod many_definitions;
+mod node_ports;
 mod plugins;
 mod policies;
 mod raw_parts;
