@@ -181,7 +181,7 @@ enum Input {
     /// It is time to sync.
     Due,
     Service(Box<Event<Service>>),
-    Slice(Event<EndpointSlice>),
+    Slice(Box<Event<EndpointSlice>>),
     /// It is time to look whether the rules are still there.
     Probe,
     /// It is time to write everything again.
@@ -234,7 +234,7 @@ impl Inputs {
                 }
                 Some(event) = self.slices.next() => {
                     if let Some(event) = received("endpointslices", event) {
-                        return Input::Slice(event);
+                        return Input::Slice(Box::new(event));
                     }
                 }
                 () = sleep_until(schedule.due()) => return Input::Due,

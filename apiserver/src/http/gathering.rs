@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 const ROOM: usize = 64 << 10;
 
 /// Why a connection ended early.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A stream whose writes are put down until the end of a turn.
 pub(super) struct Gathering<S>(Arc<Mutex<Put<S>>>);

@@ -51,7 +51,7 @@ impl Batch<'_> {
 
     /// The batch with new chains put into the kernel by and by, before the commit that leads packets to them.
     pub fn in_stages(&self) -> impl fmt::Display {
-        fmt::from_fn(move |f| self.render(f, STAGE))
+        Staged(self)
     }
 
     /// Tables without a change are left out. Up to `stage` new chains need no commit of their own.
@@ -111,6 +111,15 @@ impl Batch<'_> {
         }
         delete().try_for_each(|(_, chain)| writeln!(f, "-X {chain}"))?;
         writeln!(f, "COMMIT")
+    }
+}
+
+/// See [`Batch::in_stages`].
+struct Staged<'a>(&'a Batch<'a>);
+
+impl fmt::Display for Staged<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.render(f, STAGE)
     }
 }
 

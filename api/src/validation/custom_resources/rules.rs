@@ -290,7 +290,7 @@ mod tests {
 
     fn faults(schema: &Value, unchanged: bool) -> Vec<String> {
         let mut errors = FieldErrors::new();
-        validate(schema, &Path::new("schema"), unchanged, &mut errors);
+        validate(schema, &Path::new("schema"), unchanged, &[], &mut errors);
         errors.iter().map(ToString::to_string).collect()
     }
 

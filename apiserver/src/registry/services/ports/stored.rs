@@ -29,8 +29,9 @@ struct RangeAllocation {
     metadata: Option<Vec<u8>>,
     #[prost(string, tag = "2")]
     range: String,
-    #[prost(bytes = "vec", tag = "3")]
-    data: Vec<u8>,
+    /// Written where it is empty too, as Go writes it.
+    #[prost(bytes = "vec", optional, tag = "3")]
+    data: Option<Vec<u8>>,
 }
 
 impl RangeAllocation {
@@ -42,7 +43,7 @@ impl RangeAllocation {
             return Ok(Self {
                 metadata: None,
                 range: value.text("range").to_owned(),
-                data: STANDARD.decode(value.text("data")).map_err(|error| why(&error))?,
+                data: Some(STANDARD.decode(value.text("data")).map_err(|error| why(&error))?),
             });
         }
         let envelope = protobuf::open(bytes).map_err(|error| why(&error))?;
@@ -71,7 +72,7 @@ impl StoredPorts {
         let allocation = RangeAllocation {
             metadata: self.metadata.clone(),
             range: held.range().to_string(),
-            data: held.to_number(),
+            data: Some(held.to_number()),
         };
         txn.when(KEY, self.revision).put(KEY, allocation.write())
     }
@@ -102,7 +103,7 @@ impl Registry {
             range => range.parse::<PortRange>().map_err(ApiError::internal)?,
         };
         Ok(StoredPorts {
-            held: HeldPorts::from_number(range, &allocation.data),
+            held: HeldPorts::from_number(range, allocation.data.as_deref().unwrap_or_default()),
             metadata: allocation.metadata,
             revision: kv.mod_revision,
         })
@@ -195,7 +196,10 @@ mod tests {
         bytes.extend(protobuf::ENVELOPE_TAIL);
         let read = RangeAllocation::read(&bytes).unwrap();
         assert_eq!(read.metadata.as_deref(), Some(&metadata[..]));
-        let held = HeldPorts::from_number(read.range.parse().unwrap(), &read.data);
+        let held = HeldPorts::from_number(
+            read.range.parse().unwrap(),
+            read.data.as_deref().unwrap_or_default(),
+        );
         assert_eq!(held.iter().collect::<Vec<_>>(), [30000, 30009]);
         assert_eq!(read.write(), bytes);
     }
@@ -205,8 +209,8 @@ mod tests {
         let json = br#"{"kind":"RangeAllocation","apiVersion":"v1","metadata":{},"range":"30000-32767","data":"AgE="}"#;
         let read = RangeAllocation::read(json).unwrap();
         assert_eq!(
-            (read.range.as_str(), &read.data[..]),
-            ("30000-32767", &[2, 1][..])
+            (read.range.as_str(), read.data.as_deref()),
+            ("30000-32767", Some(&[2, 1][..]))
         );
         for bad in [&b"{"[..], b"k8s", br#"{"data":"%"}"#] {
             assert!(RangeAllocation::read(bad).is_err());
