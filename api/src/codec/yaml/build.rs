@@ -5,6 +5,7 @@ use serde_json::{Map, Number, Value};
 use super::keys;
 use super::resolve::{Scalar, resolve};
 use super::tree::{Content, Node, Place};
+use super::write::WHOLE_BELOW;
 use crate::codec::json::Parsed;
 use crate::codec::{DecodeError, MAX_BODY_BYTES};
 
@@ -237,8 +238,7 @@ fn json(scalar: Scalar) -> Result<Value, DecodeError> {
         Scalar::Uint(number) => number.into(),
         Scalar::Text(text) => text.into(),
         Scalar::Float(number) => match (whole(number), Number::from_f64(number)) {
-            (Some(number), _) => number.into(),
-            (None, Some(number)) => Value::Number(number),
+            (Some(number), _) | (None, Some(number)) => Value::Number(number),
             (None, None) => {
                 return Err(DecodeError::Yaml(format!(
                     "json: unsupported value: {}",
@@ -254,7 +254,7 @@ pub(super) fn whole_numbers(value: &mut Value) {
     match value {
         Value::Number(number) if number.is_f64() => {
             if let Some(number) = number.as_f64().and_then(whole) {
-                *value = number.into();
+                *value = Value::Number(number);
             }
         }
         Value::Array(items) => items.iter_mut().for_each(whole_numbers),
@@ -263,10 +263,15 @@ pub(super) fn whole_numbers(value: &mut Value) {
     }
 }
 
-fn whole(number: f64) -> Option<i64> {
-    // Below 2⁶³ every whole number is an i64.
-    #[expect(clippy::cast_possible_truncation, reason = "it is whole and in range")]
-    (number.fract() == 0.0 && number.abs() < 9_223_372_036_854_775_808.0).then_some(number as i64)
+/// A whole number as Go's JSON has it, where that is an integer for whoever reads it: the digits that tell the float from others,
+/// and zeros.
+fn whole(number: f64) -> Option<Number> {
+    if number.fract() != 0.0 || number.abs() >= WHOLE_BELOW {
+        return None;
+    }
+    let digits = number.to_string();
+    let signed = digits.parse::<i64>().map(Number::from);
+    signed.or_else(|_| digits.parse::<u64>().map(Number::from)).ok()
 }
 
 fn infinite(number: f64) -> &'static str {

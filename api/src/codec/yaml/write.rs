@@ -13,7 +13,7 @@ use crate::sort;
 const SIMPLE_KEY_MAX: usize = 128;
 const STEP: usize = 2;
 /// Where 64 bits end.
-const WHOLE_BELOW: f64 = 18_446_744_073_709_551_616.0;
+pub(super) const WHOLE_BELOW: f64 = 18_446_744_073_709_551_616.0;
 
 /// Writes a value as a document.
 pub(super) fn document(value: &Value) -> String {
@@ -77,7 +77,7 @@ fn written(number: &Number) -> String {
         Some(float) if number.is_f64() && (float.fract() != 0.0 || float.abs() >= WHOLE_BELOW) => {
             shortest(&format!("{float:e}"), &float.to_string())
         }
-        Some(float) if number.is_f64() => format!("{float:.0}"),
+        Some(float) if number.is_f64() => float.to_string(),
         _ => number.to_string(),
     }
 }
