@@ -190,13 +190,9 @@ impl Registry {
                 }
             }
             Decision::Remove(object) => {
-                let also = self.without_addresses(served, &object)?;
-                let (also, turn) = self.without_ports(served, &object, also).await?;
-                let Some(revision) = self.remove(served, &key, current.revision(), also).await? else {
+                let Some(revision) = self.remove_and_free(served, current, &object).await? else {
                     return Ok(None);
                 };
-                drop(turn);
-                self.services.release(served, &object);
                 let revision = if deletion::shows_old_revision(&served.resource) {
                     current.revision()
                 } else {
@@ -208,6 +204,24 @@ impl Registry {
                 }))
             }
         }
+    }
+
+    /// Removes an object, and frees the addresses and ports that it holds if it is a service. Answers the revision of the removal;
+    /// none where somebody else was faster.
+    pub(super) async fn remove_and_free(
+        &self,
+        served: &Served,
+        current: &Entry,
+        object: &Value,
+    ) -> Result<Option<u64>, ApiError> {
+        let key = served.key(current.namespace(), current.name());
+        let also = self.without_addresses(served, object)?;
+        let (also, _turn) = self.without_ports(served, object, also).await?;
+        let removed = self.remove(served, &key, current.revision(), also).await?;
+        if removed.is_some() {
+            self.services.release(served, object);
+        }
+        Ok(removed)
     }
 
     pub(super) async fn delete_collection(

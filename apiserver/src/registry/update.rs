@@ -182,10 +182,12 @@ impl Registry {
             return self.finish(served, (current, old), object, unconditional).await;
         }
         let also = self.with_addresses(&reservation, &object, charges.txn())?;
-        let Some((also, _turn)) = self.with_ports(&reservation, also).await? else {
+        let Some((also, turn)) = self.with_ports(&reservation, also).await? else {
             return Ok(Tried::Overtaken);
         };
-        match self.put(served, &key, object, current.revision(), also).await? {
+        let written = self.put(served, &key, object, current.revision(), also).await?;
+        drop(turn);
+        match written {
             Written::Done(entry) => {
                 reservation.keep();
                 Ok(Tried::Done(entry))
@@ -208,13 +210,8 @@ impl Registry {
         unconditional: bool,
     ) -> Result<Tried, ApiError> {
         let key = served.key(current.namespace(), current.name());
-        let also = self.without_addresses(served, old)?;
-        let (also, _turn) = self.without_ports(served, old, also).await?;
-        match self.remove(served, &key, current.revision(), also).await? {
-            Some(revision) => {
-                self.services.release(served, old);
-                Ok(Tried::Done(served.entry(&key, revision, object)))
-            }
+        match self.remove_and_free(served, current, old).await? {
+            Some(revision) => Ok(Tried::Done(served.entry(&key, revision, object))),
             None => {
                 // What changed meanwhile may be something that goes along.
                 let again = unconditional || self.is_as_it_was(served, current).await?;

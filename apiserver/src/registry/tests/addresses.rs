@@ -7,11 +7,9 @@ use coracle_store::model::ModelStore;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{Answer, Fixture};
-use crate::registry::Config;
+use super::{Fixture, SERVICES};
 use crate::registry::services::{ServiceConfig, Told};
 
-const SERVICES: &str = "/api/v1/namespaces/default/services";
 const ADDRESSES: &str = "/apis/networking.k8s.io/v1/ipaddresses";
 const RANGES: &str = "/apis/networking.k8s.io/v1/servicecidrs";
 
@@ -35,21 +33,7 @@ async fn on(store: Arc<ModelStore>, ranges: &str) -> Fixture {
         cluster_ip_ranges: ranges.parse().unwrap(),
         ..ServiceConfig::default()
     };
-    let config = Config {
-        services,
-        ..Config::default()
-    };
-    let fixture = Fixture::start(store, config).await;
-    crate::bootstrap::network(&fixture.registry).await.unwrap();
-    // Another server on the store may have made it.
-    let home = json!({"metadata": {"name": "default"}});
-    let made = fixture.ask(Method::POST, "/api/v1/namespaces", Some(home)).await;
-    assert!(matches!(made.code, 201 | 409), "{}", made.message());
-    fixture
-}
-
-async fn try_create(fixture: &Fixture, service: Value) -> Answer {
-    fixture.ask(Method::POST, SERVICES, Some(service)).await
+    Fixture::serving(store, services).await
 }
 
 /// The names of all IPAddresses but that of `kubernetes`.
@@ -119,7 +103,7 @@ async fn an_address_is_an_object_for_as_long_as_a_service_has_it() {
 #[tokio::test]
 async fn an_address_that_cannot_be_had_is_refused() {
     let fixture = ranged("10.96.0.0/16").await;
-    let refused = try_create(&fixture, asking_for("a", "10.97.0.9")).await;
+    let refused = fixture.try_service(asking_for("a", "10.97.0.9")).await;
     let message = "Service \"a\" is invalid: spec.clusterIPs: Invalid value: [\"10.97.0.9\"]: failed to allocate IP 10.97.0.9: \
                    the provided network does not match the current range";
     assert_eq!((refused.code, refused.message()), (422, message.to_owned()));
@@ -127,7 +111,7 @@ async fn an_address_that_cannot_be_had_is_refused() {
     let own = json!({"metadata": {"name": "10.96.0.9"},
                      "spec": {"parentRef": {"group": "a.b", "resource": "gateways", "name": "g"}}});
     fixture.create(ADDRESSES, own).await;
-    let refused = try_create(&fixture, asking_for("a", "10.96.0.9")).await;
+    let refused = fixture.try_service(asking_for("a", "10.96.0.9")).await;
     assert!(
         refused
             .message()
@@ -141,7 +125,7 @@ async fn a_range_that_somebody_adds_gives_addresses_once_it_is_ready_and_until_i
     // Two addresses, of which `kubernetes` has the first.
     let fixture = ranged("10.96.0.0/30").await;
     fixture.create(SERVICES, service("a", json!({}))).await;
-    let full = try_create(&fixture, service("b", json!({}))).await;
+    let full = fixture.try_service(service("b", json!({}))).await;
     let message = "failed to allocate a serviceIP for Service \"b\": range is full";
     assert!(
         full.code == 500 && full.message().ends_with(message),
@@ -154,8 +138,8 @@ async fn a_range_that_somebody_adds_gives_addresses_once_it_is_ready_and_until_i
     assert!(address.starts_with("10.97.0."), "{address}");
 
     fixture.delete(&format!("{RANGES}/more"), None).await;
-    assert_eq!(try_create(&fixture, service("c", json!({}))).await.code, 500);
-    assert_eq!(try_create(&fixture, asking_for("c", "10.97.0.9")).await.code, 422);
+    assert_eq!(fixture.try_service(service("c", json!({}))).await.code, 500);
+    assert_eq!(fixture.try_service(asking_for("c", "10.97.0.9")).await.code, 422);
     // What has an address keeps it, and gives it back.
     let mut labelled = fixture.get(&format!("{SERVICES}/b")).await.json();
     labelled["metadata"]["labels"] = json!({"a": "b"});
@@ -222,7 +206,7 @@ async fn servers_on_one_store_never_give_an_address_twice() {
         .map(|made| made["spec"]["clusterIP"].to_string())
         .collect();
     assert_eq!(distinct.len(), 29);
-    assert_eq!(try_create(&first, service("one-more", json!({}))).await.code, 500);
+    assert_eq!(first.try_service(service("one-more", json!({}))).await.code, 500);
     assert_eq!(names(&second).await.len(), 29);
 }
 
@@ -234,7 +218,7 @@ async fn after_a_restart_what_is_missing_is_made() {
     first.delete(&format!("{ADDRESSES}/10.96.0.9"), None).await;
     let second = on(store, "10.96.0.0/16").await;
     // Nobody else gets it before it is.
-    let refused = try_create(&second, asking_for("b", "10.96.0.9")).await;
+    let refused = second.try_service(asking_for("b", "10.96.0.9")).await;
     assert!(refused.message().ends_with("provided IP is already allocated"));
     let mut told = Told::default();
     second.registry.repair_services(&mut told).await.unwrap();
@@ -249,7 +233,7 @@ async fn after_a_restart_what_is_missing_is_made() {
         event["message"],
         "Cluster IP [IPv4]: 10.96.0.9 is not allocated; repairing"
     );
-    let refused = try_create(&second, asking_for("b", "10.96.0.9")).await;
+    let refused = second.try_service(asking_for("b", "10.96.0.9")).await;
     assert!(refused.message().ends_with("provided IP is already allocated"));
     second.registry.repair_services(&mut told).await.unwrap();
     let events = second.get("/api/v1/namespaces/default/events").await.json();

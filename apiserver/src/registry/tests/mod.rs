@@ -26,10 +26,14 @@ use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::services::ServiceConfig;
 use super::{Config, Registry};
 use crate::admission::AdmissionOptions;
 use crate::http::respond::with_warnings;
 use crate::request::{RequestBody, RequestContext, RequestInfo, ResponseBody, UserInfo};
+
+/// Services of the namespace `default`.
+const SERVICES: &str = "/api/v1/namespaces/default/services";
 
 /// A registry of its own, which ends with the test.
 pub(crate) struct Fixture {
@@ -104,6 +108,27 @@ impl Fixture {
     /// On a store that may hold something already.
     pub(crate) async fn on(store: Arc<ModelStore>) -> Self {
         Self::start(store, Config::default()).await
+    }
+
+    /// With the namespace `default` and what a server with these flags makes for its services, on a store that other servers may
+    /// use too.
+    async fn serving(store: Arc<ModelStore>, services: ServiceConfig) -> Self {
+        let config = Config {
+            services,
+            ..Config::default()
+        };
+        let fixture = Self::start(store, config).await;
+        let network = crate::bootstrap::network(&fixture.registry).await;
+        network.expect("the model store takes it");
+        let home = json!({"metadata": {"name": "default"}});
+        let made = fixture.ask(Method::POST, "/api/v1/namespaces", Some(home)).await;
+        assert!(matches!(made.code, 201 | 409), "{}", made.message());
+        fixture
+    }
+
+    /// Asks for a service in the namespace `default`, which may be refused.
+    async fn try_service(&self, service: Value) -> Answer {
+        self.ask(Method::POST, SERVICES, Some(service)).await
     }
 
     async fn start(store: Arc<ModelStore>, config: Config) -> Self {

@@ -8,11 +8,9 @@ use coracle_store::{Store, Txn, TxnOutcome};
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{Answer, Fixture};
-use crate::registry::Config;
+use super::{Fixture, SERVICES};
 use crate::registry::services::{PORTS_KEY, ServiceConfig, Told};
 
-const SERVICES: &str = "/api/v1/namespaces/default/services";
 const MERGE: &str = "application/merge-patch+json";
 
 fn service(name: &str, spec: Value) -> Value {
@@ -30,21 +28,7 @@ async fn on(store: &Arc<ModelStore>, range: &str) -> Fixture {
         node_port_range: range.parse().unwrap(),
         ..ServiceConfig::default()
     };
-    let config = Config {
-        services,
-        ..Config::default()
-    };
-    let fixture = Fixture::start(store.clone(), config).await;
-    crate::bootstrap::network(&fixture.registry).await.unwrap();
-    // Another server on the store may have made it.
-    let home = json!({"metadata": {"name": "default"}});
-    let made = fixture.ask(Method::POST, "/api/v1/namespaces", Some(home)).await;
-    assert!(matches!(made.code, 201 | 409), "{}", made.message());
-    fixture
-}
-
-async fn try_create(fixture: &Fixture, service: Value) -> Answer {
-    fixture.ask(Method::POST, SERVICES, Some(service)).await
+    Fixture::serving(store.clone(), services).await
 }
 
 async fn is_free(fixture: &Fixture, port: i64) -> bool {
@@ -171,7 +155,7 @@ async fn servers_on_one_store_never_give_a_port_twice() {
     let made = futures::future::join_all(creates).await;
     let distinct: BTreeSet<i64> = made.iter().map(node_port).collect();
     assert_eq!(distinct.len(), 32);
-    let full = try_create(&first, any("more".to_owned())).await;
+    let full = first.try_service(any("more".to_owned())).await;
     let message = "Internal error occurred: failed to allocate a nodePort: range is full";
     assert_eq!((full.code, full.message()), (500, message.to_owned()));
 
@@ -185,7 +169,7 @@ async fn servers_on_one_store_never_give_a_port_twice() {
     assert!(says(left.clone(), &[]), "{left:?}");
     // What one gave back the other gives.
     let asks =
-        [(&first, "a"), (&second, "b")].map(|(fixture, name)| try_create(fixture, exposed(name, 30007)));
+        [(&first, "a"), (&second, "b")].map(|(fixture, name)| fixture.try_service(exposed(name, 30007)));
     let mut codes: Vec<u16> = futures::future::join_all(asks)
         .await
         .iter()
@@ -234,7 +218,7 @@ async fn services_with_one_port_are_told_and_so_are_those_outside() {
     // The flag of the first still stands.
     let message = "Service \"c\" is invalid: spec.ports[0].nodePort: Invalid value: 30001: the provided range does not match \
                    the current range";
-    assert_eq!(try_create(&narrow, exposed("c", 30001)).await.message(), message);
+    assert_eq!(narrow.try_service(exposed("c", 30001)).await.message(), message);
     narrow
         .registry
         .repair_services(&mut Told::default())
@@ -257,7 +241,7 @@ async fn services_with_one_port_are_told_and_so_are_those_outside() {
         expected.map(|(reason, note)| (reason.to_owned(), note.to_owned()))
     );
     narrow.create(SERVICES, exposed("c", 30001)).await;
-    let refused = try_create(&narrow, exposed("d", 32001)).await.message();
+    let refused = narrow.try_service(exposed("d", 32001)).await.message();
     assert!(
         refused.ends_with("The range of valid ports is 30000-30999"),
         "{refused}"
