@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use super::Fixture;
+use super::{Fixture, SERVICES};
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
 
@@ -319,7 +319,6 @@ async fn a_quota_is_charged_with_what_it_allows_and_refuses_the_rest() {
 #[tokio::test]
 async fn an_update_is_charged_for_what_it_adds() {
     let fixture = Fixture::new().await;
-    let services = "/api/v1/namespaces/default/services";
     quota(
         &fixture,
         json!({"services.nodeports": "1"}),
@@ -328,13 +327,13 @@ async fn an_update_is_charged_for_what_it_adds() {
     .await;
     let made = fixture
         .create(
-            services,
+            SERVICES,
             json!({"metadata": {"name": "s"}, "spec": {"ports": [{"name": "a", "port": 1}]}}),
         )
         .await;
     let mut service = made.json();
     service["spec"]["type"] = json!("NodePort");
-    let path = format!("{services}/s");
+    let path = format!("{SERVICES}/s");
     assert_eq!(fixture.put(&path, service.clone()).await.code, 200);
     assert_eq!(used(&fixture).await, json!({"services.nodeports": "1"}));
     service["metadata"]["resourceVersion"] = Value::Null;

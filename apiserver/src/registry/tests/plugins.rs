@@ -8,7 +8,7 @@ use http::Method;
 use rcgen::{CertificateParams, DnType, KeyPair};
 use serde_json::{Value, json};
 
-use super::Fixture;
+use super::{Fixture, SERVICES};
 use crate::admission::AdmissionOptions;
 use crate::authz::{AuthorizationMode, Authorizer};
 use crate::request::UserInfo;
@@ -172,13 +172,7 @@ async fn plugins_are_switched() {
     assert_eq!(made["spec"]["containers"][0]["imagePullPolicy"], "Always");
     let service =
         json!({"metadata": {"name": "s"}, "spec": {"ports": [{"port": 1}], "externalIPs": ["192.0.2.1"]}});
-    let refused = fixture
-        .ask(
-            Method::POST,
-            "/api/v1/namespaces/default/services",
-            Some(service.clone()),
-        )
-        .await;
+    let refused = fixture.ask(Method::POST, SERVICES, Some(service.clone())).await;
     assert_eq!(
         refused.message(),
         "services \"s\" is forbidden: Use of external IPs is denied by admission control"
@@ -201,9 +195,7 @@ async fn plugins_are_switched() {
     fixture.put(&format!("{quotas}/q/status"), with_status).await;
     fixture.create(PODS, pod("c", json!({}))).await;
     let fixture = Fixture::new().await;
-    fixture
-        .create("/api/v1/namespaces/default/services", service)
-        .await;
+    fixture.create(SERVICES, service).await;
 }
 
 #[tokio::test]

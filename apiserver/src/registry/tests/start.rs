@@ -7,10 +7,8 @@ use coracle_store::model::ModelStore;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::Fixture;
+use super::{Fixture, SERVICES};
 use crate::bootstrap;
-
-const SERVICES: &str = "/api/v1/namespaces/default/services";
 
 async fn revision(store: &ModelStore) -> u64 {
     store.revision().await.unwrap().0
