@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use coracle_store::model::ModelStore;
-use http::Method;
 use serde_json::{Value, json};
 
 use super::{Fixture, SERVICES};
