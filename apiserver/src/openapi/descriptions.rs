@@ -12,7 +12,7 @@ static WRITTEN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptions.j
 
 /// Descriptions of types and their fields.
 #[derive(Deserialize)]
-pub(super) struct Descriptions {
+pub(crate) struct Descriptions {
     texts: Vec<String>,
     /// By type and field the place among the texts; a type itself is its field without a name.
     types: HashMap<String, HashMap<String, usize>>,
@@ -20,29 +20,30 @@ pub(super) struct Descriptions {
 
 impl Descriptions {
     /// Reads them, which takes a few milliseconds.
-    pub(super) fn open() -> Self {
+    pub(crate) fn open() -> Self {
         serde_json::from_reader(std::io::BufReader::new(DeflateDecoder::new(WRITTEN)))
             .expect("the build script wrote what this reads")
     }
 
     /// What a type is for.
     pub(super) fn of_type(&self, ty: &Type) -> Option<&str> {
-        self.find(ty, "")
+        self.text(ty.name, "")
+    }
+
+    /// What a field is for of a type that is named as in OpenAPI.
+    pub(crate) fn text(&self, ty: &str, field: &str) -> Option<&str> {
+        let place = *self.types.get(ty)?.get(field)?;
+        self.texts.get(place).map(String::as_str)
     }
 
     /// What a field is for. Lists, of which nothing is written, have `apiVersion` and `kind` for the same as what they list.
     pub(super) fn of_field(&self, ty: &Type, field: &str) -> Option<&str> {
-        self.find(ty, field).or_else(|| {
+        self.text(ty.name, field).or_else(|| {
             let listed = ty.gvk.and(ty.field("items"))?.ty.type_of_item()?;
             matches!(field, "apiVersion" | "kind")
-                .then(|| self.find(listed, field))
+                .then(|| self.text(listed.name, field))
                 .flatten()
         })
-    }
-
-    fn find(&self, ty: &Type, field: &str) -> Option<&str> {
-        let place = *self.types.get(ty.name)?.get(field)?;
-        self.texts.get(place).map(String::as_str)
     }
 }
 

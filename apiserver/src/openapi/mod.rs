@@ -38,7 +38,7 @@ use self::described::{Described, etag_of};
 use self::entries::Parts;
 use crate::discovery::{Answer, accepted};
 pub use customs::CustomResource;
-use descriptions::Descriptions;
+pub(crate) use descriptions::Descriptions;
 
 /// The media type of `/openapi/v2` as protobuf, in the form that MIME allows.
 const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";

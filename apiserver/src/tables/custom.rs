@@ -5,18 +5,28 @@ use coracle_api::object::Fields;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::show;
+use super::{described, show};
 
 /// What the columns are: the name, and those of the definition.
 pub(super) fn columns(version: &Version) -> Vec<Value> {
-    let name = json!({"name": "Name", "type": "string", "format": "name", "description": "", "priority": 0});
+    let name = json!({
+        "name": "Name", "type": "string", "format": "name", "description": described::common("Name"), "priority": 0,
+    });
     let own = version.columns.iter().map(|column| {
         json!({
-            "name": column.name, "type": column.ty, "format": column.format, "description": column.description,
+            "name": column.name, "type": column.ty, "format": column.format, "description": description(column),
             "priority": column.priority,
         })
     });
     std::iter::once(name).chain(own).collect()
+}
+
+/// A definition says something of each column that it has; of the age, which there is without it, the API does.
+fn description(column: &Column) -> &str {
+    match column.description.as_str() {
+        "" => described::common(&column.name),
+        own => own,
+    }
 }
 
 /// The cells of an object in the version whose columns are shown.

@@ -3,6 +3,7 @@
 mod cells;
 mod cluster;
 mod custom;
+mod described;
 mod network;
 mod pods;
 mod policy;
@@ -107,8 +108,8 @@ fn table<'a>(
 fn columns(resource: &Resource) -> Vec<Value> {
     let columns = resource.columns.iter().map(|column| {
         json!({
-            "name": column.name, "type": column.ty, "format": column.format, "description": "",
-            "priority": column.priority,
+            "name": column.name, "type": column.ty, "format": column.format,
+            "description": described::column(resource, column.name), "priority": column.priority,
         })
     });
     columns.collect()

@@ -3,20 +3,21 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::show;
+use super::{described, show};
 use crate::registry::negotiate::{Accepted, Include};
 
 /// A table of one scale: how many there should be, and how many there are.
 pub(crate) fn of_scale(scale: &Value, accepted: Accepted, now: Timestamp) -> Value {
     let version = format!("meta.k8s.io/{}", accepted.view_version);
     let columns = [
-        ("Name", "string"),
-        ("Desired", "integer"),
-        ("Available", "integer"),
-        ("Age", "string"),
+        ("Name", "string", described::common("Name")),
+        ("Desired", "integer", described::of_scale("Desired")),
+        ("Available", "integer", described::of_scale("Available")),
+        ("Age", "string", described::common("Age")),
     ];
-    let columns = columns
-        .map(|(name, ty)| json!({"name": name, "type": ty, "format": "", "description": "", "priority": 0}));
+    let columns = columns.map(|(name, ty, description)| {
+        json!({"name": name, "type": ty, "format": "", "description": description, "priority": 0})
+    });
     let count = |pointer: &str| scale.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
     let object = match accepted.include {
         Include::None => Value::Null,
