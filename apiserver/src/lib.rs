@@ -36,6 +36,7 @@ mod tables;
 pub mod tokens;
 pub mod version;
 mod webhook;
+mod when_woken;
 mod zpages;
 
 pub use admission::{AdmissionError, AdmissionOptions};

@@ -9,9 +9,9 @@ use http_body_util::BodyExt;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::in_flight::Ticket;
-use super::when_woken::WhenWoken;
 use crate::audit::Recorder;
 use crate::request::ResponseBody;
+use crate::when_woken::WhenWoken;
 
 /// What lives as long as an answer's body does.
 #[derive(Default)]

@@ -30,7 +30,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::gathering::{BoxError, Gathering};
-use super::when_woken::WhenWoken;
+use crate::when_woken::WhenWoken;
 
 /// How patient the server is with a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]

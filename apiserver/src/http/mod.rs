@@ -1,10 +1,9 @@
 //! From bytes on a socket to a request whose sender is known and allowed to ask, and back.
 //!
-//! `listener` owns sockets, TLS and connections, for whatever answers; `certified` says of the front who is connected. [`Front`] is the chain every request passes, the same for those that come
-//! over TCP and those of parts in this process (`in_process`): who asks, as whom, is there room, may they; then `router`
-//! finds who answers. The rest are its steps: reading a path ([`request_info`]), writing answers (`respond`, `compress`),
-//! bodies that hold on to what the request holds on to (`guarded_body`), and
-//! HTTP/2's writes put together (`gathering`), futures that are seldom asked (`when_woken`).
+//! `listener` owns sockets, TLS and connections, for whatever answers; `certified` says of the front who is connected.
+//! [`Front`] is the chain every request passes, the same for those that come over TCP and those of parts in this process
+//! (`in_process`): who asks, as whom, is there room, may they; then `router` finds who answers. The rest are its steps: reading a path ([`request_info`]), writing answers (`respond`, `compress`),
+//! bodies that hold on to what the request holds on to (`guarded_body`), and HTTP/2's writes put together (`gathering`).
 
 pub(crate) mod catalogue;
 mod certified;
@@ -20,7 +19,6 @@ mod listener;
 pub mod request_info;
 pub(crate) mod respond;
 pub(crate) mod router;
-mod when_woken;
 
 pub use self::certified::CertifiedFront;
 pub use self::front::{Front, FrontLimits, FrontParts, Origin};

@@ -4,10 +4,10 @@
 //! is cut off by the cache (its channel ends) and takes the watch up again from the last revision it saw. When the server ends,
 //! whoever asked for the body ends it.
 
+mod clock;
 mod first;
 
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,8 +18,8 @@ use http::Response;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use tokio::sync::mpsc::{self, error::TryRecvError};
-use tokio::time::{Instant, Interval, Sleep};
 
+use self::clock::Clock;
 use self::first::First;
 use super::conversion::ByShown;
 use super::frames::Frames;
@@ -37,7 +37,6 @@ use crate::request::{RequestContext, ResponseBody};
 use crate::webhook::Webhooks;
 
 const PATIENCE: Duration = Duration::from_secs(3);
-const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 /// A watch without a time of its own ends after this, and up to as long again.
 const SHORTEST_SECONDS: u64 = 1800;
 /// Events that are ready together go out together, up to about this many bytes.
@@ -93,8 +92,7 @@ impl Registry {
             receiver: subscription.receiver,
             bookmarks: options.bookmarks,
             due: None,
-            ticker: ticker(),
-            deadline: Box::pin(tokio::time::sleep(self.watch_time(&options))),
+            clock: Clock::new(options.bookmarks, self.watch_time(&options)),
             ending: false,
             asks: conversion::asks(served),
             by_shown,
@@ -180,12 +178,6 @@ fn past_error(error: PastError, after: u64) -> ApiError {
     }
 }
 
-fn ticker() -> Interval {
-    let mut ticker = tokio::time::interval_at(Instant::now() + BOOKMARK_EVERY, BOOKMARK_EVERY);
-    ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    ticker
-}
-
 fn respond_with(watcher: Watcher, media_type: &'static str) -> Response<ResponseBody> {
     let pieces = stream::unfold(watcher, |mut watcher| async move {
         let piece = watcher.next().await?;
@@ -206,8 +198,7 @@ struct Watcher {
     bookmarks: bool,
     /// A bookmark to be sent as soon as nothing older is waiting.
     due: Option<u64>,
-    ticker: Interval,
-    deadline: Pin<Box<Sleep>>,
+    clock: Clock,
     ending: bool,
     /// Whether a webhook converts what is told.
     asks: bool,
@@ -247,9 +238,8 @@ impl Watcher {
                         return Some(self.gather(kind, event).await);
                     }
                 }
-                _ = self.ticker.tick(), if self.bookmarks => self.due = Some(self.cache.delivered()),
-                () = &mut self.deadline => {
-                    self.ending = true;
+                is_over = self.clock.strike() => {
+                    self.ending = is_over;
                     if self.bookmarks {
                         self.due = Some(self.cache.delivered());
                     }

@@ -9,7 +9,7 @@ use futures::task::AtomicWaker;
 
 /// Polls a future only once it has woken somebody. Asking a token of cancellation takes a lock that all who wait for it share;
 /// a thousand watches that are told of a change would ask it a thousand times to hear that nothing has happened.
-pub(super) struct WhenWoken<F> {
+pub(crate) struct WhenWoken<F> {
     future: F,
     bell: Arc<Bell>,
 }
@@ -33,7 +33,7 @@ impl Wake for Bell {
 
 impl<F> WhenWoken<F> {
     /// A future that is polled for the first time at once.
-    pub(super) fn new(future: F) -> Self {
+    pub(crate) fn new(future: F) -> Self {
         let bell = Bell {
             rung: AtomicBool::new(true),
             task: AtomicWaker::new(),
