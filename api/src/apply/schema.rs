@@ -1,5 +1,7 @@
 //! What is known about how a place in an object is owned and merged: by the type table, or by a custom resource's schema.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
 use crate::object::Fields;
@@ -141,11 +143,23 @@ impl<'a> Schema<'a> {
             return Ok(format!("v:{item}"));
         };
         let keys = keyed.of(item)?;
-        let parts: Vec<String> = keys
-            .iter()
-            .map(|(key, value)| format!("{}:{value}", Value::from(*key)))
-            .collect();
-        Ok(format!("k:{{{}}}", parts.join(",")))
+        let mut element = String::from("k:{");
+        for (at, (key, value)) in keys.iter().enumerate() {
+            let comma = if at == 0 { "" } else { "," };
+            let _ = write!(element, "{comma}{}:{value}", Value::from(*key));
+        }
+        element.push('}');
+        Ok(element)
+    }
+
+    /// Whether an item of a list that is owned item by item has a path element.
+    pub(super) fn is_told_apart(self, item: &Value) -> bool {
+        match self {
+            Schema::Keyed(keyed) => keyed
+                .keys()
+                .any(|key| item.has(key) || keyed.default(key).is_some()),
+            _ => true,
+        }
     }
 }
 
@@ -165,11 +179,13 @@ fn blank(ty: &Type) -> Option<Value> {
 }
 
 impl<'a> Keyed<'a> {
-    fn keys(self) -> Vec<&'a str> {
-        match self {
-            Keyed::Type(keys, _) => keys.to_vec(),
-            Keyed::Custom(node) => node.list.keys.iter().map(String::as_str).collect(),
-        }
+    fn keys(self) -> impl Iterator<Item = &'a str> {
+        let (of_type, of_custom) = match self {
+            Keyed::Type(keys, _) => (Some(keys), None),
+            Keyed::Custom(node) => (None, Some(&node.list.keys)),
+        };
+        let of_type = of_type.into_iter().flatten().copied();
+        of_type.chain(of_custom.into_iter().flatten().map(String::as_str))
     }
 
     /// The keys of an item by which it is told from others, sorted; those that it lacks and that have no default are left out.
@@ -177,14 +193,13 @@ impl<'a> Keyed<'a> {
     /// # Errors
     /// Where nothing is left.
     pub(super) fn of(self, item: &Value) -> Result<Vec<(&'a str, Value)>, String> {
-        let mut keys = self.keys();
-        let named: Vec<String> = keys.iter().map(|key| quote(key)).collect();
-        keys.sort_unstable();
-        let values: Vec<(&str, Value)> = keys
-            .into_iter()
+        let mut values: Vec<(&str, Value)> = self
+            .keys()
             .filter_map(|key| Some((key, item.field(key).cloned().or_else(|| self.default(key))?)))
             .collect();
+        values.sort_unstable_by_key(|(key, _)| *key);
         if values.is_empty() {
+            let named: Vec<String> = self.keys().map(quote).collect();
             return Err(format!(
                 "associative list with keys has an element that omits all key fields [{}] (and doesn't have default \
                  values for any key fields)",

@@ -1,5 +1,6 @@
 //! Objects as trees of owned parts: their field sets, their differences, their merging, and taking parts away.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
@@ -94,7 +95,7 @@ pub(super) fn has_all_keys(value: &Value, schema: Schema<'_>) -> bool {
             .all(|(name, value)| schema.child(name).is_none_or(|inner| has_all_keys(value, inner))),
         Value::Array(items) if schema.has_items() => items
             .iter()
-            .all(|item| schema.element(item).is_ok() && has_all_keys(item, schema.item())),
+            .all(|item| schema.is_told_apart(item) && has_all_keys(item, schema.item())),
         _ => true,
     }
 }
@@ -153,8 +154,8 @@ fn walk(
 ) {
     match (old, new) {
         (None, None) => return,
-        (None, Some(_)) => added.member = true,
-        (Some(_), None) => removed.member = true,
+        (None, Some(new)) => return everything(new, schema, added),
+        (Some(old), None) => return everything(old, schema, removed),
         // Most of an object stays as it is.
         (Some(old), Some(new)) if old == new => return,
         (Some(_), Some(_)) => {}
@@ -183,6 +184,36 @@ fn walk(
                 set.children.insert(element.clone(), found);
             }
         }
+    }
+}
+
+/// A value that is on one side only, with all its parts.
+fn everything(value: &Value, schema: Schema<'_>, set: &mut FieldSet) {
+    set.member = true;
+    match (value, schema) {
+        (Value::Array(items), Schema::Set | Schema::Keyed(..)) => {
+            for item in items {
+                let Ok(element) = schema.element(item) else {
+                    continue;
+                };
+                match set.children.entry(element) {
+                    Entry::Vacant(first) => {
+                        everything(item, schema.item(), first.insert(FieldSet::EMPTY));
+                    }
+                    // Items that are there several times are owned as they are together.
+                    Entry::Occupied(mut several) => *several.get_mut() = FieldSet::leaf(),
+                }
+            }
+        }
+        (Value::Object(fields), schema) if schema.has_fields() => {
+            let parts = fields.iter().map(|(name, value)| {
+                let mut part = FieldSet::EMPTY;
+                everything(value, schema.child(name).unwrap_or(Schema::Atomic), &mut part);
+                (format!("f:{name}"), part)
+            });
+            set.children = parts.collect();
+        }
+        _ => {}
     }
 }
 

@@ -29,8 +29,11 @@ impl Origin {
     }
 
     fn overlaps(&self, other: &Self) -> bool {
-        let (own, other) = (format!("{}/", self.path), format!("{}/", other.path));
-        own.starts_with(&other) || other.starts_with(&own)
+        let holds = |folder: &str, file: &str| {
+            file.strip_prefix(folder)
+                .is_some_and(|below| below.is_empty() || below.starts_with('/'))
+        };
+        holds(&self.path, &other.path) || holds(&other.path, &self.path)
     }
 }
 
@@ -58,13 +61,16 @@ pub(super) fn volume(volume: &Value, found: &mut Warnings) {
     let name = volume.text("name");
     let named = |kind: &str, name: &str| format!("{kind} {}", quote(name));
     let (config, secret) = (&volume["configMap"], &volume["secret"]);
-    let simple = [
-        (config, named("ConfigMap", config.text("name"))),
-        (secret, named("Secret", secret.text("secretName"))),
-        (&volume["downwardAPI"], "DownwardAPI".to_owned()),
+    let simple: [(&Value, &dyn Fn() -> String); 3] = [
+        (config, &|| named("ConfigMap", config.text("name"))),
+        (secret, &|| named("Secret", secret.text("secretName"))),
+        (&volume["downwardAPI"], &|| "DownwardAPI".to_owned()),
     ];
     for (source, what) in simple {
-        add(name, &what, items(source, ""), &mut Vec::new(), found);
+        let files = items(source, "");
+        if !files.is_empty() {
+            add(name, &what(), files, &mut Vec::new(), found);
+        }
     }
     let mut all = Vec::new();
     for source in volume["projected"].items("sources") {

@@ -70,7 +70,8 @@ pub(crate) struct Served {
 /// Every stored resource in every version.
 #[derive(Debug)]
 pub(crate) struct Catalog {
-    served: HashMap<(&'static str, &'static str), Vec<Arc<Served>>>,
+    /// By group and plural name.
+    served: HashMap<&'static str, HashMap<&'static str, Vec<Arc<Served>>>>,
     /// What definitions have brought so far; replaced as a whole when they change.
     customs: ArcSwap<Customs>,
 }
@@ -95,10 +96,13 @@ pub(super) fn stored_kinds() -> Vec<StoredKind> {
 impl Catalog {
     /// Describes every stored resource that is built in.
     pub(crate) fn new(cache: &Cache) -> Self {
-        let mut served: HashMap<_, Vec<_>> = HashMap::new();
-        for resource in resources::all().iter().filter(|resource| resource.is_stored()) {
-            let versions = served.entry((resource.group, resource.resource)).or_default();
-            versions.push(Arc::new(Served::built_in(resource, cache)));
+        let mut served: HashMap<_, HashMap<_, Vec<_>>> = HashMap::new();
+        for resource in resources::all() {
+            let group = served.entry(resource.group).or_default();
+            let versions = group.entry(resource.resource).or_default();
+            if resource.is_stored() {
+                versions.push(Arc::new(Served::built_in(resource, cache)));
+            }
         }
         Self {
             served,
@@ -108,10 +112,10 @@ impl Catalog {
 
     /// The resource of a group, version and plural name.
     pub(crate) fn find(&self, group: &str, version: &str, resource: &str) -> Option<Arc<Served>> {
-        let found = self.versions(group, resource);
-        found
-            .into_iter()
-            .find(|served| served.resource.version == version)
+        self.with_versions((group, resource), |versions| {
+            let found = versions.iter().find(|served| served.resource.version == version);
+            found.cloned()
+        })
     }
 
     /// The other versions in which the same objects are served.
@@ -119,7 +123,7 @@ impl Catalog {
         let (group, version) = (served.resource.group, served.resource.version);
         let mut alike: Vec<Arc<Served>> = match served.custom {
             None => {
-                let all = self.served.values().flatten();
+                let all = self.served.values().flat_map(HashMap::values).flatten();
                 let alike = all.filter(|other| Arc::ptr_eq(&other.cache, &served.cache));
                 alike.cloned().collect()
             }
@@ -138,17 +142,18 @@ impl Catalog {
 
     /// The resource in the version it is stored in. `events.k8s.io` events are found as core events.
     pub(crate) fn stored(&self, group: &str, resource: &str) -> Option<Arc<Served>> {
-        let versions = self.versions(group, resource);
-        let stored = versions.iter().find(|served| served.version == 0);
-        stored.or_else(|| versions.first()).cloned()
+        self.with_versions((group, resource), |versions| {
+            let stored = versions.iter().find(|served| served.version == 0);
+            stored.or_else(|| versions.first()).cloned()
+        })
     }
 
-    fn versions(&self, group: &str, resource: &str) -> Vec<Arc<Served>> {
-        if let Some(built_in) = resources::versions(group, resource).next() {
-            let versions = self.served.get(&(built_in.group, built_in.resource));
-            return versions.cloned().unwrap_or_default();
+    /// Looks at a resource in all its versions. What is built in is no definition's, and where it is not stored there are none.
+    fn with_versions<R>(&self, (group, resource): (&str, &str), look: impl FnOnce(&[Arc<Served>]) -> R) -> R {
+        match self.served.get(group).and_then(|group| group.get(resource)) {
+            Some(built_in) => look(built_in),
+            None => look(self.customs.load().versions(group, resource)),
         }
-        self.customs.load().versions(group, resource).to_vec()
     }
 
     /// What definitions have brought.
