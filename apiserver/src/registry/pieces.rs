@@ -68,30 +68,28 @@ impl Pieces {
     /// A list in JSON: `head` ends with the bracket that opens its items.
     pub(super) fn json(head: String, items: Vec<Item>) -> Self {
         let commas = items.len().saturating_sub(1);
-        Self::new(Form::Json, head.into(), items, b"]}\n", commas)
+        let between = commas + items.iter().map(Item::len).sum::<usize>();
+        Self::new(Form::Json, head.into(), items, b"]}\n", between)
     }
 
     /// A list in protobuf, in its envelope. The items are messages; so is the metadata.
     pub(super) fn protobuf(api_version: &str, kind: &str, metadata: &[u8], items: Vec<Item>) -> Self {
         let meta = [&*protobuf::field_head(1, metadata.len()), metadata].concat();
-        let heads: usize = items
-            .iter()
-            .map(|item| protobuf::field_head(2, item.len()).len())
-            .sum();
-        let message = meta.len() + heads + items.iter().map(Item::len).sum::<usize>();
-        let mut head = protobuf::envelope_head(api_version, kind, message);
+        let (mut heads, mut messages) = (0, 0);
+        for item in &items {
+            let len = item.len();
+            heads += protobuf::field_head(2, len).len();
+            messages += len;
+        }
+        let mut head = protobuf::envelope_head(api_version, kind, meta.len() + heads + messages);
         head.extend(meta);
-        Self::new(
-            Form::Protobuf,
-            head.into(),
-            items,
-            &protobuf::ENVELOPE_TAIL,
-            heads,
-        )
+        let tail = &protobuf::ENVELOPE_TAIL;
+        Self::new(Form::Protobuf, head.into(), items, tail, heads + messages)
     }
 
+    /// `between` is how many bytes items and what parts them have.
     fn new(form: Form, head: Bytes, items: Vec<Item>, tail: &'static [u8], between: usize) -> Self {
-        let len = head.len() + items.iter().map(Item::len).sum::<usize>() + between + tail.len();
+        let len = head.len() + between + tail.len();
         Self {
             head: Some(head),
             items: items.into_iter(),
