@@ -1,10 +1,13 @@
 //! get and list.
 
+use std::sync::Arc;
+
 use coracle_store::Store;
 use http::Method;
 use serde_json::{Value, json};
 
 use super::{Fixture, config_map, context};
+use crate::reader::{GroupResource, ObjectReader};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
@@ -233,4 +236,27 @@ async fn lists_in_protobuf_and_yaml() {
         .ask_with(context(Method::GET, MAPS, &[("accept", "application/yaml")]), "")
         .await;
     assert!(String::from_utf8_lossy(&yaml.bytes).contains("kind: ConfigMapList\n"));
+}
+
+#[tokio::test]
+async fn what_is_read_for_every_write_is_parsed_once_until_it_changes() {
+    let fixture = Fixture::new().await;
+    let namespaces = GroupResource::new("", "namespaces");
+    let read = || fixture.registry.reader.get(&namespaces, "", "default").unwrap();
+    let first = Arc::downgrade(&read());
+    // Enough that the cache does not hold it for having been written lately.
+    for number in 0..10 {
+        let large =
+            json!({"metadata": {"name": format!("large-{number}")}, "data": {"key": "x".repeat(60_000)}});
+        fixture.create(MAPS, large).await;
+    }
+    let held = first.upgrade().expect("held by the reader");
+    assert!(Arc::ptr_eq(&held, &read()));
+    let labelled = json!({"metadata": {"labels": {"a": "b"}}});
+    let path = "/api/v1/namespaces/default";
+    let changed = fixture
+        .patch(path, "application/merge-patch+json", labelled)
+        .await;
+    assert_eq!(changed.code, 200, "{}", changed.message());
+    assert_eq!(read()["metadata"]["labels"]["a"], "b");
 }
