@@ -4,12 +4,12 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::PipeReader;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
 /// How long a program may run.
@@ -33,6 +33,16 @@ pub struct Outcome {
     pub stdout: String,
     /// What it complained of.
     pub stderr: String,
+}
+
+impl Outcome {
+    fn of(status: ExitStatus, stdout: &[u8], stderr: &[u8]) -> Self {
+        Self {
+            code: status.code(),
+            stdout: String::from_utf8_lossy(stdout).into_owned(),
+            stderr: String::from_utf8_lossy(stderr).into_owned(),
+        }
+    }
 }
 
 impl Program {
@@ -104,16 +114,55 @@ impl Program {
             let _ = stdin.write_all(input.as_bytes()).await;
         };
         let run = async { tokio::join!(feed, child.wait_with_output()).1 };
+        let output = self.within_time(arguments, run).await?;
+        Ok(Outcome::of(output.status, &output.stdout, &output.stderr))
+    }
+
+    /// Runs it with something to read, which does not end before it has said what is wanted. Who is attached to a container
+    /// without `stdinOnce` is detached where his input ends, whatever the container is about to say.
+    ///
+    /// # Errors
+    /// When it cannot be started or does not end.
+    pub async fn run_until_heard(&self, arguments: &[&str], input: &str, wanted: &str) -> Result<Outcome> {
+        let mut command = self.command(arguments);
+        command.stdin(Stdio::piped());
+        let mut child = self.spawn(command)?;
+        let mut stdin = child.stdin.take();
+        let mut stdout = child.stdout.take().context("what it says is a pipe")?;
+        let mut stderr = child.stderr.take().context("and what it complains of")?;
+        let talk = async move {
+            if let Some(stdin) = &mut stdin {
+                // A program may end without reading all of its input.
+                let _ = stdin.write_all(input.as_bytes()).await;
+            }
+            let mut said = Vec::new();
+            while stdout.read_buf(&mut said).await? > 0 {
+                if String::from_utf8_lossy(&said).contains(wanted) {
+                    stdin = None;
+                }
+            }
+            Ok(said)
+        };
+        let complain = async move {
+            let mut complaints = Vec::new();
+            stderr.read_to_end(&mut complaints).await?;
+            Ok(complaints)
+        };
+        let run = async { tokio::try_join!(talk, complain, child.wait()) };
+        let (said, complaints, status) = self.within_time(arguments, run).await?;
+        Ok(Outcome::of(status, &said, &complaints))
+    }
+
+    async fn within_time<T>(
+        &self,
+        arguments: &[&str],
+        run: impl Future<Output = std::io::Result<T>>,
+    ) -> Result<T> {
         let shown = || format!("{} {}", self.path.display(), arguments.join(" "));
-        let output = tokio::time::timeout(RUN_TIMEOUT, run)
+        let ended = tokio::time::timeout(RUN_TIMEOUT, run)
             .await
             .with_context(|| format!("{} hangs", shown()))?;
-        let output = output.with_context(shown)?;
-        Ok(Outcome {
-            code: output.status.code(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        })
+        ended.with_context(shown)
     }
 
     /// Runs it to a good end and gives what it printed.

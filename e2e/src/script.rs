@@ -90,6 +90,16 @@ impl Script {
         self.program.run_with_input(&words, input).await
     }
 
+    /// Runs a command with something to read, which does not end before it has said what is wanted.
+    ///
+    /// # Errors
+    /// When it cannot be started or does not end.
+    pub async fn run_until_heard(&self, command: &str, input: &str, wanted: &str) -> Result<Outcome> {
+        let words = self.words(command)?;
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        self.program.run_until_heard(&words, input, wanted).await
+    }
+
     /// Runs a command to a good end, and gives what it printed.
     ///
     /// # Errors

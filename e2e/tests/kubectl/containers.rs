@@ -178,9 +178,10 @@ async fn debugged(kubectl: &Script) -> Result<()> {
         ])
         .await?;
     let echoed = kubectl
-        .run_with_input(
+        .run_until_heard(
             "debug box -i -q --image=coracle.dev/hello:1 --profile=general -c echo -- hello cat",
             "to and fro\n",
+            "to and fro",
         )
         .await?;
     ensure!(
@@ -192,7 +193,7 @@ async fn debugged(kubectl: &Script) -> Result<()> {
     let debug = format!(
         "debug node/{node} --image=example.test/toolbox:1 --profile=sysadmin -i -q -- /bin/sh -c 'read go; ls /host/proc/1/ns'"
     );
-    let seen = kubectl.run_with_input(&debug, "go\n").await?;
+    let seen = kubectl.run_until_heard(&debug, "go\n", "net").await?;
     ensure!(
         seen.code == Some(0) && seen.stdout.contains("net"),
         "the node's files: {seen:?}"
