@@ -138,7 +138,7 @@ impl Program {
             let mut said = Vec::new();
             while stdout.read_buf(&mut said).await? > 0 {
                 if String::from_utf8_lossy(&said).contains(wanted) {
-                    stdin = None;
+                    drop(stdin.take());
                 }
             }
             Ok(said)
