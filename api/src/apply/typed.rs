@@ -152,30 +152,21 @@ fn walk(
     modified: &mut FieldSet,
     removed: &mut FieldSet,
 ) {
-    match (old, new) {
+    let (old, new) = match (old, new) {
         (None, None) => return,
         (None, Some(new)) => return everything(new, schema, added),
         (Some(old), None) => return everything(old, schema, removed),
         // Most of an object stays as it is.
         (Some(old), Some(new)) if old == new => return,
-        (Some(_), Some(_)) => {}
-    }
-    let has_items = |value: Option<&Value>| {
-        value
-            .and_then(Value::as_array)
-            .is_some_and(|items| !items.is_empty())
+        (Some(old), Some(new)) => (old, new),
     };
-    if matches!(schema, Schema::Set | Schema::Keyed(..)) && (has_items(old) || has_items(new)) {
+    let has_items = |value: &Value| value.as_array().is_some_and(|items| !items.is_empty());
+    if schema.has_items() && (has_items(old) || has_items(new)) {
         walk_items(old, new, schema, [added, modified, removed]);
         return;
     }
     let parts = parts(old, new, schema);
-    if parts.is_empty() {
-        if let (Some(old), Some(new)) = (old, new) {
-            modified.member = old != new;
-        }
-        return;
-    }
+    modified.member = parts.is_empty();
     for (element, inner, old, new) in parts {
         let (mut a, mut m, mut r) = (FieldSet::EMPTY, FieldSet::EMPTY, FieldSet::EMPTY);
         walk(old, new, inner, &mut a, &mut m, &mut r);
@@ -191,7 +182,7 @@ fn walk(
 fn everything(value: &Value, schema: Schema<'_>, set: &mut FieldSet) {
     set.member = true;
     match (value, schema) {
-        (Value::Array(items), Schema::Set | Schema::Keyed(..)) => {
+        (Value::Array(items), schema) if schema.has_items() => {
             for item in items {
                 let Ok(element) = schema.element(item) else {
                     continue;
@@ -220,14 +211,12 @@ fn everything(value: &Value, schema: Schema<'_>, set: &mut FieldSet) {
 type Part<'a> = (String, Schema<'a>, Option<&'a Value>, Option<&'a Value>);
 
 /// The parts of two values side by side; none where they are owned as a whole or are both empty.
-fn parts<'a>(old: Option<&'a Value>, new: Option<&'a Value>, schema: Schema<'a>) -> Vec<Part<'a>> {
-    let of_other_shape = |value: Option<&Value>| value.is_some_and(|value| !value.is_object());
+fn parts<'a>(old: &'a Value, new: &'a Value, schema: Schema<'a>) -> Vec<Part<'a>> {
     match schema {
         Schema::Atomic => Vec::new(),
-        Schema::Deduced if of_other_shape(old) || of_other_shape(new) => Vec::new(),
+        Schema::Deduced if !(old.is_object() && new.is_object()) => Vec::new(),
         Schema::Struct(_) | Schema::Map(_) | Schema::Custom(..) | Schema::Deduced => {
-            let object = |value: Option<&'a Value>| value.and_then(Value::as_object);
-            let (old, new) = (object(old), object(new));
+            let (old, new) = (old.as_object(), new.as_object());
             let names: BTreeSet<&String> = old.into_iter().chain(new).flat_map(Map::keys).collect();
             let part = |name: &String| {
                 let inner = schema.child(name).unwrap_or(Schema::Atomic);
@@ -241,9 +230,9 @@ fn parts<'a>(old: Option<&'a Value>, new: Option<&'a Value>, schema: Schema<'a>)
 }
 
 /// The items of a list by what tells them apart, which several may share.
-fn by_element<'a>(list: Option<&'a Value>, schema: Schema<'_>) -> BTreeMap<String, Vec<&'a Value>> {
+fn by_element<'a>(list: &'a Value, schema: Schema<'_>) -> BTreeMap<String, Vec<&'a Value>> {
     let mut out: BTreeMap<String, Vec<&'a Value>> = BTreeMap::new();
-    for item in list.and_then(Value::as_array).into_iter().flatten() {
+    for item in list.as_array().into_iter().flatten() {
         if let Ok(element) = schema.element(item) {
             out.entry(element).or_default().push(item);
         }
@@ -252,12 +241,7 @@ fn by_element<'a>(list: Option<&'a Value>, schema: Schema<'_>) -> BTreeMap<Strin
 }
 
 /// Compares lists item by item. Items that are there several times are compared, and owned, as if they were one value.
-fn walk_items(
-    old: Option<&Value>,
-    new: Option<&Value>,
-    schema: Schema<'_>,
-    [added, modified, removed]: [&mut FieldSet; 3],
-) {
+fn walk_items(old: &Value, new: &Value, schema: Schema<'_>, [added, modified, removed]: [&mut FieldSet; 3]) {
     let (old, new) = (by_element(old, schema), by_element(new, schema));
     let elements: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     let none = Vec::new();

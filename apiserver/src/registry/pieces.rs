@@ -68,8 +68,8 @@ impl Pieces {
     /// A list in JSON: `head` ends with the bracket that opens its items.
     pub(super) fn json(head: String, items: Vec<Item>) -> Self {
         let commas = items.len().saturating_sub(1);
-        let between = commas + items.iter().map(Item::len).sum::<usize>();
-        Self::new(Form::Json, head.into(), items, b"]}\n", between)
+        let body = commas + items.iter().map(Item::len).sum::<usize>();
+        Self::new(Form::Json, head.into(), items, b"]}\n", body)
     }
 
     /// A list in protobuf, in its envelope. The items are messages; so is the metadata.
@@ -87,9 +87,9 @@ impl Pieces {
         Self::new(Form::Protobuf, head.into(), items, tail, heads + messages)
     }
 
-    /// `between` is how many bytes items and what parts them have.
-    fn new(form: Form, head: Bytes, items: Vec<Item>, tail: &'static [u8], between: usize) -> Self {
-        let len = head.len() + between + tail.len();
+    /// `body` is how many bytes the items have, with what parts them.
+    fn new(form: Form, head: Bytes, items: Vec<Item>, tail: &'static [u8], body: usize) -> Self {
+        let len = head.len() + body + tail.len();
         Self {
             head: Some(head),
             items: items.into_iter(),

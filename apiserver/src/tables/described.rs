@@ -19,13 +19,19 @@ enum Source {
 
 use Source::{Field, Text};
 
-/// What names an object, in every table.
-const NAME: Source = Field("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta", "name");
-/// How old it is.
-const CREATED: Source = Field(
-    "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta",
-    "creationTimestamp",
-);
+const METADATA: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+
+/// Columns that many tables have.
+const COMMON: Columns = &[
+    ("Name", Field(METADATA, "name")),
+    ("Age", Field(METADATA, "creationTimestamp")),
+    ("Created At", Field(METADATA, "creationTimestamp")),
+    ("Containers", Text("Names of each container in the template.")),
+    (
+        "Images",
+        Text("Images referenced by each container in the template."),
+    ),
+];
 
 /// A scale is no resource of its own.
 const SCALE: (&str, &str) = ("autoscaling", "scale");
@@ -34,8 +40,8 @@ const SCALE: (&str, &str) = ("autoscaling", "scale");
 struct Described {
     /// In the order of [`OF_COLUMNS`].
     own: Vec<Vec<String>>,
-    name: String,
-    created: String,
+    /// In the order of [`COMMON`].
+    common: Vec<String>,
 }
 
 static DESCRIBED: OnceLock<Described> = OnceLock::new();
@@ -47,13 +53,10 @@ impl Described {
             Text(text) => (*text).to_owned(),
             Field(ty, field) => descriptions.text(ty, field).unwrap_or_default().to_owned(),
         };
-        let own = OF_COLUMNS
-            .iter()
-            .map(|(.., columns)| columns.iter().map(|(_, source)| text(source)).collect());
+        let texts = |columns: Columns| columns.iter().map(|(_, source)| text(source)).collect();
         Self {
-            own: own.collect(),
-            name: text(&NAME),
-            created: text(&CREATED),
+            own: OF_COLUMNS.iter().map(|(.., columns)| texts(columns)).collect(),
+            common: texts(COMMON),
         }
     }
 }
@@ -72,28 +75,41 @@ fn find(table: (&str, &str), column: &str) -> &'static str {
     let described = DESCRIBED.get_or_init(Described::open);
     let mut tables = OF_COLUMNS.iter().zip(&described.own);
     let own = tables.find(|((group, resource, _), _)| (*group, *resource) == table);
-    let text = own.and_then(|((.., columns), texts)| {
-        let place = columns.iter().position(|(name, _)| *name == column)?;
-        Some(&texts[place])
-    });
-    text.map_or_else(|| common(column), String::as_str)
+    let text = own.and_then(|((.., columns), texts)| text_of(columns, texts, column));
+    text.unwrap_or_else(|| common(column))
 }
 
 /// What a column is described as that many tables have; empty for another one.
 pub(super) fn common(column: &str) -> &'static str {
     let described = DESCRIBED.get_or_init(Described::open);
-    match column {
-        "Name" => &described.name,
-        "Age" | "Created At" => &described.created,
-        _ => "",
-    }
+    text_of(COMMON, &described.common, column).unwrap_or_default()
 }
 
-/// By group, resource and column.
-type OfColumns = &'static [(&'static str, &'static str, &'static [(&'static str, Source)])];
+fn text_of<'a>(columns: Columns, texts: &'a [String], column: &str) -> Option<&'a str> {
+    let place = columns.iter().position(|(name, _)| *name == column)?;
+    Some(&texts[place])
+}
 
+/// The columns of a table.
+type Columns = &'static [(&'static str, Source)];
+
+/// Events have the same in both of their groups.
 #[rustfmt::skip]
-static OF_COLUMNS: OfColumns = &[
+const EVENTS: Columns = &[
+    ("Last Seen", Field("io.k8s.api.core.v1.Event", "lastTimestamp")),
+    ("Type", Field("io.k8s.api.core.v1.Event", "type")),
+    ("Reason", Field("io.k8s.api.core.v1.Event", "reason")),
+    ("Object", Field("io.k8s.api.core.v1.Event", "involvedObject")),
+    ("Subobject", Field("io.k8s.api.core.v1.ObjectReference", "fieldPath")),
+    ("Source", Field("io.k8s.api.core.v1.Event", "source")),
+    ("Message", Field("io.k8s.api.core.v1.Event", "message")),
+    ("First Seen", Field("io.k8s.api.core.v1.Event", "firstTimestamp")),
+    ("Count", Field("io.k8s.api.core.v1.Event", "count")),
+];
+
+/// By group, resource and column.
+#[rustfmt::skip]
+static OF_COLUMNS: &[(&str, &str, Columns)] = &[
     (SCALE.0, SCALE.1, &[
         ("Desired", Field("io.k8s.api.autoscaling.v1.ScaleSpec", "replicas")),
         ("Available", Field("io.k8s.api.autoscaling.v1.ScaleStatus", "replicas")),
@@ -109,17 +125,7 @@ static OF_COLUMNS: OfColumns = &[
     ("", "endpoints", &[
         ("Endpoints", Field("io.k8s.api.core.v1.Endpoints", "subsets")),
     ]),
-    ("", "events", &[
-        ("Last Seen", Field("io.k8s.api.core.v1.Event", "lastTimestamp")),
-        ("Type", Field("io.k8s.api.core.v1.Event", "type")),
-        ("Reason", Field("io.k8s.api.core.v1.Event", "reason")),
-        ("Object", Field("io.k8s.api.core.v1.Event", "involvedObject")),
-        ("Subobject", Field("io.k8s.api.core.v1.ObjectReference", "fieldPath")),
-        ("Source", Field("io.k8s.api.core.v1.Event", "source")),
-        ("Message", Field("io.k8s.api.core.v1.Event", "message")),
-        ("First Seen", Field("io.k8s.api.core.v1.Event", "firstTimestamp")),
-        ("Count", Field("io.k8s.api.core.v1.Event", "count")),
-    ]),
+    ("", "events", EVENTS),
     ("", "namespaces", &[
         ("Status", Text("The status of the namespace")),
     ]),
@@ -163,16 +169,12 @@ static OF_COLUMNS: OfColumns = &[
         ("Readiness Gates", Field("io.k8s.api.core.v1.PodSpec", "readinessGates")),
     ]),
     ("", "podtemplates", &[
-        ("Containers", Text("Names of each container in the template.")),
-        ("Images", Text("Images referenced by each container in the template.")),
         ("Pod Labels", Text("The labels for the pod template.")),
     ]),
     ("", "replicationcontrollers", &[
         ("Desired", Field("io.k8s.api.core.v1.ReplicationControllerSpec", "replicas")),
         ("Current", Field("io.k8s.api.core.v1.ReplicationControllerStatus", "replicas")),
         ("Ready", Field("io.k8s.api.core.v1.ReplicationControllerStatus", "readyReplicas")),
-        ("Containers", Text("Names of each container in the template.")),
-        ("Images", Text("Images referenced by each container in the template.")),
         ("Selector", Field("io.k8s.api.core.v1.ReplicationControllerSpec", "selector")),
     ]),
     ("", "resourcequotas", &[
@@ -205,42 +207,24 @@ static OF_COLUMNS: OfColumns = &[
         ("Up-to-date", Field("io.k8s.api.apps.v1.DaemonSetStatus", "updatedNumberScheduled")),
         ("Available", Field("io.k8s.api.apps.v1.DaemonSetStatus", "numberAvailable")),
         ("Node Selector", Field("io.k8s.api.core.v1.PodSpec", "nodeSelector")),
-        ("Containers", Text("Names of each container in the template.")),
-        ("Images", Text("Images referenced by each container in the template.")),
         ("Selector", Field("io.k8s.api.apps.v1.DaemonSetSpec", "selector")),
     ]),
     ("apps", "deployments", &[
         ("Ready", Text("Number of the pod with ready state")),
         ("Up-to-date", Field("io.k8s.api.apps.v1.DeploymentStatus", "updatedReplicas")),
         ("Available", Field("io.k8s.api.apps.v1.DeploymentStatus", "availableReplicas")),
-        ("Containers", Text("Names of each container in the template.")),
-        ("Images", Text("Images referenced by each container in the template.")),
         ("Selector", Field("io.k8s.api.apps.v1.DeploymentSpec", "selector")),
     ]),
     ("apps", "replicasets", &[
         ("Desired", Field("io.k8s.api.apps.v1.ReplicaSetSpec", "replicas")),
         ("Current", Field("io.k8s.api.apps.v1.ReplicaSetStatus", "replicas")),
         ("Ready", Field("io.k8s.api.apps.v1.ReplicaSetStatus", "readyReplicas")),
-        ("Containers", Text("Names of each container in the template.")),
-        ("Images", Text("Images referenced by each container in the template.")),
         ("Selector", Field("io.k8s.api.apps.v1.ReplicaSetSpec", "selector")),
     ]),
     ("apps", "statefulsets", &[
         ("Ready", Text("Number of the pod with ready state")),
-        ("Containers", Text("Names of each container in the template.")),
-        ("Images", Text("Images referenced by each container in the template.")),
     ]),
-    ("events.k8s.io", "events", &[
-        ("Last Seen", Field("io.k8s.api.core.v1.Event", "lastTimestamp")),
-        ("Type", Field("io.k8s.api.core.v1.Event", "type")),
-        ("Reason", Field("io.k8s.api.core.v1.Event", "reason")),
-        ("Object", Field("io.k8s.api.core.v1.Event", "involvedObject")),
-        ("Subobject", Field("io.k8s.api.core.v1.ObjectReference", "fieldPath")),
-        ("Source", Field("io.k8s.api.core.v1.Event", "source")),
-        ("Message", Field("io.k8s.api.core.v1.Event", "message")),
-        ("First Seen", Field("io.k8s.api.core.v1.Event", "firstTimestamp")),
-        ("Count", Field("io.k8s.api.core.v1.Event", "count")),
-    ]),
+    ("events.k8s.io", "events", EVENTS),
     ("autoscaling", "horizontalpodautoscalers", &[
         ("Reference", Field("io.k8s.api.autoscaling.v2.HorizontalPodAutoscalerSpec", "scaleTargetRef")),
         ("Targets", Field("io.k8s.api.autoscaling.v2.HorizontalPodAutoscalerSpec", "metrics")),
@@ -254,16 +238,12 @@ static OF_COLUMNS: OfColumns = &[
         ("Suspend", Field("io.k8s.api.batch.v1.CronJobSpec", "suspend")),
         ("Active", Field("io.k8s.api.batch.v1.CronJobStatus", "active")),
         ("Last Schedule", Field("io.k8s.api.batch.v1.CronJobStatus", "lastScheduleTime")),
-        ("Containers", Text("Names of each container in the template.")),
-        ("Images", Text("Images referenced by each container in the template.")),
         ("Selector", Field("io.k8s.api.batch.v1.JobSpec", "selector")),
     ]),
     ("batch", "jobs", &[
         ("Status", Text("Status of the job.")),
         ("Completions", Field("io.k8s.api.batch.v1.JobStatus", "succeeded")),
         ("Duration", Text("Time required to complete the job.")),
-        ("Containers", Text("Names of each container in the template.")),
-        ("Images", Text("Images referenced by each container in the template.")),
         ("Selector", Field("io.k8s.api.batch.v1.JobSpec", "selector")),
     ]),
     ("certificates.k8s.io", "certificatesigningrequests", &[
