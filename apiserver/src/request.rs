@@ -19,6 +19,11 @@ use crate::openapi::CustomResource;
 /// The body of every answer. Streams (watches, logs) and fixed bytes take the same type; an error ends the stream.
 pub type ResponseBody = UnsyncBoxBody<Bytes, std::io::Error>;
 
+/// Marks an answer (among its extensions) whose body speaks a little now and then, in data alone, for as long as it is listened
+/// to. The front may write it in another way than what is said at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Streams;
+
 /// The largest request body that is taken, in bytes (upstream's `MaxRequestBodyBytes`).
 pub const MAX_REQUEST_BODY_BYTES: usize = 3 * 1024 * 1024;
 

@@ -11,37 +11,14 @@ use futures::task::AtomicWaker;
 /// a thousand watches that are told of a change would ask it a thousand times to hear that nothing has happened.
 pub(crate) struct WhenWoken<F> {
     future: F,
-    bell: Arc<Bell>,
-}
-
-/// Wakes the task, and remembers it.
-struct Bell {
-    rung: AtomicBool,
-    task: AtomicWaker,
-}
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.rung.store(true, Ordering::Release);
-        self.task.wake();
-    }
+    bell: Bell,
 }
 
 impl<F> WhenWoken<F> {
     /// A future that is polled for the first time at once.
     pub(crate) fn new(future: F) -> Self {
-        let bell = Bell {
-            rung: AtomicBool::new(true),
-            task: AtomicWaker::new(),
-        };
-        Self {
-            future,
-            bell: Arc::new(bell),
-        }
+        let bell = Bell::rung();
+        Self { future, bell }
     }
 }
 
@@ -49,14 +26,59 @@ impl<F: Future + Unpin> Future for WhenWoken<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        // First, so that whoever rings after the look at it wakes this task.
-        self.bell.task.register(cx.waker());
-        if !self.bell.rung.load(Ordering::Acquire) {
+        if !self.bell.heard(cx) {
             return Poll::Pending;
         }
-        self.bell.rung.store(false, Ordering::Release);
-        let bell = Waker::from(Arc::clone(&self.bell));
-        Pin::new(&mut self.future).poll(&mut Context::from_waker(&bell))
+        let waker = self.bell.waker();
+        Pin::new(&mut self.future).poll(&mut Context::from_waker(&waker))
+    }
+}
+
+/// Wakes a task, and remembers that it did.
+#[derive(Clone)]
+pub(crate) struct Bell(Arc<Rope>);
+
+struct Rope {
+    rung: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl Bell {
+    /// One that has been rung already.
+    pub(crate) fn rung() -> Self {
+        Self(Arc::new(Rope {
+            rung: AtomicBool::new(true),
+            task: AtomicWaker::new(),
+        }))
+    }
+
+    /// Whether it has been rung since this was last asked. Whoever rings it from now on wakes the task.
+    pub(crate) fn heard(&self, cx: &Context<'_>) -> bool {
+        // First, so that whoever rings after the look at it wakes this task.
+        self.0.task.register(cx.waker());
+        // Mostly it has not, and then its memory stays shared.
+        self.0.rung.load(Ordering::Acquire) && self.0.rung.swap(false, Ordering::AcqRel)
+    }
+
+    /// Rings it.
+    pub(crate) fn ring(&self) {
+        self.0.wake_by_ref();
+    }
+
+    /// What rings it.
+    pub(crate) fn waker(&self) -> Waker {
+        Waker::from(Arc::clone(&self.0))
+    }
+}
+
+impl Wake for Rope {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.rung.store(true, Ordering::Release);
+        self.task.wake();
     }
 }
 

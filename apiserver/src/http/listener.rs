@@ -30,6 +30,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::gathering::{BoxError, Gathering};
+use super::lane::{self, Lane};
 use crate::when_woken::WhenWoken;
 
 /// How patient the server is with a connection.
@@ -75,7 +76,7 @@ pub trait Answering: Clone + Send + Sync + 'static {
     /// What is known of a connection's other end, for each of its requests.
     type Caller: Clone + Send + Sync;
     /// What answers consist of.
-    type Body: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static;
+    type Body: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static;
 
     /// Who is at the other end of a connection.
     fn caller(&self, stream: &TlsStream<TcpStream>) -> Self::Caller;
@@ -189,31 +190,51 @@ impl<A: Answering> Connections<A> {
     async fn serve_http(self, stream: TlsStream<TcpStream>) {
         let speaks_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let caller = self.answering.caller(&stream);
+        // Both sides agreed on the protocol in the handshake: waiting for the first bytes would be one more place to be kept
+        // waiting.
+        let ended = if speaks_http2 {
+            self.serve_http2(stream, caller).await
+        } else {
+            self.serve_http1(stream, caller).await
+        };
+        if let Err(error) = ended {
+            debug!(%error, "a connection ended early");
+        }
+    }
+
+    async fn serve_http2(&self, stream: TlsStream<TcpStream>, caller: A::Caller) -> Result<(), BoxError> {
         let answering = self.answering.clone();
         let answering = service_fn(move |request: Request<Incoming>| {
             let (answering, caller) = (answering.clone(), caller.clone());
             async move { Ok::<_, Infallible>(answering.answer(request, caller).await) }
         });
-        // Both sides agreed on the protocol in the handshake: waiting for the first bytes would be one more place to be kept
-        // waiting.
-        let ended = if speaks_http2 {
-            let (stream, mut turns) = Gathering::new(stream);
-            let connection = self.http2().serve_connection(TokioIo::new(stream), answering);
-            let turn = |connection: Pin<&mut _>, cx: &mut Context<'_>| turns.poll(connection, cx);
-            self.until_shutdown(connection, turn, http2::Connection::graceful_shutdown)
-                .await
-        } else {
-            let connection = self.http1().serve_connection(TokioIo::new(stream), answering);
-            let connection = connection.with_upgrades();
-            let turn = |connection: Pin<&mut http1::UpgradeableConnection<_, _>>, cx: &mut Context<'_>| {
-                connection.poll(cx).map_err(BoxError::from)
-            };
-            self.until_shutdown(connection, turn, http1::UpgradeableConnection::graceful_shutdown)
-                .await
+        let (stream, mut turns) = Gathering::new(stream);
+        let connection = self.http2().serve_connection(TokioIo::new(stream), answering);
+        let turn = |connection: Pin<&mut _>, cx: &mut Context<'_>| turns.poll(connection, cx);
+        self.until_shutdown(connection, turn, http2::Connection::graceful_shutdown)
+            .await
+    }
+
+    async fn serve_http1(&self, stream: TlsStream<TcpStream>, caller: A::Caller) -> Result<(), BoxError> {
+        let answering = self.answering.clone();
+        let (stream, mut lane) = Lane::new(stream);
+        let answers = lane.answers();
+        let answering = service_fn(move |request: Request<Incoming>| {
+            let (answering, caller, answers) = (answering.clone(), caller.clone(), answers.clone());
+            async move {
+                let may_be_lent = lane::may_be_lent(&request);
+                let answer = answering.answer(request, caller).await;
+                Ok::<_, Infallible>(answers.seen(answer, may_be_lent))
+            }
+        });
+        let connection = self.http1().serve_connection(TokioIo::new(stream), answering);
+        let ring = lane.ring();
+        let turn = |connection: Pin<&mut _>, cx: &mut Context<'_>| lane.poll(connection, cx);
+        let tell = |connection: Pin<&mut http1::UpgradeableConnection<_, _>>| {
+            connection.graceful_shutdown();
+            ring();
         };
-        if let Err(error) = ended {
-            debug!(%error, "a connection ended early");
-        }
+        self.until_shutdown(connection.with_upgrades(), turn, tell).await
     }
 
     /// Serves a connection turn by turn. On shutdown it is told to end, and may finish what it has begun.

@@ -33,7 +33,7 @@ use crate::cache::entry::Entry;
 use crate::cache::event::{Event, EventType};
 use crate::cache::resource::{ResourceCache, Subscription};
 use crate::cache::selection::Selection;
-use crate::request::{RequestContext, ResponseBody};
+use crate::request::{RequestContext, ResponseBody, Streams};
 use crate::webhook::Webhooks;
 
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -185,6 +185,7 @@ fn respond_with(watcher: Watcher, media_type: &'static str) -> Response<Response
     });
     let mut response = Response::new(StreamBody::new(pieces).boxed_unsync());
     respond::set_type(&mut response, media_type);
+    response.extensions_mut().insert(Streams);
     response
 }
 
