@@ -171,7 +171,8 @@ async fn an_error_breaks_off_without_a_last_chunk() {
     served.client.read_to_string(&mut heard).await.expect("text");
     assert_eq!(heard, "4\r\nword\r\n");
     let error = served.ended.await.expect("a task").expect_err("broken off");
-    assert!(error.to_string().contains("body"), "{error}");
+    let cause = error.source().expect("the body's own words");
+    assert_eq!(cause.to_string(), "broken");
 }
 
 #[tokio::test]
