@@ -31,6 +31,11 @@ says otherwise; connections are HTTP/1.1, each for one request at a time, unless
 CPU time is that of all parts until the controllers work.
 ";
 
+/// What a measurement of some groups has to say of itself.
+const PART_NOTE: &str = "\
+As side by side, but of some of it alone, and made at another time: by `make bench WHAT=compare` with `--groups` in `ARGS`.
+";
+
 #[derive(clap::Args, Clone)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -97,10 +102,12 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<String> {
     }
     let tables = pairs.tables(args.pairs).map(|table| table.to_string());
     let machine = facts::describe(&args.program.dir)?;
-    Ok(format!(
-        "## Side by side\n\n{NOTE}\n{machine}\n{}",
-        tables.join("\n")
-    ))
+    let (title, note) = if args.groups.is_empty() {
+        ("Side by side", NOTE)
+    } else {
+        ("Side by side, in part", PART_NOTE)
+    };
+    Ok(format!("## {title}\n\n{note}\n{machine}\n{}", tables.join("\n")))
 }
 
 /// Everything that is measured of one side, which is started anew for it and stopped afterwards.

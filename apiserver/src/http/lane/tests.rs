@@ -21,10 +21,13 @@ use crate::request::ResponseBody;
 
 type Word = io::Result<&'static str>;
 
+/// More than any test says before it listens.
+const MOST_WORDS: usize = 32;
+
 /// A connection whose answer at `/watch` says what it is told to say, and which has more answers than that.
 struct Served {
     client: DuplexStream,
-    say: mpsc::UnboundedSender<Word>,
+    say: mpsc::Sender<Word>,
     ended: JoinHandle<Result<(), BoxError>>,
     /// How often hyper has been polled.
     polls: Arc<AtomicUsize>,
@@ -48,7 +51,7 @@ fn whole() -> Response<ResponseBody> {
 /// Serves over a pipe that holds so many bytes.
 fn serve(room: usize) -> Served {
     let (client, server) = duplex(room);
-    let (say, words) = mpsc::unbounded();
+    let (say, words) = mpsc::channel(MOST_WORDS);
     let words = Arc::new(Mutex::new(Some(words)));
     let (stream, mut lane) = Lane::new(server);
     let answers = lane.answers();
@@ -86,8 +89,8 @@ impl Served {
         self.client.write_all(asked.as_bytes()).await.expect("asked");
     }
 
-    fn say(&self, word: Word) {
-        self.say.unbounded_send(word).expect("the body is there");
+    fn say(&mut self, word: Word) {
+        self.say.try_send(word).expect("the body is there");
     }
 
     async fn hear(&mut self, expected: &str) {
