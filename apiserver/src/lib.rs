@@ -43,5 +43,6 @@ pub use admission::{AdmissionError, AdmissionOptions};
 pub use audit::{AuditError, AuditFlags, BatchLimits, Format, LogFlags, Mode, Truncation, WebhookFlags};
 pub use config::Config;
 pub use encryption::{EncryptionError, EncryptionFlags};
+pub use node_proxy::{Translation, TranslationError};
 pub use outbound::RemoteError;
 pub use server::{ApiServer, Resources, Running, StartError};

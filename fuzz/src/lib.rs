@@ -3,8 +3,6 @@
 //! A module a decoder, each with one function of bytes that panics where something does not hold, and answers whether the
 //! decoder took them. `make fuzz` has libFuzzer look for bytes that make it panic, from those of `corpus/` on; the tests hold
 //! `corpus/` itself against it.
-//!
-//! Streams (exec, attach, port-forward) are passed on byte by byte: nothing here takes SPDY's or WebSocket's frames apart.
 
 pub mod apply;
 pub mod cel;
@@ -16,6 +14,7 @@ pub mod protobuf;
 pub mod quantities;
 pub mod requests;
 pub mod selectors;
+pub mod streams;
 pub mod tokens;
 pub mod yaml;
 
@@ -26,7 +25,7 @@ use serde_json::Value;
 pub type Check = fn(&[u8]) -> bool;
 
 /// All of it, under the names of targets and corpora.
-pub const CHECKS: [(&str, Check); 12] = [
+pub const CHECKS: [(&str, Check); 13] = [
     ("apply", apply::check),
     ("cel", cel::check),
     ("certificates", certificates::check),
@@ -37,6 +36,7 @@ pub const CHECKS: [(&str, Check); 12] = [
     ("quantities", quantities::check),
     ("requests", requests::check),
     ("selectors", selectors::check),
+    ("streams", streams::check),
     ("tokens", tokens::check),
     ("yaml", yaml::check),
 ];

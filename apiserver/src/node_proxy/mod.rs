@@ -32,7 +32,7 @@ use uuid::Uuid;
 use self::address::{NodeAddress, ProxyName};
 use self::destination::{Destination, Transport};
 pub(crate) use self::dial::{Dialer, NodeTls};
-use self::translate::Translation;
+pub use self::translate::{Translation, TranslationError};
 use crate::authz::{Attributes, Authorizer};
 use crate::http::respond;
 use crate::http::router::Incoming;

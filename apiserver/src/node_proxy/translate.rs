@@ -43,7 +43,7 @@ const RESIZE: u8 = 4;
 
 /// What is translated.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Translation {
+pub enum Translation {
     /// Channels of a WebSocket are streams of a SPDY connection.
     Channels(Vec<(u8, &'static str)>),
     /// Messages of a WebSocket carry the bytes of a SPDY connection.
@@ -51,6 +51,10 @@ pub(super) enum Translation {
 }
 
 /// Why a translation ended early.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct TranslationError(#[from] Ended);
+
 #[derive(Debug, thiserror::Error)]
 enum Ended {
     #[error(transparent)]
@@ -67,7 +71,7 @@ enum Ended {
 
 impl Translation {
     /// The translation that a request asks for, if it does.
-    pub(super) fn wanted(headers: &HeaderMap, query: &[(String, String)], ports: bool) -> Option<Self> {
+    pub fn wanted(headers: &HeaderMap, query: &[(String, String)], ports: bool) -> Option<Self> {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         if !text(header::UPGRADE)?.eq_ignore_ascii_case("websocket") {
             return None;
@@ -119,22 +123,32 @@ impl Translation {
                 return;
             }
         };
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            ended = self.between(ours, theirs) => if let Err(error) = ended {
+                debug!(%error, "a translated stream ended early");
+            },
+        }
+    }
+
+    /// Translates between a client and a node agent, until one of them ends.
+    ///
+    /// # Errors
+    /// Where one of them says what is not of its protocol, refuses, or breaks off.
+    pub async fn between<S, C>(self, ours: S, theirs: C) -> Result<(), TranslationError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+        C: AsyncRead + AsyncWrite + Unpin,
+    {
         let config = WebSocketConfig::default()
             .max_message_size(Some(MAX_MESSAGE_BYTES))
             .max_frame_size(Some(MAX_MESSAGE_BYTES));
         let socket = WebSocketStream::from_raw_socket(ours, Role::Server, Some(config)).await;
-        let translated = async {
-            match self {
-                Self::Channels(channels) => carry(&channels, socket, theirs).await,
-                Self::Tunnel => tunnel(socket, theirs).await,
-            }
-        };
-        tokio::select! {
-            () = shutdown.cancelled() => {}
-            ended = translated => if let Err(error) = ended {
-                debug!(%error, "a translated stream ended early");
-            },
+        match self {
+            Self::Channels(channels) => carry(&channels, socket, theirs).await?,
+            Self::Tunnel => tunnel(socket, theirs).await?,
         }
+        Ok(())
     }
 }
 
